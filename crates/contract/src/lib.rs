@@ -1,0 +1,1 @@
+//! What crosses the wire: events, identifiers, artifacts and origins.

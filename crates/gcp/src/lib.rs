@@ -1,0 +1,1 @@
+//! The only doors to Google Cloud: Pub/Sub, Cloud Storage and Vertex AI.

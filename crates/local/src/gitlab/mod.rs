@@ -1,0 +1,1 @@
+//! GitLab: the projects, pipelines, statuses and merge requests that the roles see.

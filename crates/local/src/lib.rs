@@ -1,0 +1,11 @@
+//! The embedded stack: Pub/Sub, Cloud Storage, Vertex AI and GitLab on
+//! loopback, compatible on the wire with Google's and GitLab's own clients.
+//!
+//! It imports none of Branchline's types, so that no mistake is shared by both
+//! sides of a test.
+
+pub mod gitlab;
+pub mod pubsub;
+pub mod stack;
+pub mod storage;
+pub mod vertex;

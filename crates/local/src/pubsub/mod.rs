@@ -1,0 +1,1 @@
+//! Pub/Sub: gRPC for messages, REST and gRPC for administration.

@@ -1,0 +1,1 @@
+//! Starts the four services on loopback and stops them together.

@@ -1,0 +1,1 @@
+//! Cloud Storage: the JSON API and what the Rust client sends over gRPC.

@@ -1,0 +1,1 @@
+//! Vertex AI: four kinds of jobs over REST, run as local processes.

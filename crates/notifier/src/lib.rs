@@ -1,0 +1,1 @@
+//! Reports runs to GitLab: commit status and merge request note.

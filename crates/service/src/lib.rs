@@ -1,0 +1,1 @@
+//! What every role does: configuration, consuming, publishing, telemetry, health and shutdown.

@@ -1,0 +1,1 @@
+//! Intake and reconcile: from an announced artifact to a finished run.
