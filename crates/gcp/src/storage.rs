@@ -138,16 +138,18 @@ impl Storage {
     ) -> Call<'a, (Object, Bytes)> {
         Box::pin(async move {
             let mut reading = self.open(bucket, name, generation).await?;
-            let size = reading.object.size;
-            if usize::try_from(size).is_ok_and(|it| it > bytes_max) {
-                let why = format!("it has {size} bytes; at most {bytes_max} are read");
-                return Err(Error::refused(reading.doing, why));
-            }
             let mut content = BytesMut::new();
-            while let Some(piece) = reading.next().await? {
+            // The size that a header promises is a hint; what arrives is counted.
+            let mut size = usize::try_from(reading.object.size).unwrap_or_default();
+            while size <= bytes_max {
+                let Some(piece) = reading.next().await? else {
+                    return Ok((reading.object, content.freeze()));
+                };
+                size = size.max(content.len() + piece.len());
                 content.extend_from_slice(&piece);
             }
-            Ok((reading.object, content.freeze()))
+            let why = format!("it has {size} bytes or more; at most {bytes_max} are read");
+            Err(Error::refused(reading.doing, why))
         })
     }
 
