@@ -1,1 +1,7 @@
-//! What every role does: configuration, consuming, publishing, telemetry, health and shutdown.
+//! What every role does: configuration, consuming and settling, dead letters,
+//! telemetry, health and shutdown.
+
+pub mod config;
+pub mod health;
+pub mod shutdown;
+pub mod telemetry;
