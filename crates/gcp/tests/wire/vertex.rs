@@ -2,7 +2,7 @@
 
 use super::{Answer, Server, json, page};
 use branchline_contract::JobKind;
-use branchline_gcp::vertex::{CreateJob, JobState, Vertex, console_url};
+use branchline_gcp::vertex::{CreateJob, JobState, Vertex};
 use branchline_gcp::{Class, Config};
 use serde_json::json;
 use std::time::{Duration, Instant};
@@ -153,23 +153,4 @@ async fn the_four_kinds_are_created_read_listed_and_cancelled_where_they_live() 
         assert!(requests[2].line.contains("filter=labels.a%3Db"), "{}", requests[2].line);
         assert!(requests[2].line.contains("pageToken=t1"), "{}", requests[2].line);
     }
-}
-
-#[test]
-fn a_job_has_a_page_in_the_console() {
-    let cases = [
-        (
-            JobKind::CustomJob,
-            "https://console.cloud.google.com/ai/platform/locations/r/training/7?project=p",
-        ),
-        (
-            JobKind::PipelineJob,
-            "https://console.cloud.google.com/vertex-ai/locations/r/pipelines/runs/7?project=p",
-        ),
-    ];
-    for (kind, url) in cases {
-        let name = format!("projects/p/locations/r/{}/7", kind.collection());
-        assert_eq!(console_url(kind, &name).as_deref(), Some(url));
-    }
-    assert_eq!(console_url(JobKind::CustomJob, "javascript:alert(1)"), None);
 }
