@@ -39,7 +39,8 @@ pub(super) async fn create(api: Api, params: Params) -> Answer {
     let path = format!(
         "{}/{}",
         api.user.username,
-        path.or(name).ok_or_else(missing)?
+        path.or_else(|| name.map(|it| it.to_lowercase().replace(' ', "-")))
+            .ok_or_else(missing)?
     );
     let default_branch = params
         .text("default_branch")?
