@@ -23,30 +23,17 @@ fn cloud_storage() -> tempfile::TempDir {
 
 fn train(mount: &Path, args: &[&str], env: &[(&str, &str)]) -> Output {
     let mut command = Command::new("sh");
-    command
-        .arg(example().join("train.sh"))
-        .arg("--data=gs://bucket/iris.csv")
-        .args(args);
-    for name in [
-        "AIP_MODEL_DIR",
-        "CLOUD_ML_TRIAL_ID",
-        "CLOUD_ML_HP_METRIC_FILE",
-    ] {
+    command.arg(example().join("train.sh")).arg("--data=gs://bucket/iris.csv").args(args);
+    for name in ["AIP_MODEL_DIR", "CLOUD_ML_TRIAL_ID", "CLOUD_ML_HP_METRIC_FILE"] {
         command.env_remove(name);
     }
-    command
-        .env("CLOUD_STORAGE_MOUNT", mount)
-        .envs(env.iter().copied());
+    command.env("CLOUD_STORAGE_MOUNT", mount).envs(env.iter().copied());
     command.output().unwrap()
 }
 
 fn train_well(mount: &Path, args: &[&str], env: &[(&str, &str)]) -> String {
     let output = train(mount, args, env);
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }
 
@@ -56,32 +43,17 @@ fn read(mount: &Path, path: &str) -> Value {
 }
 
 fn numbers(value: &Value) -> Vec<f64> {
-    value
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|it| it.as_f64().unwrap())
-        .collect()
+    value.as_array().unwrap().iter().map(|it| it.as_f64().unwrap()).collect()
 }
 
 /// The share of the held-out rows whose likeliest class is the true one.
 fn accuracy(model: &Value) -> f64 {
     let (means, scales) = (numbers(&model["means"]), numbers(&model["scales"]));
-    let weights: Vec<_> = model["weights"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(numbers)
-        .collect();
+    let weights: Vec<_> = model["weights"].as_array().unwrap().iter().map(numbers).collect();
     let biases = numbers(&model["biases"]);
     let text = std::fs::read_to_string(example().join("data/iris.csv")).unwrap();
-    let held_out: Vec<Vec<&str>> = text
-        .lines()
-        .skip(1)
-        .skip(4)
-        .step_by(5)
-        .map(|row| row.split(',').collect())
-        .collect();
+    let held_out: Vec<Vec<&str>> =
+        text.lines().skip(1).skip(4).step_by(5).map(|row| row.split(',').collect()).collect();
     let right = held_out.iter().filter(|row| {
         let measured = row[..4].iter().map(|it| it.parse::<f64>().unwrap());
         let standardised: Vec<f64> = measured
@@ -89,15 +61,10 @@ fn accuracy(model: &Value) -> f64 {
             .map(|(it, (mean, scale))| (it - mean) / scale)
             .collect();
         let score = |class: usize| {
-            let products = weights[class]
-                .iter()
-                .zip(&standardised)
-                .map(|(weight, it)| weight * it);
+            let products = weights[class].iter().zip(&standardised).map(|(weight, it)| weight * it);
             biases[class] + products.sum::<f64>()
         };
-        let best = (0..3)
-            .max_by(|a, b| score(*a).total_cmp(&score(*b)))
-            .unwrap();
+        let best = (0..3).max_by(|a, b| score(*a).total_cmp(&score(*b))).unwrap();
         model["classes"][best] == row[4]
     });
     let right = u32::try_from(right.count()).unwrap();
@@ -112,15 +79,9 @@ fn the_reported_accuracy_is_that_of_the_model() {
     let metrics = read(mount.path(), "out/metrics.json");
     let recomputed = accuracy(&read(mount.path(), "out/model/model.json"));
     let reported = metrics["accuracy"].as_f64().unwrap();
-    assert!(
-        (reported - recomputed).abs() < 1e-6,
-        "{reported} is not {recomputed}"
-    );
+    assert!((reported - recomputed).abs() < 1e-6, "{reported} is not {recomputed}");
     assert!(recomputed > 0.9, "{recomputed}");
-    assert_eq!(
-        (&metrics["rows_train"], &metrics["rows_test"]),
-        (&120.into(), &30.into())
-    );
+    assert_eq!((&metrics["rows_train"], &metrics["rows_test"]), (&120.into(), &30.into()));
 }
 
 #[test]
@@ -143,9 +104,7 @@ fn shuffled_labels_leave_nothing_to_learn() {
             let seed = format!("--shuffle-labels={seed}");
             let args = ["--output=gs://bucket/out/", &seed, "--epochs=100"];
             train_well(mount.path(), &args, &[]);
-            read(mount.path(), "out/metrics.json")["accuracy"]
-                .as_f64()
-                .unwrap()
+            read(mount.path(), "out/metrics.json")["accuracy"].as_f64().unwrap()
         })
         .collect();
     // Chance is a third: a sixth of the rows away from it is five standard errors.
@@ -160,20 +119,13 @@ fn a_model_is_judged_without_training() {
     train_well(mount.path(), &["--model=gs://bucket/model"], &[]);
     let input = r#"{"inputs":{},"outputs":{"outputFile":"/gcs/bucket/x/executor_output.json"}}"#;
     let input = format!("--executor-input={input}");
-    let args = [
-        "--evaluate=gs://bucket/model",
-        "--output=gs://bucket/metrics",
-        &input,
-    ];
+    let args = ["--evaluate=gs://bucket/model", "--output=gs://bucket/metrics", &input];
     train_well(mount.path(), &args, &[]);
     let metrics = read(mount.path(), "metrics/metrics.json");
     let recomputed = accuracy(&read(mount.path(), "model/model.json"));
     assert!((metrics["accuracy"].as_f64().unwrap() - recomputed).abs() < 1e-6);
     let output = read(mount.path(), "x/executor_output.json");
-    assert_eq!(
-        output["artifacts"]["metrics"]["artifacts"][0]["metadata"],
-        metrics
-    );
+    assert_eq!(output["artifacts"]["metrics"]["artifacts"][0]["metadata"], metrics);
 }
 
 #[test]
@@ -185,22 +137,13 @@ fn a_trial_reports_its_accuracy_to_the_tuning_job() {
         ("CLOUD_ML_HP_METRIC_FILE", file.to_str().unwrap()),
         ("AIP_MODEL_DIR", "gs://bucket/out/3/model/"),
     ];
-    let args = [
-        "--output=gs://bucket/out/",
-        "--learning-rate=0.01",
-        "--epochs=20",
-    ];
+    let args = ["--output=gs://bucket/out/", "--learning-rate=0.01", "--epochs=20"];
     train_well(mount.path(), &args, &env);
     let line: Value = serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
-    let accuracy = read(mount.path(), "out/3/metrics.json")["accuracy"]
-        .as_f64()
-        .unwrap();
+    let accuracy = read(mount.path(), "out/3/metrics.json")["accuracy"].as_f64().unwrap();
     let reported: f64 = line["accuracy"].as_str().unwrap().parse().unwrap();
     assert!((reported - accuracy).abs() < 1e-6);
-    assert_eq!(
-        (&line["trial"], &line["global_step"]),
-        (&"3".into(), &"20".into())
-    );
+    assert_eq!((&line["trial"], &line["global_step"]), (&"3".into(), &"20".into()));
     read(mount.path(), "out/3/model/model.json");
 }
 
@@ -213,18 +156,9 @@ fn a_mistake_is_named() {
         (&[], "--output is missing"),
         (&[out, "--epochs=many"], "--epochs many is no whole number"),
         (&[out, "--nonsense", "1"], "unknown option --nonsense"),
-        (
-            &[out, "--data=gs://bucket/none.csv"],
-            "cannot read gs://bucket/none.csv",
-        ),
-        (
-            &[out, "--data=gs://bucket/bad.csv"],
-            "line 2 of the table has 3 columns",
-        ),
-        (
-            &[out, "--evaluate=gs://bucket/none"],
-            "cannot read the model in gs://bucket/none",
-        ),
+        (&[out, "--data=gs://bucket/none.csv"], "cannot read gs://bucket/none.csv"),
+        (&[out, "--data=gs://bucket/bad.csv"], "line 2 of the table has 3 columns"),
+        (&[out, "--evaluate=gs://bucket/none"], "cannot read the model in gs://bucket/none"),
     ];
     for (args, expected) in cases {
         let output = train(mount.path(), args, &[]);

@@ -53,10 +53,7 @@ impl State {
                 self.create_pipeline(project_id, user, source, &sha, &reference, None)?
             }
         };
-        if !self
-            .project(project_id)?
-            .may_update(user, &pipeline.reference)
-        {
+        if !self.project(project_id)?.may_update(user, &pipeline.reference) {
             return Err(FORBIDDEN);
         }
         let mut job = self.active_row(&pipeline, &reference, user, &update.name);
@@ -77,16 +74,9 @@ impl State {
     ) -> Option<&Pipeline> {
         let on_sha = |it: &&Pipeline| it.project_id == project_id && it.sha == sha;
         let newest = self.pipelines.values().rev().filter(on_sha);
-        let limit = if update.pipeline_id.is_some() {
-            usize::MAX
-        } else {
-            PIPELINES_MAX
-        };
+        let limit = if update.pipeline_id.is_some() { usize::MAX } else { PIPELINES_MAX };
         newest.take(limit).find(|it| {
-            update
-                .reference
-                .as_ref()
-                .is_none_or(|wanted| *wanted == it.reference)
+            update.reference.as_ref().is_none_or(|wanted| *wanted == it.reference)
                 && update.pipeline_id.is_none_or(|wanted| wanted == it.id)
         })
     }
@@ -134,11 +124,7 @@ impl State {
                 message.insert(field.to_owned(), json!(problems));
             }
         }
-        if message.is_empty() {
-            Ok(())
-        } else {
-            Err(Error::Refused(message.into()))
-        }
+        if message.is_empty() { Ok(()) } else { Err(Error::Refused(message.into())) }
     }
 }
 

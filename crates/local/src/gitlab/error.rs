@@ -55,10 +55,7 @@ impl IntoResponse for Error {
             Self::NotMergeable => message(StatusCode::METHOD_NOT_ALLOWED, &self),
             Self::TooLarge => message(StatusCode::PAYLOAD_TOO_LARGE, &self),
             Self::Store(error) => {
-                tracing::error!(
-                    error = &error as &dyn std::error::Error,
-                    "record not written"
-                );
+                tracing::error!(error = &error as &dyn std::error::Error, "record not written");
                 let text = json!({"message": "500 Internal Server Error"});
                 (StatusCode::INTERNAL_SERVER_ERROR, text)
             }

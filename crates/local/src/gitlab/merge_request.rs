@@ -78,11 +78,7 @@ impl State {
         description: &str,
     ) -> Result<u64, Error> {
         let diff = self.diff_between(project_id, source, target)?;
-        let ours = || {
-            self.merge_requests
-                .values()
-                .filter(|it| it.project_id == project_id)
-        };
+        let ours = || self.merge_requests.values().filter(|it| it.project_id == project_id);
         let twin = ours().find(|it| {
             it.state == MergeState::Opened
                 && (it.source_branch.as_str(), it.target_branch.as_str()) == (source, target)
@@ -143,9 +139,7 @@ impl State {
         let open = self.expect_state(project_id, iid, MergeState::Opened)?;
         let Diff { base, head } = self.diff(&open);
         let target = self.resolve(project_id, &open.target_branch)?;
-        let base = base
-            .map(|it| self.commits[&it].tree.clone())
-            .unwrap_or_default();
+        let base = base.map(|it| self.commits[&it].tree.clone()).unwrap_or_default();
         let theirs = &self.commits[&head].tree;
         let (mut tree, target) = (target.tree.clone(), target.sha.clone());
         let paths: BTreeSet<String> = base.keys().chain(theirs.keys()).cloned().collect();
@@ -173,12 +167,7 @@ impl State {
 
     /// What the merge request contains: for an open one it follows the branches.
     pub(super) fn diff(&self, merge_request: &MergeRequest) -> Diff {
-        let MergeRequest {
-            project_id,
-            source_branch,
-            target_branch,
-            ..
-        } = merge_request;
+        let MergeRequest { project_id, source_branch, target_branch, .. } = merge_request;
         match merge_request.state {
             MergeState::Opened => self
                 .diff_between(*project_id, source_branch, target_branch)
@@ -202,10 +191,7 @@ impl State {
             })
         };
         let (head, target) = (tip("Source", source)?, tip("Target", target)?);
-        Ok(Diff {
-            base: self.merge_base(&head, &target),
-            head,
-        })
+        Ok(Diff { base: self.merge_base(&head, &target), head })
     }
 
     fn expect_state(

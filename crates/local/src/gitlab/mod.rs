@@ -98,8 +98,7 @@ impl GitLab {
     /// Sets the URL under which this instance is reached (`external_url` in
     /// GitLab's own configuration), without a trailing slash.
     pub fn set_external_url(&self, url: &str) {
-        url.trim_end_matches('/')
-            .clone_into(&mut self.lock().external_url);
+        url.trim_end_matches('/').clone_into(&mut self.lock().external_url);
     }
 
     /// Sets how many requests a user has in a minute.
@@ -196,10 +195,7 @@ impl GitLab {
         let project = state.project(project_id)?;
         let (sha, reference, iid) = match trigger {
             Trigger::Push(branch) => {
-                let tip = project
-                    .branches
-                    .get(branch)
-                    .ok_or(Error::NotFound("Branch"))?;
+                let tip = project.branches.get(branch).ok_or(Error::NotFound("Branch"))?;
                 (tip.sha.clone(), branch.to_owned(), None)
             }
             Trigger::Tag(tag) => {
@@ -208,11 +204,7 @@ impl GitLab {
             }
             Trigger::MergeRequest(iid) => {
                 let merge_request = state.merge_request(project_id, iid)?;
-                (
-                    state.diff(merge_request).head,
-                    merge_request.ref_path(),
-                    Some(iid),
-                )
+                (state.diff(merge_request).head, merge_request.ref_path(), Some(iid))
             }
         };
         let source = iid.map_or(Source::Push, |_| Source::MergeRequestEvent);
@@ -224,11 +216,7 @@ impl GitLab {
     pub fn retry_job(&self, job_id: u64) -> Result<CiJob, Error> {
         let mut state = self.lock();
         let person = state.person()?;
-        let job = state
-            .jobs
-            .get(&job_id)
-            .ok_or(Error::NotFound("Job"))?
-            .clone();
+        let job = state.jobs.get(&job_id).ok_or(Error::NotFound("Job"))?.clone();
         let pipeline = state.pipeline(job.project_id, job.pipeline_id)?.clone();
         state.start_job(&pipeline, &person, &job.name)
     }
@@ -236,10 +224,7 @@ impl GitLab {
     /// Ends a running job with its log.
     pub fn finish_job(&self, job_id: u64, end: JobEnd, trace: &str) -> Result<(), Error> {
         let mut state = self.lock();
-        let job = state
-            .jobs
-            .get(&job_id)
-            .filter(|it| it.kind == JobKind::Build);
+        let job = state.jobs.get(&job_id).filter(|it| it.kind == JobKind::Build);
         let mut job = job.ok_or(Error::NotFound("Job"))?.clone();
         job.set_status(match end {
             JobEnd::Success => Status::Success,
@@ -256,15 +241,11 @@ impl GitLab {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state
-            .lock()
-            .expect("nobody panics while holding the lock")
+        self.state.lock().expect("nobody panics while holding the lock")
     }
 
     fn lock_rate_limit(&self) -> MutexGuard<'_, RateLimit> {
-        self.rate_limit
-            .lock()
-            .expect("nobody panics while holding the lock")
+        self.rate_limit.lock().expect("nobody panics while holding the lock")
     }
 }
 

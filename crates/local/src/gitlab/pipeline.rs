@@ -118,10 +118,7 @@ impl Job {
 
 impl State {
     pub(super) fn pipeline(&self, project_id: u64, id: u64) -> Result<&Pipeline, Error> {
-        let found = self
-            .pipelines
-            .get(&id)
-            .filter(|it| it.project_id == project_id);
+        let found = self.pipelines.get(&id).filter(|it| it.project_id == project_id);
         found.ok_or(Error::NotFound("Pipeline"))
     }
 
@@ -134,10 +131,7 @@ impl State {
         reference: &str,
         merge_request_iid: Option<u64>,
     ) -> Result<Pipeline, Error> {
-        let ours = self
-            .pipelines
-            .values()
-            .filter(|it| it.project_id == project_id);
+        let ours = self.pipelines.values().filter(|it| it.project_id == project_id);
         let pipeline = Pipeline {
             id: self.pipelines.next_id(),
             iid: ours.map(|it| it.iid).max().unwrap_or(0) + 1,
@@ -199,18 +193,13 @@ impl State {
     }
 
     pub(super) fn jobs_of(&self, pipeline_id: u64) -> impl Iterator<Item = &Job> {
-        self.jobs
-            .values()
-            .filter(move |it| it.pipeline_id == pipeline_id)
+        self.jobs.values().filter(move |it| it.pipeline_id == pipeline_id)
     }
 
     /// A CI job; an external status is not to be had as one.
     pub(super) fn job(&self, project_id: u64, id: u64) -> Result<&Job, Error> {
         let ours = |it: &&Job| it.project_id == project_id && it.kind == JobKind::Build;
-        self.jobs
-            .get(&id)
-            .filter(ours)
-            .ok_or(Error::NotFound("Job"))
+        self.jobs.get(&id).filter(ours).ok_or(Error::NotFound("Job"))
     }
 
     /// A pipeline's state follows from its newest rows.
@@ -241,8 +230,6 @@ impl State {
     pub(super) fn pipeline_updated_at(&self, pipeline: &Pipeline) -> Timestamp {
         let of_job = |it: &Job| it.finished_at.or(it.started_at).unwrap_or(it.created_at);
         let newest = self.jobs_of(pipeline.id).map(of_job).max();
-        newest
-            .unwrap_or(pipeline.created_at)
-            .max(pipeline.created_at)
+        newest.unwrap_or(pipeline.created_at).max(pipeline.created_at)
     }
 }

@@ -34,9 +34,7 @@ impl Project {
 
     /// The path without its last part.
     pub(super) fn namespace(&self) -> &str {
-        self.path
-            .rsplit_once('/')
-            .map_or("", |(namespace, _)| namespace)
+        self.path.rsplit_once('/').map_or("", |(namespace, _)| namespace)
     }
 
     pub(super) fn is_protected(&self, branch: &str) -> bool {
@@ -68,9 +66,7 @@ impl State {
         let valid = |it: &str| {
             let bytes = it.as_bytes();
             bytes.first().is_some_and(u8::is_ascii_alphanumeric)
-                && bytes
-                    .iter()
-                    .all(|it| it.is_ascii_alphanumeric() || b"-_.".contains(it))
+                && bytes.iter().all(|it| it.is_ascii_alphanumeric() || b"-_.".contains(it))
         };
         if path.len() > 255 || !path.contains('/') || !path.split('/').all(valid) {
             let text = "can contain only letters, digits, '_', '-' and '.'";
@@ -120,10 +116,7 @@ impl State {
             branch.clone_into(&mut project.default_branch);
         }
         let protected = branch == project.default_branch || project.is_protected(branch);
-        let tip = Branch {
-            sha: sha.to_owned(),
-            protected,
-        };
+        let tip = Branch { sha: sha.to_owned(), protected };
         project.branches.insert(branch.to_owned(), tip);
         self.projects.put(id, project)?;
         Ok(())
@@ -131,10 +124,7 @@ impl State {
 
     pub(super) fn protect_branch(&mut self, id: u64, branch: &str) -> Result<(), Error> {
         let mut project = self.project(id)?.clone();
-        let tip = project
-            .branches
-            .get_mut(branch)
-            .ok_or(Error::NotFound("Branch"))?;
+        let tip = project.branches.get_mut(branch).ok_or(Error::NotFound("Branch"))?;
         tip.protected = true;
         self.projects.put(id, project)?;
         Ok(())

@@ -93,12 +93,7 @@ impl State {
     ) -> Result<String, Error> {
         let content = json!([project_id, parents, author.username, message, tree]);
         let sha = digest(content.to_string().as_bytes());
-        let depth = parents
-            .iter()
-            .map(|it| self.commits[it].depth)
-            .max()
-            .unwrap_or(0)
-            + 1;
+        let depth = parents.iter().map(|it| self.commits[it].depth).max().unwrap_or(0) + 1;
         let commit = Commit {
             sha: sha.clone(),
             depth,
@@ -119,9 +114,7 @@ impl State {
     fn write_blob(&mut self, content: &[u8]) -> Result<String, Error> {
         let id = digest(content);
         if !self.blobs.contains_key(&id) {
-            let blob = Blob {
-                base64: BASE64_STANDARD.encode(content),
-            };
+            let blob = Blob { base64: BASE64_STANDARD.encode(content) };
             self.blobs.put(id.clone(), blob)?;
         }
         Ok(id)
@@ -131,18 +124,10 @@ impl State {
     pub(super) fn resolve(&self, project_id: u64, name: &str) -> Result<&Commit, Error> {
         let project = self.project(project_id)?;
         let branch = project.branches.get(name).map(|it| &it.sha);
-        let sha = branch
-            .or_else(|| project.tags.get(name))
-            .map_or(name, String::as_str);
-        let exact = self
-            .commits
-            .get(sha)
-            .filter(|it| it.project_id == project_id);
+        let sha = branch.or_else(|| project.tags.get(name)).map_or(name, String::as_str);
+        let exact = self.commits.get(sha).filter(|it| it.project_id == project_id);
         let short = || {
-            let mut commits = self
-                .commits
-                .values()
-                .filter(|it| it.project_id == project_id);
+            let mut commits = self.commits.values().filter(|it| it.project_id == project_id);
             commits.find(|it| sha.len() >= 7 && it.sha.starts_with(sha))
         };
         exact.or_else(short).ok_or(Error::NotFound("Commit"))
@@ -191,17 +176,13 @@ impl State {
     /// The newest commit that both have in common.
     pub(super) fn merge_base(&self, one: &str, other: &str) -> Option<String> {
         let (one, other) = (self.history(one), self.history(other));
-        one.intersection(&other)
-            .max_by_key(|sha| self.commits[*sha].depth)
-            .cloned()
+        one.intersection(&other).max_by_key(|sha| self.commits[*sha].depth).cloned()
     }
 
     /// The first branch, by name, that contains the commit.
     pub(super) fn branch_containing(&self, project_id: u64, sha: &str) -> Option<String> {
         let branches = &self.project(project_id).ok()?.branches;
-        let found = branches
-            .iter()
-            .find(|(_, tip)| self.history(&tip.sha).contains(sha));
+        let found = branches.iter().find(|(_, tip)| self.history(&tip.sha).contains(sha));
         found.map(|(name, _)| name.clone())
     }
 }
@@ -215,9 +196,7 @@ fn refused(text: &str) -> Error {
 fn check_branch_name(name: &str) -> Result<(), Error> {
     let bad = |it: char| it.is_control() || " ~^:?*[\\".contains(it);
     let valid = (1..=255).contains(&name.len()) && !name.contains(bad) && !name.starts_with('-');
-    valid
-        .then_some(())
-        .ok_or_else(|| refused("Branch name is invalid"))
+    valid.then_some(()).ok_or_else(|| refused("Branch name is invalid"))
 }
 
 /// Also what keeps a checkout inside its directory.
@@ -225,9 +204,7 @@ fn check_path(path: &str) -> Result<(), Error> {
     let part_is_valid =
         |it: &str| !["", ".", "..", ".git"].contains(&it) && !it.contains(['\\', '\0']);
     let valid = path.len() <= 4096 && path.split('/').all(part_is_valid);
-    valid
-        .then_some(())
-        .ok_or_else(|| refused("path contains invalid characters"))
+    valid.then_some(()).ok_or_else(|| refused("path contains invalid characters"))
 }
 
 fn digest(content: &[u8]) -> String {

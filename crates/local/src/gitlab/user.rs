@@ -41,12 +41,7 @@ impl State {
     /// Makes sure that the person and the bot exist.
     pub(super) fn seed_users(&mut self) -> Result<(), Error> {
         if !self.users.contains_key(&PERSON) {
-            self.add_user(
-                "root",
-                "Administrator",
-                AccessLevel::Maintainer,
-                Kind::Human,
-            )?;
+            self.add_user("root", "Administrator", AccessLevel::Maintainer, Kind::Human)?;
         }
         if !self.users.contains_key(&BOT) {
             let name = "Branchline";
@@ -62,9 +57,7 @@ impl State {
         access_level: AccessLevel,
         kind: Kind,
     ) -> Result<String, Error> {
-        let random: String = std::iter::repeat_with(fastrand::alphanumeric)
-            .take(20)
-            .collect();
+        let random: String = std::iter::repeat_with(fastrand::alphanumeric).take(20).collect();
         let user = User {
             id: self.users.next_id(),
             username: username.to_owned(),

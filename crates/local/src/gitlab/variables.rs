@@ -34,9 +34,7 @@ impl State {
     fn server(&self, all: &mut Variables) {
         let url = &self.external_url;
         let (protocol, fqdn) = url.split_once("://").unwrap_or(("http", url));
-        let (host, port) = fqdn
-            .split_once(':')
-            .unwrap_or((fqdn, default_port(protocol)));
+        let (host, port) = fqdn.split_once(':').unwrap_or((fqdn, default_port(protocol)));
         set(all, "CI", "true");
         set(all, "GITLAB_CI", "true");
         set(all, "CI_API_V4_URL", format!("{url}/api/v4"));
@@ -74,18 +72,10 @@ impl State {
         // In a merge request pipeline the ref's name is the source branch, but the
         // pipeline belongs to no branch: CI_COMMIT_BRANCH does not exist there.
         let name = merge_request.map_or(&pipeline.reference, |it| &it.source_branch);
-        let before = if merge_request.is_some() {
-            None
-        } else {
-            commit.parents.first()
-        };
+        let before = if merge_request.is_some() { None } else { commit.parents.first() };
         set(all, "CI_COMMIT_SHA", &commit.sha);
         set(all, "CI_COMMIT_SHORT_SHA", &commit.sha[..8]);
-        set(
-            all,
-            "CI_COMMIT_BEFORE_SHA",
-            before.map_or(NO_COMMIT, String::as_str),
-        );
+        set(all, "CI_COMMIT_BEFORE_SHA", before.map_or(NO_COMMIT, String::as_str));
         set(all, "CI_COMMIT_REF_NAME", name);
         set(all, "CI_COMMIT_REF_SLUG", slug(name));
         let protected = !tag && project.is_protected(name);
@@ -107,10 +97,7 @@ impl State {
                 && it.state == MergeState::Opened
                 && it.source_branch == *name
         });
-        let open: Vec<_> = open
-            .take(4)
-            .map(|it| format!("{}!{}", project.path, it.iid))
-            .collect();
+        let open: Vec<_> = open.take(4).map(|it| format!("{}!{}", project.path, it.iid)).collect();
         if !open.is_empty() {
             set(all, "CI_OPEN_MERGE_REQUESTS", open.join(","));
         }
@@ -129,22 +116,14 @@ impl State {
         set(all, "CI_PIPELINE_ID", pipeline.id.to_string());
         set(all, "CI_PIPELINE_IID", pipeline.iid.to_string());
         set(all, "CI_PIPELINE_SOURCE", pipeline.source.name());
-        set(
-            all,
-            "CI_PIPELINE_URL",
-            format!("{url}/-/pipelines/{}", pipeline.id),
-        );
+        set(all, "CI_PIPELINE_URL", format!("{url}/-/pipelines/{}", pipeline.id));
         set(all, "CI_PIPELINE_CREATED_AT", iso(pipeline.created_at));
         set(all, "CI_JOB_ID", job.id.to_string());
         set(all, "CI_JOB_NAME", &job.name);
         set(all, "CI_JOB_STAGE", "test");
         set(all, "CI_JOB_STATUS", "running");
         set(all, "CI_JOB_URL", format!("{url}/-/jobs/{}", job.id));
-        set(
-            all,
-            "CI_JOB_STARTED_AT",
-            iso(job.started_at.unwrap_or(job.created_at)),
-        );
+        set(all, "CI_JOB_STARTED_AT", iso(job.started_at.unwrap_or(job.created_at)));
         set(all, "GITLAB_USER_ID", user.id.to_string());
         set(all, "GITLAB_USER_LOGIN", &user.username);
         set(all, "GITLAB_USER_NAME", &user.name);
@@ -168,20 +147,11 @@ impl State {
         set("REF_PATH", &merge_request.ref_path());
         set("TITLE", &merge_request.title);
         set("EVENT_TYPE", "detached");
-        set(
-            "DIFF_BASE_SHA",
-            self.diff(merge_request).base.as_deref().unwrap_or_default(),
-        );
+        set("DIFF_BASE_SHA", self.diff(merge_request).base.as_deref().unwrap_or_default());
         set("SOURCE_BRANCH_NAME", source);
-        set(
-            "SOURCE_BRANCH_PROTECTED",
-            &project.is_protected(source).to_string(),
-        );
+        set("SOURCE_BRANCH_PROTECTED", &project.is_protected(source).to_string());
         set("TARGET_BRANCH_NAME", target);
-        set(
-            "TARGET_BRANCH_PROTECTED",
-            &project.is_protected(target).to_string(),
-        );
+        set("TARGET_BRANCH_PROTECTED", &project.is_protected(target).to_string());
         // The branches' shas are filled in merged results pipelines only.
         set("SOURCE_BRANCH_SHA", "");
         set("TARGET_BRANCH_SHA", "");
@@ -204,11 +174,7 @@ fn default_port(protocol: &str) -> &'static str {
 /// Lower case, at most 63 bytes, anything but letters and digits a dash.
 fn slug(text: &str) -> String {
     let dashed = |it: char| {
-        if it.is_ascii_alphanumeric() {
-            it.to_ascii_lowercase()
-        } else {
-            '-'
-        }
+        if it.is_ascii_alphanumeric() { it.to_ascii_lowercase() } else { '-' }
     };
     let text: String = text.chars().map(dashed).take(63).collect();
     text.trim_matches('-').to_owned()

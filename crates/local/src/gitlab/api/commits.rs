@@ -20,9 +20,7 @@ use crate::gitlab::state::{State, iso};
 pub(super) async fn list(api: Api, Path(project): Path<String>, params: Params) -> Answer {
     let state = api.state();
     let project = state.project_by(&project)?;
-    let name = params
-        .text("ref_name")?
-        .unwrap_or_else(|| project.default_branch.clone());
+    let name = params.text("ref_name")?.unwrap_or_else(|| project.default_branch.clone());
     let history = state.history(&state.resolve(project.id, &name)?.sha);
     let mut commits: Vec<&Commit> = history.iter().map(|sha| &state.commits[sha]).collect();
     commits.sort_by_key(|it| Reverse(it.depth));
@@ -44,19 +42,12 @@ pub(super) async fn one(api: Api, Path((project, sha)): Path<(String, String)>) 
 
 /// Commits a list of file actions to a branch.
 pub(super) async fn create(api: Api, Path(project): Path<String>, params: Params) -> Answer {
-    let (branch, message) = (
-        params.required("branch")?,
-        params.required("commit_message")?,
-    );
+    let (branch, message) = (params.required("branch")?, params.required("commit_message")?);
     let start = params.text("start_branch")?;
     let mut state = api.state();
     let project = state.project_by(&project)?;
     projects::check_push(&api, project, &branch)?;
-    let base = if project.branches.contains_key(&branch) {
-        Some(&branch)
-    } else {
-        start.as_ref()
-    };
+    let base = if project.branches.contains_key(&branch) { Some(&branch) } else { start.as_ref() };
     let base = base.and_then(|it| state.resolve(project.id, it).ok());
     let mut changes = Changes::new();
     for action in params.list("actions") {
@@ -94,9 +85,7 @@ pub(super) async fn merge_requests(
             it.project_id == project.id && wanted(it.state) && state.contains(it, sha)
         });
     let found = found.collect();
-    paginate(&state, &params, found, |it| {
-        merge_requests::render(&state, project, it)
-    })
+    paginate(&state, &params, found, |it| merge_requests::render(&state, project, it))
 }
 
 pub(super) async fn raw_file(
@@ -106,15 +95,9 @@ pub(super) async fn raw_file(
 ) -> Answer {
     let state = api.state();
     let project = state.project_by(&project)?;
-    let name = params
-        .text("ref")?
-        .unwrap_or_else(|| project.default_branch.clone());
+    let name = params.text("ref")?.unwrap_or_else(|| project.default_branch.clone());
     let content = state.read_file(project.id, &name, &path)?;
-    Ok((
-        [(header::CONTENT_TYPE, "text/plain; charset=utf-8")],
-        content,
-    )
-        .into_response())
+    Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], content).into_response())
 }
 
 pub(super) fn render(state: &State, project: &Project, commit: &Commit) -> Value {

@@ -17,10 +17,7 @@ pub(super) async fn list(api: Api, Path(project): Path<String>, params: Params) 
     let wanted = state_filter(&params)?;
     let (source, target) = (params.text("source_branch")?, params.text("target_branch")?);
     let iids = params.list("iids");
-    let iids: Vec<_> = iids
-        .iter()
-        .map(|it| it.to_string().trim_matches('"').to_owned())
-        .collect();
+    let iids: Vec<_> = iids.iter().map(|it| it.to_string().trim_matches('"').to_owned()).collect();
     let by_update = params.one_of("order_by", &["created_at", "updated_at"])? == "updated_at";
     let ascending = params.one_of("sort", &["desc", "asc"])? == "asc";
     let state = api.state();
@@ -45,29 +42,18 @@ pub(super) async fn list(api: Api, Path(project): Path<String>, params: Params) 
 pub(super) async fn one(api: Api, Path((project, iid)): Path<(String, String)>) -> Answer {
     let state = api.state();
     let project = state.project_by(&project)?;
-    ok(render_one(
-        &state,
-        project,
-        state.merge_request(project.id, id(&iid)?)?,
-    ))
+    ok(render_one(&state, project, state.merge_request(project.id, id(&iid)?)?))
 }
 
 pub(super) async fn create(api: Api, Path(project): Path<String>, params: Params) -> Answer {
     api.require(AccessLevel::Developer)?;
-    let (source, target) = (
-        params.required("source_branch")?,
-        params.required("target_branch")?,
-    );
+    let (source, target) = (params.required("source_branch")?, params.required("target_branch")?);
     let title = params.required("title")?;
     let text = params.text("description")?.unwrap_or_default();
     let mut state = api.state();
     let project = state.project_by(&project)?.id;
     let iid = state.open_merge_request(project, &api.user, &source, &target, &title, &text)?;
-    created(render_one(
-        &state,
-        state.project(project)?,
-        state.merge_request(project, iid)?,
-    ))
+    created(render_one(&state, state.project(project)?, state.merge_request(project, iid)?))
 }
 
 pub(super) async fn edit(
@@ -90,11 +76,7 @@ pub(super) async fn edit(
         "reopen" => state.reopen_merge_request(project, iid)?,
         _ => {}
     }
-    ok(render_one(
-        &state,
-        state.project(project)?,
-        state.merge_request(project, iid)?,
-    ))
+    ok(render_one(&state, state.project(project)?, state.merge_request(project, iid)?))
 }
 
 pub(super) async fn merge(api: Api, Path((project, iid)): Path<(String, String)>) -> Answer {
@@ -105,11 +87,7 @@ pub(super) async fn merge(api: Api, Path((project, iid)): Path<(String, String)>
         return Err(Error::Unauthorized); // GitLab's answer here, and not 403.
     }
     state.merge(project, iid, &api.user)?;
-    ok(render_one(
-        &state,
-        state.project(project)?,
-        state.merge_request(project, iid)?,
-    ))
+    ok(render_one(&state, state.project(project)?, state.merge_request(project, iid)?))
 }
 
 /// What `state` asks for.
@@ -119,12 +97,7 @@ pub(super) fn state_filter(params: &Params) -> Result<impl Fn(MergeState) -> boo
 }
 
 pub(super) fn render(state: &State, project: &Project, merge_request: &MergeRequest) -> Value {
-    let MergeRequest {
-        iid,
-        ended_at,
-        ended_by,
-        ..
-    } = *merge_request;
+    let MergeRequest { iid, ended_at, ended_by, .. } = *merge_request;
     let ended_as = |wanted| merge_request.state == wanted;
     let merged_by = ended_by.filter(|_| ended_as(MergeState::Merged));
     let closed_by = ended_by.filter(|_| ended_as(MergeState::Closed));

@@ -40,10 +40,7 @@ pub(super) fn router(gitlab: GitLab) -> Router {
         .route("/branches/{branch}", get(projects::branch))
         .route("/commits", get(commits::list).post(commits::create))
         .route("/commits/{sha}", get(commits::one))
-        .route(
-            "/commits/{sha}/merge_requests",
-            get(commits::merge_requests),
-        )
+        .route("/commits/{sha}/merge_requests", get(commits::merge_requests))
         .route("/commits/{sha}/statuses", get(statuses::list))
         .route("/files/{path}/raw", get(commits::raw_file));
     let note = get(notes::one).put(notes::edit).delete(notes::delete);
@@ -74,17 +71,9 @@ pub(super) fn router(gitlab: GitLab) -> Router {
         .layer(from_fn_with_state(gitlab.clone(), authenticate));
     Router::new()
         .nest("/api/v4", api)
-        .fallback(|| async {
-            (
-                StatusCode::NOT_FOUND,
-                Json(json!({"error": "404 Not Found"})),
-            )
-        })
+        .fallback(|| async { (StatusCode::NOT_FOUND, Json(json!({"error": "404 Not Found"}))) })
         .method_not_allowed_fallback(|| async {
-            (
-                StatusCode::METHOD_NOT_ALLOWED,
-                Json(json!({"error": "405 Not Allowed"})),
-            )
+            (StatusCode::METHOD_NOT_ALLOWED, Json(json!({"error": "405 Not Allowed"})))
         })
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(gitlab)
@@ -129,11 +118,7 @@ impl Api {
     }
 
     fn require(&self, level: AccessLevel) -> Result<(), Error> {
-        if self.user.access_level >= level {
-            Ok(())
-        } else {
-            Err(FORBIDDEN)
-        }
+        if self.user.access_level >= level { Ok(()) } else { Err(FORBIDDEN) }
     }
 }
 
@@ -141,22 +126,14 @@ impl FromRequestParts<GitLab> for Api {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, gitlab: &GitLab) -> Result<Self, Error> {
-        let user = parts
-            .extensions
-            .get::<User>()
-            .cloned()
-            .ok_or(Error::Unauthorized)?;
-        Ok(Self {
-            gitlab: gitlab.clone(),
-            user,
-        })
+        let user = parts.extensions.get::<User>().cloned().ok_or(Error::Unauthorized)?;
+        Ok(Self { gitlab: gitlab.clone(), user })
     }
 }
 
 /// An id in a path.
 fn id(text: &str) -> Result<u64, Error> {
-    text.parse()
-        .map_err(|_| Error::Parameter("id is invalid".to_owned()))
+    text.parse().map_err(|_| Error::Parameter("id is invalid".to_owned()))
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "it is the last line of a handler")]

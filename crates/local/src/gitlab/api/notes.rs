@@ -74,9 +74,7 @@ fn find(state: &State, Path((project, iid, note)): NotePath) -> Result<Note, Err
 }
 
 fn render(state: &State, note: &Note) -> Value {
-    let merge_request = state
-        .merge_request(note.project_id, note.merge_request_iid)
-        .ok();
+    let merge_request = state.merge_request(note.project_id, note.merge_request_iid).ok();
     json!({
         "id": note.id,
         "type": null,

@@ -19,20 +19,12 @@ pub(super) fn paginate<T>(
     rows: Vec<T>,
     render: impl FnMut(T) -> Value,
 ) -> Answer {
-    let per_page = params
-        .parsed("per_page")?
-        .unwrap_or(20)
-        .clamp(1, PER_PAGE_MAX);
+    let per_page = params.parsed("per_page")?.unwrap_or(20).clamp(1, PER_PAGE_MAX);
     let page = params.parsed("page")?.unwrap_or(1).max(1);
     let total = rows.len();
     let pages = total.div_ceil(per_page).max(1);
     let skip = per_page.checked_mul(page - 1).unwrap_or(total);
-    let body: Vec<Value> = rows
-        .into_iter()
-        .skip(skip)
-        .take(per_page)
-        .map(render)
-        .collect();
+    let body: Vec<Value> = rows.into_iter().skip(skip).take(per_page).map(render).collect();
     let next = (page < pages).then(|| page + 1);
     let previous = (page > 1).then(|| page - 1);
 
@@ -43,11 +35,7 @@ pub(super) fn paginate<T>(
         });
         let own = [format!("page={page}"), format!("per_page={per_page}")];
         let query: Vec<&str> = others.chain(own.iter().map(String::as_str)).collect();
-        format!(
-            "<{base}{}?{}>; rel=\"{relation}\"",
-            uri.path(),
-            query.join("&")
-        )
+        format!("<{base}{}?{}>; rel=\"{relation}\"", uri.path(), query.join("&"))
     };
     let links: Vec<String> = [(previous, "prev"), (next, "next"), (Some(1), "first")]
         .into_iter()

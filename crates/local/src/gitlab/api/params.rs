@@ -24,17 +24,10 @@ impl FromRequest<GitLab> for Params {
         let uri = original.map_or_else(|| request.uri().clone(), |it| it.0.clone());
         read_form(uri.query().unwrap_or_default().as_bytes(), &mut all);
         let content_type = request.headers().get(header::CONTENT_TYPE);
-        let content_type = content_type
-            .and_then(|it| it.to_str().ok())
-            .unwrap_or_default();
+        let content_type = content_type.and_then(|it| it.to_str().ok()).unwrap_or_default();
         let is = |name: &str| content_type.split(';').next().unwrap_or_default().trim() == name;
-        let (json, form) = (
-            is("application/json"),
-            is("application/x-www-form-urlencoded"),
-        );
-        let body = Bytes::from_request(request, gitlab)
-            .await
-            .map_err(|_| Error::TooLarge)?;
+        let (json, form) = (is("application/json"), is("application/x-www-form-urlencoded"));
+        let body = Bytes::from_request(request, gitlab).await.map_err(|_| Error::TooLarge)?;
         if json && !body.is_empty() {
             let invalid = |_| Error::Parameter("Problems parsing JSON".to_owned());
             all.extend(serde_json::from_slice::<Map<_, _>>(&body).map_err(invalid)?);
@@ -57,8 +50,7 @@ impl Params {
     }
 
     pub(super) fn required(&self, name: &str) -> Result<String, Error> {
-        self.text(name)?
-            .ok_or_else(|| Error::Parameter(format!("{name} is missing")))
+        self.text(name)?.ok_or_else(|| Error::Parameter(format!("{name} is missing")))
     }
 
     pub(super) fn parsed<T: std::str::FromStr>(&self, name: &str) -> Result<Option<T>, Error> {
@@ -68,10 +60,7 @@ impl Params {
 
     /// A truth value, false when absent.
     pub(super) fn flag(&self, name: &str) -> Result<bool, Error> {
-        Ok(matches!(
-            self.text(name)?.as_deref(),
-            Some("true" | "1" | "t" | "yes" | "on")
-        ))
+        Ok(matches!(self.text(name)?.as_deref(), Some("true" | "1" | "t" | "yes" | "on")))
     }
 
     /// A value out of a closed list; the first one is the default.
@@ -115,11 +104,7 @@ fn read_form(text: &[u8], all: &mut Map<String, Value>) {
 
 fn percent_decode(text: &[u8]) -> String {
     let (mut bytes, mut rest) = (Vec::with_capacity(text.len()), text);
-    let digit = |it: u8| {
-        (it as char)
-            .to_digit(16)
-            .and_then(|it| u8::try_from(it).ok())
-    };
+    let digit = |it: u8| (it as char).to_digit(16).and_then(|it| u8::try_from(it).ok());
     while let Some((&first, tail)) = rest.split_first() {
         let escape = match (first, tail) {
             (b'%', &[high, low, ..]) => digit(high).zip(digit(low)),

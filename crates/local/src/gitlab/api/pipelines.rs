@@ -23,22 +23,10 @@ pub(super) async fn list(api: Api, Path(project): Path<String>, params: Params) 
         .pipelines
         .values()
         .filter(|it| it.project_id == project)
-        .filter(|it| {
-            reference
-                .as_ref()
-                .is_none_or(|wanted| it.reference == *wanted)
-        })
+        .filter(|it| reference.as_ref().is_none_or(|wanted| it.reference == *wanted))
         .filter(|it| sha.as_ref().is_none_or(|wanted| it.sha == *wanted))
-        .filter(|it| {
-            source
-                .as_ref()
-                .is_none_or(|wanted| it.source.name() == wanted)
-        })
-        .filter(|it| {
-            status
-                .as_ref()
-                .is_none_or(|it_is| state.pipeline_status(it).name() == it_is)
-        })
+        .filter(|it| source.as_ref().is_none_or(|wanted| it.source.name() == wanted))
+        .filter(|it| status.as_ref().is_none_or(|it_is| state.pipeline_status(it).name() == it_is))
         .collect();
     if !ascending {
         found.reverse();
@@ -54,15 +42,8 @@ pub(super) async fn one(api: Api, Path((project, pipeline)): Path<(String, Strin
     let rows: Vec<&Job> = state.jobs_of(pipeline.id).collect();
     body["user"] = render_id(&state, Some(pipeline.user_id));
     body["tag"] = project.is_tag(&pipeline.reference).into();
-    body["started_at"] = rows
-        .iter()
-        .filter_map(|it| it.started_at)
-        .min()
-        .map(iso)
-        .into();
-    let unfinished = rows
-        .iter()
-        .any(|it| it.finished_at.is_none() && !it.retried);
+    body["started_at"] = rows.iter().filter_map(|it| it.started_at).min().map(iso).into();
+    let unfinished = rows.iter().any(|it| it.finished_at.is_none() && !it.retried);
     let finished = rows.iter().filter_map(|it| it.finished_at).max();
     body["finished_at"] = finished.filter(|_| !unfinished).map(iso).into();
     ok(body)
@@ -118,10 +99,7 @@ pub(super) fn of<'a>(
     merge_request: &MergeRequest,
 ) -> impl Iterator<Item = &'a Pipeline> {
     let (project, head) = (merge_request.project_id, state.diff(merge_request).head);
-    let names = [
-        merge_request.ref_path(),
-        merge_request.source_branch.clone(),
-    ];
+    let names = [merge_request.ref_path(), merge_request.source_branch.clone()];
     let pipelines = state.pipelines.values().rev();
     pipelines.filter(move |it| is_of(it, project, &head) && names.contains(&it.reference))
 }

@@ -14,12 +14,7 @@ use crate::gitlab::state::{State, iso};
 pub(super) async fn list(api: Api, params: Params) -> Answer {
     let search = params.text("search")?.unwrap_or_default();
     let state = api.state();
-    let projects = state
-        .projects
-        .values()
-        .rev()
-        .filter(|it| it.path.contains(&search))
-        .collect();
+    let projects = state.projects.values().rev().filter(|it| it.path.contains(&search)).collect();
     paginate(&state, &params, projects, |it| render(&state, it))
 }
 
@@ -39,26 +34,16 @@ pub(super) async fn create(api: Api, params: Params) -> Answer {
     let path = format!(
         "{}/{}",
         api.user.username,
-        path.or_else(|| name.map(|it| it.to_lowercase().replace(' ', "-")))
-            .ok_or_else(missing)?
+        path.or_else(|| name.map(|it| it.to_lowercase().replace(' ', "-"))).ok_or_else(missing)?
     );
-    let default_branch = params
-        .text("default_branch")?
-        .unwrap_or_else(|| "main".to_owned());
+    let default_branch = params.text("default_branch")?.unwrap_or_else(|| "main".to_owned());
     let with_readme = params.flag("initialize_with_readme")?;
     let mut state = api.state();
     let id = state.create_project(&path, &default_branch)?;
     if with_readme {
         let text = format!("# {}\n", state.project(id)?.name());
         let changes = Changes::from([("README.md".to_owned(), Some(text.into_bytes()))]);
-        state.commit(
-            id,
-            &default_branch,
-            None,
-            &api.user,
-            "Initial commit",
-            changes,
-        )?;
+        state.commit(id, &default_branch, None, &api.user, "Initial commit", changes)?;
     }
     created(render(&state, state.project(id)?))
 }
@@ -75,10 +60,7 @@ pub(super) async fn branches(api: Api, Path(project): Path<String>, params: Para
 pub(super) async fn branch(api: Api, Path((project, name)): Path<(String, String)>) -> Answer {
     let state = api.state();
     let project = state.project_by(&project)?;
-    let tip = project
-        .branches
-        .get(&name)
-        .ok_or(Error::NotFound("Branch"))?;
+    let tip = project.branches.get(&name).ok_or(Error::NotFound("Branch"))?;
     ok(render_branch(&state, &api, project, &name, tip))
 }
 
@@ -87,9 +69,7 @@ pub(super) fn check_push(api: &Api, project: &Project, branch: &str) -> Result<(
     if project.may_update(&api.user, branch) {
         Ok(())
     } else if project.is_protected(branch) {
-        Err(Error::Forbidden(
-            "You are not allowed to push into this branch",
-        ))
+        Err(Error::Forbidden("You are not allowed to push into this branch"))
     } else {
         Err(FORBIDDEN)
     }

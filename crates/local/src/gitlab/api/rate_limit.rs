@@ -15,11 +15,7 @@ pub(in super::super) struct RateLimit {
 impl Default for RateLimit {
     fn default() -> Self {
         // High enough that only a run-away client meets it.
-        Self {
-            per_minute: 100_000,
-            observed: BTreeMap::new(),
-            window: 0,
-        }
+        Self { per_minute: 100_000, observed: BTreeMap::new(), window: 0 }
     }
 }
 
@@ -33,12 +29,7 @@ impl RateLimit {
         }
         let observed = self.observed.entry(user_id).or_default();
         *observed = observed.saturating_add(1);
-        Verdict {
-            limit: self.per_minute,
-            observed: *observed,
-            now,
-            reset: window + 60,
-        }
+        Verdict { limit: self.per_minute, observed: *observed, now, reset: window + 60 }
     }
 }
 
@@ -63,16 +54,11 @@ impl Verdict {
         set("ratelimit-name", "throttle_authenticated_api".to_owned());
         set("ratelimit-limit", self.limit.to_string());
         set("ratelimit-observed", self.observed.to_string());
-        set(
-            "ratelimit-remaining",
-            self.limit.saturating_sub(self.observed).to_string(),
-        );
+        set("ratelimit-remaining", self.limit.saturating_sub(self.observed).to_string());
         set("ratelimit-reset", self.reset.to_string());
         if self.exceeded() {
             let reset = Timestamp::from_second(self.reset).unwrap_or(Timestamp::MAX);
-            let reset = reset
-                .to_zoned(TimeZone::UTC)
-                .strftime("%a, %d %b %Y %H:%M:%S GMT");
+            let reset = reset.to_zoned(TimeZone::UTC).strftime("%a, %d %b %Y %H:%M:%S GMT");
             set("ratelimit-resettime", reset.to_string());
             set("retry-after", (self.reset - self.now).to_string());
         }

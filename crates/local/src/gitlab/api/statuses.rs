@@ -51,13 +51,9 @@ pub(super) async fn list(
         it.project_id == project
             && it.sha == *sha
             && (all || !it.retried)
-            && reference
-                .as_ref()
-                .is_none_or(|wanted| it.reference == *wanted)
+            && reference.as_ref().is_none_or(|wanted| it.reference == *wanted)
             && name.as_ref().is_none_or(|wanted| it.name == *wanted)
-            && in_stage
-                .as_ref()
-                .is_none_or(|wanted| pipelines::stage(it) == wanted)
+            && in_stage.as_ref().is_none_or(|wanted| pipelines::stage(it) == wanted)
             && pipeline.is_none_or(|wanted| it.pipeline_id == wanted)
     };
     let mut jobs: Vec<&Job> = state.jobs.values().filter(wanted).collect();

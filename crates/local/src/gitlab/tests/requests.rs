@@ -14,16 +14,8 @@ async fn a_form_a_json_body_and_a_query_are_the_same() {
     let form = "state=success&description=a+b%26c%C3%A9&coverage=87.5";
     let json = json!({"state": "success", "description": "a b&cé", "coverage": 87.5});
     let cases = [
-        (
-            uri.clone(),
-            "application/x-www-form-urlencoded",
-            form.to_owned(),
-        ),
-        (
-            uri.clone(),
-            "application/json; charset=utf-8",
-            json.to_string(),
-        ),
+        (uri.clone(), "application/x-www-form-urlencoded", form.to_owned()),
+        (uri.clone(), "application/json; charset=utf-8", json.to_string()),
         (format!("{uri}?{form}"), "text/plain", String::new()),
     ];
     for (uri, content_type, body) in cases {
@@ -44,18 +36,12 @@ async fn a_body_that_is_too_large_or_no_json_is_refused() {
         let reply = fixture.send(request, Body::from("x".repeat(size))).await;
         assert_eq!(reply.status, expected);
     }
-    fixture
-        .gitlab
-        .open_merge_request(1, "feature", "main", "Feature")
-        .unwrap();
+    fixture.gitlab.open_merge_request(1, "feature", "main", "Feature").unwrap();
     for (length, expected) in [(1_000_000, 201), (1_000_001, 400)] {
         let request = Request::post("/api/v4/projects/1/merge_requests/1/notes")
             .header(header::CONTENT_TYPE, "application/json");
         let body = json!({"body": "é".repeat(length)}).to_string();
-        assert_eq!(
-            fixture.send(request, Body::from(body)).await.status,
-            expected
-        );
+        assert_eq!(fixture.send(request, Body::from(body)).await.status, expected);
     }
 }
 
@@ -85,10 +71,7 @@ async fn only_a_known_token_is_let_in() {
 async fn what_is_not_served_is_not_found() {
     let fixture = Fixture::new();
     let reply = fixture.get("/nonsense").await;
-    assert_eq!(
-        (reply.status.as_u16(), reply.body),
-        (404, json!({"error": "404 Not Found"}))
-    );
+    assert_eq!((reply.status.as_u16(), reply.body), (404, json!({"error": "404 Not Found"})));
     let request = Request::get("/api/v4/projects/no%2Fsuch");
     let reply = fixture.send(request, Body::empty()).await;
     assert_eq!(reply.body, json!({"message": "404 Project Not Found"}));
@@ -107,45 +90,23 @@ async fn the_rate_limit_is_told_and_kept() {
     }
     let refused = refused.expect("the limit was passed");
     assert_eq!(
-        (
-            refused.body.as_str(),
-            &refused.headers["ratelimit-remaining"]
-        ),
+        (refused.body.as_str(), &refused.headers["ratelimit-remaining"]),
         (Some("Retry later\n"), &"0".parse().unwrap())
     );
-    let wait: u64 = refused.headers["retry-after"]
-        .to_str()
-        .unwrap()
-        .parse()
-        .unwrap();
+    let wait: u64 = refused.headers["retry-after"].to_str().unwrap().parse().unwrap();
     assert!((1..=60).contains(&wait), "{wait}");
-    assert!(
-        refused.headers["ratelimit-resettime"]
-            .to_str()
-            .unwrap()
-            .ends_with("GMT")
-    );
+    assert!(refused.headers["ratelimit-resettime"].to_str().unwrap().ends_with("GMT"));
 }
 
 #[tokio::test]
 async fn everything_is_there_after_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let before = GitLab::open(Some(dir.path())).unwrap();
-    let project = before
-        .create_project("team/iris", "main", &[("a.txt", b"\xff\x00")])
-        .unwrap();
-    let feature = before
-        .commit(project, "feature", "Feature", &[("b.txt", b"two")])
-        .unwrap();
-    before
-        .open_merge_request(project, "feature", "main", "Feature")
-        .unwrap();
-    let job = before
-        .start_pipeline(project, Trigger::MergeRequest(1), "train")
-        .unwrap();
-    before
-        .finish_job(job.id, JobEnd::Success, "done\n")
-        .unwrap();
+    let project = before.create_project("team/iris", "main", &[("a.txt", b"\xff\x00")]).unwrap();
+    let feature = before.commit(project, "feature", "Feature", &[("b.txt", b"two")]).unwrap();
+    before.open_merge_request(project, "feature", "main", "Feature").unwrap();
+    let job = before.start_pipeline(project, Trigger::MergeRequest(1), "train").unwrap();
+    before.finish_job(job.id, JobEnd::Success, "done\n").unwrap();
     let token = before.token();
     // A write that was cut off leaves its temporary file.
     std::fs::write(dir.path().join("notes/7.new"), "{\"id\":").unwrap();
@@ -153,29 +114,11 @@ async fn everything_is_there_after_a_restart() {
 
     let gitlab = GitLab::open(Some(dir.path())).unwrap();
     assert_eq!(gitlab.token(), token);
-    let fixture = Fixture {
-        gitlab,
-        token,
-        project,
-        main: String::new(),
-        feature,
-    };
+    let fixture = Fixture { gitlab, token, project, main: String::new(), feature };
     assert_eq!(fixture.get("/jobs/1/trace").await.body, "done\n");
-    assert_eq!(
-        fixture.get("/merge_requests/1").await.body["sha"],
-        json!(fixture.feature)
-    );
-    assert_eq!(
-        column(&fixture.get("/pipelines").await, "status"),
-        ["success"]
-    );
+    assert_eq!(fixture.get("/merge_requests/1").await.body["sha"], json!(fixture.feature));
+    assert_eq!(column(&fixture.get("/pipelines").await, "status"), ["success"]);
     let out = tempfile::tempdir().unwrap();
-    fixture
-        .gitlab
-        .checkout(project, "main", out.path())
-        .unwrap();
-    assert_eq!(
-        std::fs::read(out.path().join("a.txt")).unwrap(),
-        b"\xff\x00"
-    );
+    fixture.gitlab.checkout(project, "main", out.path()).unwrap();
+    assert_eq!(std::fs::read(out.path().join("a.txt")).unwrap(), b"\xff\x00");
 }

@@ -7,12 +7,7 @@ use crate::gitlab::{AccessLevel, JobEnd, Trigger};
 
 fn refused(event: &str, from: &str) -> (u16, Value) {
     let reason = format!("(Reason(s): Status cannot transition via \"{event}\")");
-    (
-        400,
-        json!(format!(
-            "Cannot transition status via :{event} from :{from} {reason}"
-        )),
-    )
+    (400, json!(format!("Cannot transition status via :{event} from :{from} {reason}")))
 }
 
 #[tokio::test]
@@ -76,68 +71,40 @@ async fn another_user_gets_a_row_of_their_own() {
     let other = fixture.as_user("other", AccessLevel::Developer);
     assert_eq!(other.status("state=running").await, (201, json!("running")));
     let path = format!("/repository/commits/{}/statuses?all=true", fixture.feature);
-    assert_eq!(
-        column(&fixture.get(&path).await, "status"),
-        ["running", "running"]
-    );
+    assert_eq!(column(&fixture.get(&path).await, "status"), ["running", "running"]);
 }
 
 #[tokio::test]
 async fn a_status_joins_the_newest_pipeline_that_matches_or_makes_one() {
     let fixture = Fixture::new();
-    let created = fixture
-        .post(&format!("/statuses/{}?state=running", fixture.feature))
-        .await;
+    let created = fixture.post(&format!("/statuses/{}?state=running", fixture.feature)).await;
     assert_eq!(
         (&created.body["ref"], &created.body["pipeline_id"]),
         (&json!("feature"), &json!(1))
     );
-    assert_eq!(
-        column(&fixture.get("/pipelines").await, "source"),
-        ["external"]
-    );
+    assert_eq!(column(&fixture.get("/pipelines").await, "source"), ["external"]);
 
-    let job = fixture
-        .gitlab
-        .start_pipeline(fixture.project, Trigger::Push("feature"), "train");
+    let job = fixture.gitlab.start_pipeline(fixture.project, Trigger::Push("feature"), "train");
     let job = job.unwrap();
-    let newest = fixture
-        .post(&format!("/statuses/{}?state=running", fixture.feature))
-        .await;
+    let newest = fixture.post(&format!("/statuses/{}?state=running", fixture.feature)).await;
     assert_eq!(newest.body["pipeline_id"], json!(job.pipeline_id));
     let chosen = "state=success&pipeline_id=1";
     assert_eq!(fixture.status(chosen).await.0, 201);
 
     let missing = json!("404 Pipeline for pipeline_id, sha and ref Not Found");
-    for query in [
-        "state=success&pipeline_id=99",
-        "state=success&pipeline_id=1&ref=main",
-    ] {
-        assert_eq!(
-            fixture.status(query).await,
-            (404, missing.clone()),
-            "{query}"
-        );
+    for query in ["state=success&pipeline_id=99", "state=success&pipeline_id=1&ref=main"] {
+        assert_eq!(fixture.status(query).await, (404, missing.clone()), "{query}");
     }
     let unknown = fixture.post("/statuses/0123456789012345678901234567890123456789?state=success");
-    assert_eq!(
-        unknown.await.body,
-        json!({"message": "404 Commit Not Found"})
-    );
+    assert_eq!(unknown.await.body, json!({"message": "404 Commit Not Found"}));
 }
 
 #[tokio::test]
 async fn a_merge_request_pipeline_wants_its_id_and_no_ref() {
     let fixture = Fixture::new();
-    let iid = fixture
-        .gitlab
-        .open_merge_request(fixture.project, "feature", "main", "F")
-        .unwrap();
+    let iid = fixture.gitlab.open_merge_request(fixture.project, "feature", "main", "F").unwrap();
     let trigger = Trigger::MergeRequest(iid);
-    let job = fixture
-        .gitlab
-        .start_pipeline(fixture.project, trigger, "train")
-        .unwrap();
+    let job = fixture.gitlab.start_pipeline(fixture.project, trigger, "train").unwrap();
     let query = format!("state=running&pipeline_id={}", job.pipeline_id);
     assert_eq!(fixture.status(&format!("{query}&ref=feature")).await.0, 404);
     assert_eq!(fixture.status(&query).await.0, 201);
@@ -146,33 +113,18 @@ async fn a_merge_request_pipeline_wants_its_id_and_no_ref() {
 #[tokio::test]
 async fn a_bad_value_is_named() {
     let fixture = Fixture::new();
-    fixture
-        .gitlab
-        .start_pipeline(fixture.project, Trigger::Push("feature"), "train")
-        .unwrap();
+    fixture.gitlab.start_pipeline(fixture.project, Trigger::Push("feature"), "train").unwrap();
     let blocked = "is blocked: Only allowed schemes are http, https";
     let long = "is too long (maximum is 255 characters)";
     let cases = [
         ("name=train", json!({"name": ["has already been taken"]})),
         ("target_url=ftp://host/x", json!({"target_url": [blocked]})),
-        (
-            "target_url=nonsense",
-            json!({"target_url": ["must be a valid URL"]}),
-        ),
-        (
-            &format!("target_url=http://h/{}", "x".repeat(247)),
-            json!({"target_url": [long]}),
-        ),
-        (
-            &format!("name={}", "x".repeat(256)),
-            json!({"name": [long]}),
-        ),
+        ("target_url=nonsense", json!({"target_url": ["must be a valid URL"]})),
+        (&format!("target_url=http://h/{}", "x".repeat(247)), json!({"target_url": [long]})),
+        (&format!("name={}", "x".repeat(256)), json!({"name": [long]})),
     ];
     for (query, message) in cases {
-        assert_eq!(
-            fixture.status(&format!("state=success&{query}")).await,
-            (400, message)
-        );
+        assert_eq!(fixture.status(&format!("state=success&{query}")).await, (400, message));
     }
     let longest = format!("state=success&target_url=http://h/{}", "x".repeat(246));
     assert_eq!(fixture.status(&longest).await.0, 201);
@@ -180,10 +132,7 @@ async fn a_bad_value_is_named() {
     let missing = fixture.post(&path).await;
     assert_eq!(missing.body, json!({"error": "state is missing"}));
     let invalid = fixture.post(&format!("{path}?state=done")).await;
-    assert_eq!(
-        invalid.body,
-        json!({"error": "state does not have a valid value"})
-    );
+    assert_eq!(invalid.body, json!({"error": "state does not have a valid value"}));
 }
 
 #[tokio::test]
@@ -197,43 +146,23 @@ async fn a_role_decides_where_a_status_may_be_set() {
     for (level, feature, main) in cases {
         let user = fixture.as_user(&format!("{level:?}"), level);
         for (sha, expected) in [(&fixture.feature, feature), (&fixture.main, main)] {
-            let branch = if *sha == fixture.main {
-                "main"
-            } else {
-                "feature"
-            };
-            let reply = user
-                .post(&format!("/statuses/{sha}?state=success&ref={branch}"))
-                .await;
+            let branch = if *sha == fixture.main { "main" } else { "feature" };
+            let reply = user.post(&format!("/statuses/{sha}?state=success&ref={branch}")).await;
             assert_eq!(reply.status, expected, "{level:?} on {branch}");
         }
     }
     let user = fixture.as_user("reader", AccessLevel::Reporter);
-    assert_eq!(
-        user.status("state=success").await,
-        (403, json!("403 Forbidden"))
-    );
+    assert_eq!(user.status("state=success").await, (403, json!("403 Forbidden")));
 }
 
 #[tokio::test]
 async fn a_ci_job_and_a_status_make_the_state_of_a_pipeline() {
     let fixture = Fixture::new();
-    let job = fixture
-        .gitlab
-        .start_pipeline(fixture.project, Trigger::Push("feature"), "train");
+    let job = fixture.gitlab.start_pipeline(fixture.project, Trigger::Push("feature"), "train");
     let job = job.unwrap();
     fixture.status("state=running&name=branchline/iris").await;
-    fixture
-        .gitlab
-        .finish_job(job.id, JobEnd::Success, "done\n")
-        .unwrap();
-    assert_eq!(
-        column(&fixture.get("/pipelines").await, "status"),
-        ["running"]
-    );
+    fixture.gitlab.finish_job(job.id, JobEnd::Success, "done\n").unwrap();
+    assert_eq!(column(&fixture.get("/pipelines").await, "status"), ["running"]);
     fixture.status("state=failed&name=branchline/iris").await;
-    assert_eq!(
-        column(&fixture.get("/pipelines").await, "status"),
-        ["failed"]
-    );
+    assert_eq!(column(&fixture.get("/pipelines").await, "status"), ["failed"]);
 }
