@@ -7,19 +7,19 @@ use branchline_ledger::{Intent, Run};
 use serde_json::{Value, json};
 
 /// Label with the run's id.
-pub const LABEL_RUN: &str = "branchline-run";
+pub(crate) const LABEL_RUN: &str = "branchline-run";
 /// Label with the nonce of the create call.
-pub const LABEL_INTENT: &str = "branchline-intent";
+pub(crate) const LABEL_INTENT: &str = "branchline-intent";
 /// Label with the installation's name.
-pub const LABEL_INSTALLATION: &str = "branchline-installation";
+pub(crate) const LABEL_INSTALLATION: &str = "branchline-installation";
 
 /// The output directory of one create call, a `gs://` prefix.
-pub fn output(bucket: &str, run: &Run, nonce: &str) -> String {
+pub(crate) fn output(bucket: &str, run: &Run, nonce: &str) -> String {
     format!("gs://{bucket}/{}/{}-{nonce}/", run.id, run.attempt)
 }
 
 /// Id of a pipeline job: the only one that a client may choose.
-pub fn pipeline_job_id(run: &Run) -> Option<String> {
+pub(crate) fn pipeline_job_id(run: &Run) -> Option<String> {
     match run.request.training.kind() {
         JobKind::PipelineJob => Some(format!("{}-{}", run.id, run.attempt)),
         JobKind::CustomJob | JobKind::HyperparameterTuningJob | JobKind::TrainingPipeline => None,
@@ -27,7 +27,7 @@ pub fn pipeline_job_id(run: &Run) -> Option<String> {
 }
 
 /// What is wrong with the training spec of a request, each with its field.
-pub fn problems(request: &ArtifactReady) -> Vec<String> {
+pub(crate) fn problems(request: &ArtifactReady) -> Vec<String> {
     let (run, _) = RunId::derive(request);
     match vertex_fields::check(request.training.kind(), request.training.body()) {
         Err(errors) => errors.iter().map(ToString::to_string).collect(),
@@ -43,7 +43,7 @@ pub fn problems(request: &ArtifactReady) -> Vec<String> {
 }
 
 /// The body for one intent. The request was found without problems at intake.
-pub fn build(run: &Run, intent: &Intent, installation: &str) -> Result<Value, String> {
+pub(crate) fn build(run: &Run, intent: &Intent, installation: &str) -> Result<Value, String> {
     let (request, kind) = (&run.request, run.request.training.kind());
     let body = vertex_fields::check(kind, request.training.body())
         .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?;
@@ -82,7 +82,7 @@ fn default(body: &mut Value, path: &[&str], text: &str) {
 }
 
 /// What a placeholder stands for in the training spec of a request.
-pub fn fill(request: &ArtifactReady, run: &RunId, output: &str, name: &str) -> Fill {
+pub(crate) fn fill(request: &ArtifactReady, run: &RunId, output: &str, name: &str) -> Fill {
     let text = match name.split('.').collect::<Vec<_>>()[..] {
         ["output"] => Some(output.to_owned()),
         ["run", "id"] => Some(run.to_string()),
