@@ -13,6 +13,7 @@ use super::artifacts::Upload;
 use super::config::Source;
 use super::pattern::Glob;
 use super::progress::Progress;
+use crate::exit;
 
 /// Uploads under way at once.
 const UPLOADS_AT_ONCE: usize = 8;
@@ -68,6 +69,19 @@ pub(crate) enum Error {
     /// A path that makes no object name.
     #[error("artifact {0}")]
     Name(ArtifactName, #[source] Invalid),
+}
+
+impl Error {
+    /// What the process ends with.
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self {
+            Self::Storage(_, error) => exit::of_class(error.class()),
+            Self::NoMatch { .. } => exit::NO_INPUT,
+            Self::Different { .. } | Self::TooMany { .. } | Self::NoChecksum(..) | Self::Name(..) => {
+                exit::DATA
+            }
+        }
+    }
 }
 
 impl Upload {
