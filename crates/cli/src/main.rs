@@ -16,8 +16,12 @@ use clap::{Parser, Subcommand};
 /// GitLab CI announces an artifact; Branchline checks it, decides whether it may train, submits
 /// one Vertex AI job, watches it, and reports back where the commit lives.
 #[derive(Debug, Parser)]
-#[command(name = "branchline", version, after_help = "\
-Exit codes are those of sysexits.h; `branchline help publish` lists them.")]
+#[command(
+    name = "branchline",
+    version,
+    after_help = "\
+Exit codes are those of sysexits.h; `branchline help publish` lists them."
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

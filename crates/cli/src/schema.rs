@@ -2,7 +2,7 @@
 
 use std::io::{self, Write as _};
 
-use branchline_contract::{ArtifactReady, Phase, RunEvent};
+use branchline_contract::{ArtifactReady, RunEvent};
 use schemars::schema_for;
 use serde_json::{Map, Value};
 
@@ -17,7 +17,7 @@ Examples:
   branchline schema branchline.artifact.ready.v1 > ready.schema.json")]
 pub(crate) struct Args {
     /// Event type, such as branchline.artifact.ready.v1
-    #[arg(value_name = "TYPE", value_parser = clap::builder::PossibleValuesParser::new(types()))]
+    #[arg(value_name = "TYPE", value_parser = TYPES)]
     event_type: Option<String>,
 }
 
@@ -25,14 +25,9 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> io::Result<()> {
     let schema = match &args.event_type {
         Some(event_type) => schema(event_type),
-        None => types().into_iter().map(|it| (it.clone(), schema(&it))).collect::<Map<_, _>>().into(),
+        None => TYPES.iter().map(|it| ((*it).to_owned(), schema(it))).collect::<Map<_, _>>().into(),
     };
     writeln!(io::stdout(), "{schema:#}")
-}
-
-fn types() -> Vec<String> {
-    let runs = Phase::ALL.iter().map(|it| format!("branchline.run.{}.v1", it.as_str()));
-    std::iter::once(READY.to_owned()).chain(runs).collect()
 }
 
 /// The run events differ in their type only.
@@ -41,3 +36,11 @@ fn schema(event_type: &str) -> Value {
 }
 
 const READY: &str = "branchline.artifact.ready.v1";
+const TYPES: [&str; 6] = [
+    READY,
+    "branchline.run.held.v1",
+    "branchline.run.queued.v1",
+    "branchline.run.submitted.v1",
+    "branchline.run.running.v1",
+    "branchline.run.completed.v1",
+];

@@ -95,8 +95,8 @@ fn read(problems: &mut Problems, value: &Value) -> Option<Config> {
     let topic = problems.required(&top, "topic", topic);
     let ledger = problems.optional(&top, "ledger", self::bucket);
     let artifacts_max = artifacts_max(problems, &top);
-    let project = problems.optional(&top, "project", CloudProject::parse);
-    let region = problems.optional(&top, "region", Region::parse);
+    let project = problems.optional(&top, "project", str::parse::<CloudProject>);
+    let region = problems.optional(&top, "region", str::parse::<Region>);
     let defaults = Defaults { top: &top, project, region };
 
     let runs = runs(problems, &top, &defaults);
@@ -144,10 +144,12 @@ fn run(
     let path = runs.path(name);
     let name = problems.parsed(&path, RunName::parse(name));
     let section = problems.section(value, &path, &KEYS)?;
-    let project = problems.optional(&section, "project", CloudProject::parse);
-    let project = project.or_else(|| inherit(problems, &section, "project", defaults, &defaults.project));
-    let region = problems.optional(&section, "region", Region::parse);
-    let region = region.or_else(|| inherit(problems, &section, "region", defaults, &defaults.region));
+    let project = problems.optional(&section, "project", str::parse::<CloudProject>);
+    let project =
+        project.or_else(|| inherit(problems, &section, "project", defaults, &defaults.project));
+    let region = problems.optional(&section, "region", str::parse::<Region>);
+    let region =
+        region.or_else(|| inherit(problems, &section, "region", defaults, &defaults.region));
     let params = params(problems, &section);
     let per_pipeline = match section.get("per_pipeline") {
         None => Some(false),

@@ -1,8 +1,6 @@
 //! The message that asks for a run.
 
-use branchline_contract::{
-    Artifact, ArtifactReady, DATA_MAX, Envelope, IdToken, RunId, Training,
-};
+use branchline_contract::{Artifact, ArtifactReady, DATA_MAX, Envelope, IdToken, RunId, Training};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 

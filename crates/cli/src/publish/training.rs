@@ -83,9 +83,10 @@ fn fill(run: &Run, params: &BTreeMap<String, String>, path: &str) -> Result<Valu
 
 /// What the worker fills in.
 fn names(run: &Run) -> impl Iterator<Item = String> {
-    let artifacts = run.artifacts.iter().flat_map(|(name, _)| {
-        [format!("artifacts.{name}.uri"), format!("artifacts.{name}.path")]
-    });
+    let artifacts = run
+        .artifacts
+        .iter()
+        .flat_map(|(name, _)| [format!("artifacts.{name}.uri"), format!("artifacts.{name}.path")]);
     artifacts.chain(["commit.sha", "commit.ref", "run.id", "output"].map(str::to_owned))
 }
 
@@ -105,7 +106,9 @@ fn read_spec(repository: &Repository, file: &str) -> Result<Value, String> {
     })?;
     let mut text = String::new();
     let opened = File::open(path).map(|it| it.take(DATA_MAX as u64 + 1));
-    opened.and_then(|mut it| it.read_to_string(&mut text)).map_err(|error| format!("reading {file}: {error}"))?;
+    opened
+        .and_then(|mut it| it.read_to_string(&mut text))
+        .map_err(|error| format!("reading {file}: {error}"))?;
     if text.len() > DATA_MAX {
         return Err(format!("{file} has more than {DATA_MAX} bytes"));
     }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use branchline_contract::{Artifact, ArtifactName, Crc32c, Invalid, ObjectUri};
 use branchline_gcp::Class;
-use branchline_gcp::storage::{List, Object, Storage};
+use branchline_gcp::storage::{Object, Storage};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use indicatif::HumanBytes;
 
@@ -77,9 +77,10 @@ impl Error {
         match self {
             Self::Storage(_, error) => exit::of_class(error.class()),
             Self::NoMatch { .. } => exit::NO_INPUT,
-            Self::Different { .. } | Self::TooMany { .. } | Self::NoChecksum(..) | Self::Name(..) => {
-                exit::DATA
-            }
+            Self::Different { .. }
+            | Self::TooMany { .. }
+            | Self::NoChecksum(..)
+            | Self::Name(..) => exit::DATA,
         }
     }
 }
@@ -182,9 +183,9 @@ async fn matching(
 ) -> Result<Vec<Object>, Error> {
     let pattern = format!("gs://{bucket}/{}", names.as_str());
     let mut objects = Vec::new();
-    let mut list = List { bucket, prefix: names.directory(), page_size: PAGE_SIZE, ..List::default() };
+    let mut token = None;
     loop {
-        let page = storage.list(list.clone()).await;
+        let page = storage.list(bucket, names.directory(), None, token, PAGE_SIZE).await;
         let page = page.map_err(|error| Error::Storage(name.clone(), error))?;
         // Consoles make empty objects that stand for directories.
         let matching = |it: &Object| !it.name.ends_with('/') && names.matches(&it.name);
@@ -194,7 +195,7 @@ async fn matching(
             return Err(Error::TooMany { artifact, pattern, count, max });
         }
         match page.next {
-            Some(next) => list.page_token = Some(next),
+            Some(next) => token = Some(next),
             None if objects.is_empty() => {
                 return Err(Error::NoMatch { artifact: name.clone(), pattern });
             }
