@@ -71,6 +71,9 @@ pub(crate) enum Error {
     /// Google Cloud did not do it.
     #[error(transparent)]
     Remote(#[from] branchline_gcp::Error),
+    /// The run is asked for, but its ledger cannot be read.
+    #[error("the run goes on, but cannot be followed")]
+    Ledger(#[from] branchline_ledger::Error),
     /// A result could not be written.
     #[error("writing {0}")]
     Write(String, #[source] io::Error),
@@ -91,6 +94,7 @@ impl Error {
             Self::Upload(error) => error.exit_code(),
             Self::Message(_) => exit::DATA,
             Self::Remote(error) => exit::of_class(error.class()),
+            Self::Ledger(error) => exit::of_class(error.class()),
             Self::Write(..) => exit::CANNOT_CREATE,
         }
     }

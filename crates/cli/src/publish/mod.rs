@@ -11,17 +11,20 @@ mod repository;
 mod strict;
 mod training;
 mod upload;
+mod wait;
 
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use branchline_contract::Training;
 use branchline_gcp::Config as Google;
 use branchline_gcp::pubsub::{Message, Publisher};
 use branchline_gcp::storage::Storage;
-use jiff::Timestamp;
+use branchline_ledger::Store;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::env::{self, Environment};
 use config::{Config, Run};
@@ -29,6 +32,7 @@ pub(crate) use error::Error;
 use gitlab_ci::Job;
 use message::Request;
 use repository::Repository;
+use wait::{End, Followed};
 
 /// A larger file is no `branchline.yaml`.
 const CONFIG_BYTES_MAX: u64 = 1 << 20;
@@ -53,7 +57,14 @@ pub(crate) struct Args {
     /// Print the message instead of publishing it; nothing is uploaded
     #[arg(long)]
     dry_run: bool,
-    /// File to which BRANCHLINE_RUN_ID is appended, for GitLab's `artifacts:reports:dotenv`
+    /// Follow the run and exit with its outcome
+    #[arg(long, conflicts_with = "dry_run")]
+    wait: bool,
+    /// How long to follow it, such as 90m or 2h
+    #[arg(long, value_name = "TIME", default_value = "2h", value_parser = duration, requires = "wait")]
+    timeout: Duration,
+    /// File for GitLab's artifacts:reports:dotenv; BRANCHLINE_RUN_ID is appended to it, and with
+    /// --wait BRANCHLINE_OUTCOME and BRANCHLINE_MODEL_URI
     #[arg(long, value_name = "FILE")]
     dotenv: Option<PathBuf>,
 }
@@ -63,6 +74,7 @@ Examples:
   branchline publish
   branchline publish iris --set epochs=500
   branchline publish iris --dry-run | less
+  branchline publish iris --wait --timeout 90m
 
 Environment:
   CI_*, BRANCHLINE_ID_TOKEN       set by GitLab CI; see id_tokens in .gitlab-ci.yml
@@ -71,15 +83,23 @@ Environment:
   BRANCHLINE_STORAGE_ENDPOINT     instead of Google's own
 
 Exit codes:
-  0   published
+  0   published; with --wait, the run succeeded
+  10  the run failed        11  it was cancelled     12  it expired
+  13  it was rejected       14  --timeout is over and the run goes on
   64  wrong usage           65  wrong data           66  a file or object is missing
   69  refused by a service  75  try again            77  not allowed
-  78  wrong branchline.yaml or environment";
+  78  wrong branchline.yaml or environment
+  130 and 143  Ctrl-C and SIGTERM; a run that was asked for goes on";
 
 fn key_value(text: &str) -> Result<(String, String), String> {
     let pair = text.split_once('=').filter(|(key, _)| !key.is_empty());
     let (key, value) = pair.ok_or("expected KEY=VALUE")?;
     Ok((key.to_owned(), value.to_owned()))
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let duration: SignedDuration = text.parse().map_err(|error: jiff::Error| error.to_string())?;
+    Duration::try_from(duration).map_err(|_| "a time to wait is not negative".to_owned())
 }
 
 /// Does what the command line asks for, and tells the exit code.
@@ -112,7 +132,21 @@ pub(crate) async fn run(args: &Args, environment: &Environment) -> Result<u8, Er
     if let Some(file) = &args.dotenv {
         append(file, &format!("BRANCHLINE_RUN_ID={}\n", request.id))?;
     }
-    Ok(0)
+    let Some(ledger) = config.ledger.clone().filter(|_| args.wait) else { return Ok(0) };
+    let followed = Followed {
+        project_id: job.origin.project_id,
+        id: &request.id,
+        ci_job: job.origin.job_id,
+        topic: &config.topic,
+    };
+    let end = wait::follow(&Store::new(storage, ledger), &followed, args.timeout).await?;
+    if let (Some(file), End::Run(ending)) = (&args.dotenv, &end) {
+        append(file, &format!("BRANCHLINE_OUTCOME={}\n", ending.outcome.as_str()))?;
+        if let Some(uri) = &ending.model_uri {
+            append(file, &format!("BRANCHLINE_MODEL_URI={}\n", wait::plain(uri)))?;
+        }
+    }
+    Ok(end.exit_code())
 }
 
 /// What is known before anything is sent.
@@ -130,6 +164,9 @@ fn plan(args: &Args, environment: &Environment) -> Result<Plan, Error> {
     let wrong = |problems| Error::Config { file: file.clone(), problems };
     let mut config =
         Config::parse(&read_bounded(&args.config).map_err(unreadable)?).map_err(wrong)?;
+    if args.wait && config.ledger.is_none() {
+        return Err(Error::NoLedger(file));
+    }
     let repository = Repository::around(&args.config).map_err(unreadable)?;
     let run = choose(&mut config, args.name.as_deref(), &file)?;
     let params = params(&run, &args.set)?;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use branchline_contract::{Artifact, ArtifactName, Crc32c, Invalid, ObjectUri};
 use branchline_gcp::Class;
-use branchline_gcp::storage::{Object, Storage};
+use branchline_gcp::storage::{List, Object, Storage};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use indicatif::HumanBytes;
 
@@ -185,7 +185,9 @@ async fn matching(
     let mut objects = Vec::new();
     let mut token = None;
     loop {
-        let page = storage.list(bucket, names.directory(), None, token, PAGE_SIZE).await;
+        let prefix = names.directory();
+        let list = List { bucket, prefix, start: None, page_token: token, page_size: PAGE_SIZE };
+        let page = storage.list(list).await;
         let page = page.map_err(|error| Error::Storage(name.clone(), error))?;
         // Consoles make empty objects that stand for directories.
         let matching = |it: &Object| !it.name.ends_with('/') && names.matches(&it.name);
