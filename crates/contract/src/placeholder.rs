@@ -36,6 +36,20 @@ pub fn expand(value: &Value, fill: &impl Fn(&str) -> Fill) -> Result<Value, Erro
     walk(value, "", fill)
 }
 
+/// Whether the text holds a placeholder that somebody is to fill.
+pub fn has_any(text: &str) -> bool {
+    without(text).is_some_and(|it| it != text)
+}
+
+/// Whether the text is one placeholder and nothing else, so that it can stand for a number.
+pub fn is_one(text: &str) -> bool {
+    text.matches("{{").count() == 1 && without(text).is_some_and(|it| it.is_empty())
+}
+
+fn without(text: &str) -> Option<String> {
+    expand_text(text, "", &|_| Fill::Text(String::new())).ok()
+}
+
 fn walk(value: &Value, path: &str, fill: &impl Fn(&str) -> Fill) -> Result<Value, Error> {
     Ok(match value {
         Value::Null | Value::Bool(_) | Value::Number(_) => value.clone(),

@@ -152,7 +152,7 @@ mod tests {
     #[test]
     fn a_misspelt_key_is_refused() {
         let cases = [
-            (r#"{}"#, Ok(Credentials::ApplicationDefault)),
+            ("{}", Ok(Credentials::ApplicationDefault)),
             (r#"{"credentials": "anonymous"}"#, Ok(Credentials::Anonymous)),
             (r#"{"credential": "anonymous"}"#, Err("unknown field `credential`")),
             (r#"{"credentials": "key_file"}"#, Err("unknown variant `key_file`")),

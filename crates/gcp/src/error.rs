@@ -196,6 +196,7 @@ pub fn quota_metrics(text: &str) -> Vec<String> {
     };
     list.split(',')
         .map_while(|it| it.split_whitespace().next())
+        .take_while(|it| it.contains('/'))
         .map(|it| it.trim_end_matches('.').to_owned())
         .collect()
 }

@@ -63,6 +63,21 @@ pub struct Page {
     pub next: Option<String>,
 }
 
+/// What to list.
+#[derive(Clone, Debug, Default)]
+pub struct List<'a> {
+    /// The bucket's name.
+    pub bucket: &'a str,
+    /// Only names that begin with this.
+    pub prefix: &'a str,
+    /// Only names that are not smaller than this.
+    pub start: Option<&'a str>,
+    /// `next` of the page before.
+    pub page_token: Option<String>,
+    /// At most this many objects; the server gives at most 1,000.
+    pub page_size: u16,
+}
+
 impl Storage {
     /// Builds the clients; nothing is sent yet.
     pub fn connect(config: &Config) -> Call<'_, Self> {
@@ -134,20 +149,22 @@ impl Storage {
         bucket: &'a str,
         name: &'a str,
         generation: Option<i64>,
-        bytes_max: usize,
+        bytes_max: u64,
     ) -> Call<'a, (Object, Bytes)> {
         Box::pin(async move {
             let mut reading = self.open(bucket, name, generation).await?;
-            let size = reading.object.size;
-            if usize::try_from(size).is_ok_and(|it| it > bytes_max) {
-                let why = format!("it has {size} bytes; at most {bytes_max} are read");
-                return Err(Error::refused(reading.doing, why));
-            }
             let mut content = BytesMut::new();
-            while let Some(piece) = reading.next().await? {
+            // The size that a header promises is a hint; what arrives is counted.
+            let mut size = u64::try_from(reading.object.size).unwrap_or_default();
+            while size <= bytes_max {
+                let Some(piece) = reading.next().await? else {
+                    return Ok((reading.object, content.freeze()));
+                };
                 content.extend_from_slice(&piece);
+                size = size.max(content.len() as u64);
             }
-            Ok((reading.object, content.freeze()))
+            let why = format!("it has {size} bytes or more; at most {bytes_max} are read");
+            Err(Error::refused(reading.doing, why))
         })
     }
 
@@ -171,27 +188,19 @@ impl Storage {
         })
     }
 
-    /// One page of the objects whose names begin with `prefix` and are not
-    /// smaller than `start`. The server gives at most 1,000.
-    #[instrument(name = "storage.list", skip_all, fields(storage.bucket = bucket, storage.prefix = prefix))]
-    pub fn list<'a>(
-        &'a self,
-        bucket: &'a str,
-        prefix: &'a str,
-        start: Option<&'a str>,
-        page_token: Option<String>,
-        page_size: u16,
-    ) -> Call<'a, Page> {
+    /// One page of a bucket's objects.
+    #[instrument(name = "storage.list", skip_all, fields(storage.bucket = list.bucket, storage.prefix = list.prefix))]
+    pub fn list<'a>(&'a self, list: List<'a>) -> Call<'a, Page> {
         Box::pin(async move {
-            let doing = doing("listing", bucket, prefix);
+            let doing = doing("listing", list.bucket, list.prefix);
             let request = self
                 .control
                 .list_objects()
-                .set_parent(resource(bucket))
-                .set_prefix(prefix)
-                .set_lexicographic_start(start.unwrap_or_default())
-                .set_page_token(page_token.unwrap_or_default())
-                .set_page_size(page_size);
+                .set_parent(resource(list.bucket))
+                .set_prefix(list.prefix)
+                .set_lexicographic_start(list.start.unwrap_or_default())
+                .set_page_token(list.page_token.unwrap_or_default())
+                .set_page_size(list.page_size);
             let answer = bounded(doing, CALL_TIME_MAX, request.send()).await?;
             Ok(Page {
                 objects: answer.objects.into_iter().map(object).collect(),

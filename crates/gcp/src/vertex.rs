@@ -19,7 +19,6 @@ use google_cloud_aiplatform_v1::model;
 use google_cloud_auth::credentials::Credentials;
 use google_cloud_gax::options::RequestOptionsBuilder as _;
 use google_cloud_gax::retry_policy::{Aip194Strict, NeverRetry, RetryPolicyExt as _};
-use name::JobName;
 use serde_json::Value;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -248,8 +247,7 @@ impl Vertex {
     }
 
     async fn clients_of(&self, kind: JobKind, name: &str, doing: &str) -> Result<Clients> {
-        let job = JobName::parse(kind, name).map_err(|why| Error::refused(doing, why))?;
-        self.clients(job.region).await
+        self.clients(name::region(doing, kind, name)?).await
     }
 
     async fn clients(&self, region: &str) -> Result<Clients> {
@@ -273,18 +271,6 @@ impl Vertex {
         regions.insert(region.to_owned(), clients.clone());
         Ok(clients)
     }
-}
-
-/// Where a person sees the job; `None` for a name that is not a job's.
-pub fn console_url(kind: JobKind, name: &str) -> Option<String> {
-    let JobName { project, region, id } = JobName::parse(kind, name).ok()?;
-    let place = match kind {
-        JobKind::CustomJob | JobKind::HyperparameterTuningJob | JobKind::TrainingPipeline => {
-            format!("ai/platform/locations/{region}/training/{id}")
-        }
-        JobKind::PipelineJob => format!("vertex-ai/locations/{region}/pipelines/runs/{id}"),
-    };
-    Some(format!("https://console.cloud.google.com/{place}?project={project}"))
 }
 
 /// The kind in a sentence.

@@ -33,7 +33,11 @@ pub fn problems(request: &ArtifactReady) -> Vec<String> {
         Err(errors) => errors.iter().map(ToString::to_string).collect(),
         Ok(body) => {
             let filled = placeholder::expand(&body, &|name| fill(request, &run, "gs://o/", name));
-            filled.err().map(|it| format!("training.{}.{it}", request.training.kind().key())).into_iter().collect()
+            filled
+                .err()
+                .map(|it| format!("training.{}.{it}", request.training.kind().key()))
+                .into_iter()
+                .collect()
         }
     }
 }
@@ -51,8 +55,12 @@ pub fn build(run: &Run, intent: &Intent, installation: &str) -> Result<Value, St
     default(&mut body, &["displayName"], &run.id.to_string());
     let path: &[&str] = match kind {
         JobKind::CustomJob => &["jobSpec", "baseOutputDirectory", "outputUriPrefix"],
-        JobKind::HyperparameterTuningJob => &["trialJobSpec", "baseOutputDirectory", "outputUriPrefix"],
-        JobKind::TrainingPipeline => &["trainingTaskInputs", "baseOutputDirectory", "outputUriPrefix"],
+        JobKind::HyperparameterTuningJob => {
+            &["trialJobSpec", "baseOutputDirectory", "outputUriPrefix"]
+        }
+        JobKind::TrainingPipeline => {
+            &["trainingTaskInputs", "baseOutputDirectory", "outputUriPrefix"]
+        }
         JobKind::PipelineJob => &["runtimeConfig", "gcsOutputDirectory"],
     };
     default(&mut body, path, &intent.output);
@@ -91,7 +99,8 @@ pub fn fill(request: &ArtifactReady, run: &RunId, output: &str, name: &str) -> F
 
 /// The object of an artifact, or the directory that all of its objects share.
 fn artifact_uri(request: &ArtifactReady, name: &str) -> Option<String> {
-    let mut uris = request.artifacts.iter().filter(|it| it.name.as_str() == name).map(|it| it.uri.as_str());
+    let mut uris =
+        request.artifacts.iter().filter(|it| it.name.as_str() == name).map(|it| it.uri.as_str());
     let first = uris.next()?;
     let mut shared = first;
     let mut several = false;

@@ -11,10 +11,13 @@ const NAME_BYTES_MAX: usize = 100;
 
 /// The numbers of a flat JSON object.
 pub fn parse(bytes: &[u8]) -> Result<BTreeMap<String, f64>, String> {
-    let value: BTreeMap<String, Value> =
-        serde_json::from_slice(bytes).map_err(|error| format!("metrics.json is not a flat JSON object: {error}"))?;
+    let value: BTreeMap<String, Value> = serde_json::from_slice(bytes)
+        .map_err(|error| format!("metrics.json is not a flat JSON object: {error}"))?;
     if value.len() > METRICS_MAX {
-        return Err(format!("metrics.json has {} entries, and at most {METRICS_MAX} are read", value.len()));
+        return Err(format!(
+            "metrics.json has {} entries, and at most {METRICS_MAX} are read",
+            value.len()
+        ));
     }
     value.into_iter().map(|(name, value)| number(name, &value)).collect()
 }

@@ -15,7 +15,7 @@ use std::time::Duration;
 use tracing::instrument;
 
 /// How long the SDK may go on retrying one publish.
-const RETRY_TIME_MAX: Duration = Duration::from_secs(60);
+const RETRY_TIME_MAX: Duration = Duration::from_mins(1);
 
 /// How long a message may take in all; others with its key may be before it.
 const PUBLISH_TIME_MAX: Duration = Duration::from_secs(90);

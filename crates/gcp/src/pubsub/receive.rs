@@ -39,6 +39,7 @@ pub struct Subscriber {
 
 /// How much may be received at once, and for how long.
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_field_names, reason = "every one of them is a limit")]
 pub struct SubscribeOptions {
     /// Messages that are received and not yet settled. Keep it at what is
     /// handled at once, so that none waits here while its lease runs.
@@ -59,6 +60,7 @@ pub struct Deliveries {
 
 /// One message on its way to one handler.
 #[derive(Debug)]
+#[expect(clippy::struct_field_names, reason = "the field's own term is delivery attempt")]
 pub struct Delivery {
     /// The id the server gave it; a repeated publish has another.
     pub id: String,

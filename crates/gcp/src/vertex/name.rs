@@ -4,25 +4,19 @@
 use crate::error::{Error, Result};
 use branchline_contract::JobKind;
 
-/// `projects/{project}/locations/{region}/{collection}/{id}`.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct JobName<'a> {
-    pub(super) project: &'a str,
-    pub(super) region: &'a str,
-    pub(super) id: &'a str,
-}
-
-impl<'a> JobName<'a> {
-    pub(super) fn parse(kind: JobKind, name: &'a str) -> std::result::Result<Self, String> {
-        let parts: Vec<_> = name.split('/').collect();
-        let collection = kind.collection();
-        match parts.as_slice() {
-            ["projects", project, "locations", region, of, id]
-                if *of == collection && is_project(project) && is_id(region) && is_id(id) =>
-            {
-                Ok(Self { project, region, id })
-            }
-            _ => Err(format!("`{name}` is not projects/PROJECT/locations/REGION/{collection}/ID")),
+/// The region in `projects/PROJECT/locations/REGION/COLLECTION/ID`.
+pub(super) fn region<'a>(doing: &str, kind: JobKind, name: &'a str) -> Result<&'a str> {
+    let parts: Vec<_> = name.split('/').collect();
+    let collection = kind.collection();
+    match parts.as_slice() {
+        ["projects", project, "locations", region, of, id]
+            if *of == collection && is_project(project) && is_id(region) && is_id(id) =>
+        {
+            Ok(region)
+        }
+        _ => {
+            let shape = format!("projects/PROJECT/locations/REGION/{collection}/ID");
+            Err(Error::refused(doing, format!("`{name}` is not {shape}")))
         }
     }
 }
@@ -55,8 +49,7 @@ mod tests {
     #[test]
     fn a_job_name_says_its_region() {
         let name = "projects/example.com:p-1/locations/europe-west4/customJobs/123";
-        let job = JobName { project: "example.com:p-1", region: "europe-west4", id: "123" };
-        assert_eq!(JobName::parse(JobKind::CustomJob, name), Ok(job));
+        assert_eq!(region("doing", JobKind::CustomJob, name).unwrap(), "europe-west4");
     }
 
     #[test]
@@ -71,11 +64,9 @@ mod tests {
             "projects/p/locations/evil.example/customJobs/1",
             "projects/p/locations/r/customJobs/1:cancel",
         ] {
-            let why = JobName::parse(JobKind::CustomJob, name).unwrap_err();
-            assert!(
-                why.contains("is not projects/PROJECT/locations/REGION/customJobs/ID"),
-                "{why}"
-            );
+            let why = region("doing", JobKind::CustomJob, name).unwrap_err().message();
+            let expected = "is not projects/PROJECT/locations/REGION/customJobs/ID";
+            assert!(why.ends_with(expected), "{why}");
         }
     }
 }

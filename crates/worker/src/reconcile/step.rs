@@ -108,10 +108,12 @@ pub struct Times {
 /// The next thing to do.
 pub fn next(run: &Run, memory: &Memory, now: Duration, times: Times) -> Next {
     match &run.state {
-        State::Requested | State::Stalled(_) | State::Verified | State::Held(_) => match &run.cancel {
-            Some(reason) => end(Outcome::Cancelled, reason),
-            None => Next::Rest,
-        },
+        State::Requested | State::Stalled(_) | State::Verified | State::Held(_) => {
+            match &run.cancel {
+                Some(reason) => end(Outcome::Cancelled, reason),
+                None => Next::Rest,
+            }
+        }
         State::Admitted => match &run.cancel {
             Some(reason) => end(Outcome::Cancelled, reason),
             None if times.waited > times.wait_max => {
