@@ -1,8 +1,8 @@
 //! The body of a create call: the training spec with its placeholders filled,
 //! our labels on it, and an output directory of its own. Pure.
 
-use branchline_contract::placeholder::{self, Fill};
-use branchline_contract::{ArtifactReady, JobKind, ObjectUri, RunId, vertex_fields};
+use branchline_contract::placeholder::{self, fill};
+use branchline_contract::{ArtifactReady, JobKind, RunId, vertex_fields};
 use branchline_ledger::{Intent, Run};
 use serde_json::{Value, json};
 
@@ -32,7 +32,8 @@ pub(crate) fn problems(request: &ArtifactReady) -> Vec<String> {
     match vertex_fields::check(request.training.kind(), request.training.body()) {
         Err(errors) => errors.iter().map(ToString::to_string).collect(),
         Ok(body) => {
-            let filled = placeholder::expand(&body, &|name| fill(request, &run, "gs://o/", name));
+            let filled =
+                placeholder::expand_training(&body, &|name| fill(request, &run, "gs://o/", name));
             filled
                 .err()
                 .map(|it| format!("training.{}.{it}", request.training.kind().key()))
@@ -47,8 +48,9 @@ pub(crate) fn build(run: &Run, intent: &Intent, installation: &str) -> Result<Va
     let (request, kind) = (&run.request, run.request.training.kind());
     let body = vertex_fields::check(kind, request.training.body())
         .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?;
-    let mut body = placeholder::expand(&body, &|name| fill(request, &run.id, &intent.output, name))
-        .map_err(|it| it.to_string())?;
+    let mut body =
+        placeholder::expand_training(&body, &|name| fill(request, &run.id, &intent.output, name))
+            .map_err(|it| it.to_string())?;
     body["labels"][LABEL_RUN] = json!(run.id);
     body["labels"][LABEL_INTENT] = json!(intent.nonce);
     body["labels"][LABEL_INSTALLATION] = json!(installation);
@@ -79,39 +81,4 @@ fn default(body: &mut Value, path: &[&str], text: &str) {
     if place.is_null() {
         *place = json!(text);
     }
-}
-
-/// What a placeholder stands for in the training spec of a request.
-pub(crate) fn fill(request: &ArtifactReady, run: &RunId, output: &str, name: &str) -> Fill {
-    let text = match name.split('.').collect::<Vec<_>>()[..] {
-        ["output"] => Some(output.to_owned()),
-        ["run", "id"] => Some(run.to_string()),
-        ["commit", "sha"] => Some(request.gitlab.sha.to_string()),
-        ["commit", "ref"] => Some(request.gitlab.git_ref.to_string()),
-        ["artifacts", artifact, "uri"] => artifact_uri(request, artifact),
-        ["artifacts", artifact, "path"] => {
-            artifact_uri(request, artifact).map(|it| it.replacen("gs://", "/gcs/", 1))
-        }
-        _ => None,
-    };
-    text.map_or(Fill::Unknown, Fill::Text)
-}
-
-/// The object of an artifact, or the directory that all of its objects share.
-fn artifact_uri(request: &ArtifactReady, name: &str) -> Option<String> {
-    let mut uris =
-        request.artifacts.iter().filter(|it| it.name.as_str() == name).map(|it| it.uri.as_str());
-    let first = uris.next()?;
-    let mut shared = first;
-    let mut several = false;
-    for uri in uris {
-        several = true;
-        let same = shared.bytes().zip(uri.bytes()).take_while(|(a, b)| a == b).count();
-        shared = &shared[..shared.floor_char_boundary(same)];
-    }
-    if !several {
-        return Some(first.to_owned());
-    }
-    let directory = shared.rfind('/').map_or("", |it| &shared[..=it]);
-    ObjectUri::parse(format!("{directory}x")).ok().map(|_| directory.to_owned())
 }
