@@ -101,9 +101,7 @@ fn subscriber(pubsub: &PubSub) -> Router {
         )
         .route(
             &method("Pull"),
-            unary(pubsub, |pubsub, it: wire::PullRequest| async move {
-                pubsub.pull(it).await
-            }),
+            unary(pubsub, |pubsub, it: wire::PullRequest| async move { pubsub.pull(it).await }),
         )
         .route(
             &method("Acknowledge"),
@@ -127,11 +125,7 @@ fn subscriber(pubsub: &PubSub) -> Router {
         .route(
             &method("Seek"),
             unary(pubsub, |pubsub, it: wire::SeekRequest| {
-                ready(
-                    pubsub
-                        .call(|core, _| core.seek(&it))
-                        .map(|()| wire::SeekResponse {}),
-                )
+                ready(pubsub.call(|core, _| core.seek(&it)).map(|()| wire::SeekResponse {}))
             }),
         )
         .route(&method("StreamingPull"), streaming_pull(pubsub))
@@ -149,12 +143,7 @@ where
     post(move |request: Request| async move {
         let service = service_fn(move |request: tonic::Request<Q>| {
             let answer = method(pubsub.clone(), request.into_inner());
-            async move {
-                answer
-                    .await
-                    .map(tonic::Response::new)
-                    .map_err(|error| status(&error))
-            }
+            async move { answer.await.map(tonic::Response::new).map_err(|error| status(&error)) }
         });
         let mut grpc = tonic::server::Grpc::new(ProstCodec::<A, Q>::default())
             .max_decoding_message_size(BODY_BYTES_MAX)

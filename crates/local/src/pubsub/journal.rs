@@ -47,27 +47,13 @@ impl Journal {
             )
         })?;
         let path = directory.join("journal");
-        let mut file = OpenOptions::new()
-            .read(true)
-            .append(true)
-            .create(true)
-            .open(&path)?;
+        let mut file = OpenOptions::new().read(true).append(true).create(true).open(&path)?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes)?;
         let (records, length) = decode(&bytes).map_err(|error| {
-            io::Error::new(
-                io::ErrorKind::InvalidData,
-                format!("{}: {error}", path.display()),
-            )
+            io::Error::new(io::ErrorKind::InvalidData, format!("{}: {error}", path.display()))
         })?;
-        let journal = Self {
-            path,
-            file,
-            length,
-            appended: 0,
-            unsaved: Vec::new(),
-            _lock: lock,
-        };
+        let journal = Self { path, file, length, appended: 0, unsaved: Vec::new(), _lock: lock };
         journal.file.set_len(length)?;
         Ok((journal, records))
     }
@@ -113,47 +99,22 @@ impl Journal {
 fn encode(record: &Record, out: &mut Vec<u8>) {
     let publish = |name: &str, messages: &[Arc<PubsubMessage>]| {
         let messages = messages.iter().map(|it| PubsubMessage::clone(it)).collect();
-        PublishRequest {
-            topic: name.to_owned(),
-            messages,
-        }
-        .encode_to_vec()
+        PublishRequest { topic: name.to_owned(), messages }.encode_to_vec()
     };
     let (kind, body) = match record {
         Record::Topic(topic) => (1, topic.encode_to_vec()),
-        Record::TopicDeleted(topic) => (
-            2,
-            DeleteTopicRequest {
-                topic: topic.clone(),
-            }
-            .encode_to_vec(),
-        ),
+        Record::TopicDeleted(topic) => {
+            (2, DeleteTopicRequest { topic: topic.clone() }.encode_to_vec())
+        }
         Record::Subscription(subscription) => (3, subscription.encode_to_vec()),
-        Record::SubscriptionDeleted(subscription) => (
-            4,
-            DeleteSubscriptionRequest {
-                subscription: subscription.clone(),
-            }
-            .encode_to_vec(),
-        ),
+        Record::SubscriptionDeleted(subscription) => {
+            (4, DeleteSubscriptionRequest { subscription: subscription.clone() }.encode_to_vec())
+        }
         Record::Published { topic, messages } => (5, publish(topic, messages)),
-        Record::Pending {
-            subscription,
-            messages,
-        } => (6, publish(subscription, messages)),
-        Record::Settled {
-            subscription,
-            messages,
-        } => {
+        Record::Pending { subscription, messages } => (6, publish(subscription, messages)),
+        Record::Settled { subscription, messages } => {
             let ack_ids = messages.iter().map(u64::to_string).collect();
-            (
-                7,
-                AcknowledgeRequest {
-                    subscription: subscription.clone(),
-                    ack_ids,
-                }
-                .encode_to_vec(),
-            )
+            (7, AcknowledgeRequest { subscription: subscription.clone(), ack_ids }.encode_to_vec())
         }
     };
     let length =
@@ -171,11 +132,7 @@ fn decode(bytes: &[u8]) -> Result<(Vec<Record>, u64), String> {
     let mut position = 0;
     while let Some((checksum, payload)) = frame(&bytes[position..]) {
         let intact = crc32c::crc32c(payload) == checksum;
-        match payload
-            .split_first()
-            .filter(|_| intact)
-            .map(|(kind, body)| record(*kind, body))
-        {
+        match payload.split_first().filter(|_| intact).map(|(kind, body)| record(*kind, body)) {
             Some(Ok(Some(record))) => records.push(record),
             Some(Ok(None) | Err(_)) | None => return Err(format!("damaged at byte {position}")),
         }
@@ -209,16 +166,10 @@ fn record(kind: u8, body: &[u8]) -> Result<Option<Record>, DecodeError> {
         }
         6 => {
             let (subscription, messages) = publish()?;
-            Record::Pending {
-                subscription,
-                messages,
-            }
+            Record::Pending { subscription, messages }
         }
         7 => {
-            let AcknowledgeRequest {
-                subscription,
-                ack_ids,
-            } = Message::decode(body)?;
+            let AcknowledgeRequest { subscription, ack_ids } = Message::decode(body)?;
             Record::Settled {
                 subscription,
                 messages: ack_ids.iter().filter_map(|it| it.parse().ok()).collect(),
@@ -233,10 +184,7 @@ mod tests {
     use super::*;
 
     fn settled(messages: Vec<u64>) -> Record {
-        Record::Settled {
-            subscription: "projects/p/subscriptions/sub".to_owned(),
-            messages,
-        }
+        Record::Settled { subscription: "projects/p/subscriptions/sub".to_owned(), messages }
     }
 
     #[test]
@@ -244,9 +192,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let (mut journal, records) = Journal::open(directory.path()).unwrap();
         assert_eq!(records, []);
-        journal
-            .append(&[settled(vec![1]), settled(vec![2, 3])])
-            .unwrap();
+        journal.append(&[settled(vec![1]), settled(vec![2, 3])]).unwrap();
         journal.replace(&[settled(vec![9])]).unwrap();
         journal.append(&[settled(vec![10])]).unwrap();
         drop(journal);

@@ -184,10 +184,7 @@ struct RetryPolicy {
     maximum_backoff: Option<Seconds>,
 }
 
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "serde passes fields by reference"
-)]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
 fn is_false(it: &bool) -> bool {
     !it
 }
@@ -206,9 +203,9 @@ impl From<Subscription> for wire::Subscription {
             message_retention_duration: it.message_retention_duration.map(|it| it.0),
             labels: it.labels,
             enable_message_ordering: it.enable_message_ordering,
-            expiration_policy: it.expiration_policy.map(|it| wire::ExpirationPolicy {
-                ttl: it.ttl.map(|it| it.0),
-            }),
+            expiration_policy: it
+                .expiration_policy
+                .map(|it| wire::ExpirationPolicy { ttl: it.ttl.map(|it| it.0) }),
             filter: it.filter,
             dead_letter_policy: it.dead_letter_policy.map(|it| wire::DeadLetterPolicy {
                 dead_letter_topic: it.dead_letter_topic,
@@ -235,9 +232,9 @@ impl Subscription {
             message_retention_duration: it.message_retention_duration.map(Seconds),
             labels: it.labels,
             enable_message_ordering: it.enable_message_ordering,
-            expiration_policy: it.expiration_policy.map(|it| ExpirationPolicy {
-                ttl: it.ttl.map(Seconds),
-            }),
+            expiration_policy: it
+                .expiration_policy
+                .map(|it| ExpirationPolicy { ttl: it.ttl.map(Seconds) }),
             filter: it.filter,
             dead_letter_policy: it.dead_letter_policy.map(|it| DeadLetterPolicy {
                 dead_letter_topic: it.dead_letter_topic,
@@ -292,9 +289,7 @@ pub(super) struct Received {
 impl From<wire::ReceivedMessage> for Received {
     fn from(it: wire::ReceivedMessage) -> Self {
         let message = it.message.unwrap_or_default();
-        let time = message
-            .publish_time
-            .and_then(|it| Timestamp::new(it.seconds, it.nanos).ok());
+        let time = message.publish_time.and_then(|it| Timestamp::new(it.seconds, it.nanos).ok());
         Self {
             ack_id: it.ack_id,
             message: Message {
@@ -327,9 +322,7 @@ mod base64_bytes {
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Bytes, D::Error> {
-        let text = String::deserialize(deserializer)?
-            .replace('-', "+")
-            .replace('_', "/");
+        let text = String::deserialize(deserializer)?.replace('-', "+").replace('_', "/");
         let bytes = STANDARD_NO_PAD.decode(text.trim_end_matches('='));
         bytes.map(Bytes::from).map_err(D::Error::custom)
     }

@@ -83,31 +83,23 @@ impl PubSub {
             stop: CancellationToken::new(),
             started,
         };
-        Ok(Self {
-            shared: Arc::new(shared),
-        })
+        Ok(Self { shared: Arc::new(shared) })
     }
 
     /// Both doors on one router, which serves HTTP/1 and HTTP/2.
     pub fn router(&self) -> Router {
-        grpc::router(self)
-            .merge(rest::router(self))
-            .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        grpc::router(self).merge(rest::router(self)).layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
     }
 
     /// Creates a topic, named `projects/P/topics/T`.
     pub fn create_topic(&self, name: &str) -> Result<(), Error> {
-        let topic = Topic {
-            name: name.to_owned(),
-            ..Topic::default()
-        };
+        let topic = Topic { name: name.to_owned(), ..Topic::default() };
         self.call(|core, _| core.create_topic(topic)).map(drop)
     }
 
     /// Creates a subscription from its `name`, `topic` and whatever else is not the default.
     pub fn create_subscription(&self, subscription: Subscription) -> Result<(), Error> {
-        self.call(|core, _| core.create_subscription(subscription))
-            .map(drop)
+        self.call(|core, _| core.create_subscription(subscription)).map(drop)
     }
 
     /// Publishes one message and returns its id.
@@ -117,21 +109,10 @@ impl PubSub {
         data: Bytes,
         attributes: HashMap<String, String>,
     ) -> Result<String, Error> {
-        let message = PubsubMessage {
-            data,
-            attributes,
-            ..PubsubMessage::default()
-        };
-        let request = PublishRequest {
-            topic: topic.to_owned(),
-            messages: vec![message],
-        };
+        let message = PubsubMessage { data, attributes, ..PubsubMessage::default() };
+        let request = PublishRequest { topic: topic.to_owned(), messages: vec![message] };
         let response = self.call(|core, now| core.publish(now, request))?;
-        Ok(response
-            .message_ids
-            .into_iter()
-            .next()
-            .expect("one message has one id"))
+        Ok(response.message_ids.into_iter().next().expect("one message has one id"))
     }
 
     /// Ends all streams and waiting pulls, so that a server can drain.
@@ -170,11 +151,7 @@ impl PubSub {
         request: impl FnOnce(&mut Core, Timestamp) -> Result<T, Error>,
     ) -> Result<T, Error> {
         // Nothing in the core is left half done by a panic that a request could cause.
-        let mut state = self
-            .shared
-            .state
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.shared.state.lock().unwrap_or_else(PoisonError::into_inner);
         let State { core, journal } = &mut *state;
         let now = self.shared.started.0 + self.shared.started.1.elapsed();
         core.tick(now);

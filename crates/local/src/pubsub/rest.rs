@@ -25,13 +25,7 @@ pub(super) fn router(pubsub: &PubSub) -> Router {
                        Path(path): Path<String>,
                        Query(query): Query<HashMap<String, String>>,
                        body: Bytes| async move {
-        let request = Request {
-            pubsub,
-            method,
-            path,
-            query,
-            body,
-        };
+        let request = Request { pubsub, method, path, query, body };
         match request.answer().await {
             Ok(value) => Json(value).into_response(),
             Err(error) => refusal(&error),
@@ -70,23 +64,15 @@ impl Request {
     fn topic(&self, name: &str, verb: &str) -> Result<Value, Error> {
         let topic = match (&self.method, verb) {
             (&Method::PUT, "") => {
-                let topic = wire::Topic {
-                    name: name.to_owned(),
-                    ..self.json::<Topic>()?.into()
-                };
+                let topic = wire::Topic { name: name.to_owned(), ..self.json::<Topic>()?.into() };
                 self.pubsub.call(|core, _| core.create_topic(topic))?
             }
             (&Method::GET, "") => self.pubsub.call(|core, _| core.get_topic(name))?,
             (&Method::PATCH, "") => {
                 let patch: TopicPatch = self.json()?;
-                let topic = Some(wire::Topic {
-                    name: name.to_owned(),
-                    ..patch.topic.into()
-                });
-                let update = wire::UpdateTopicRequest {
-                    topic,
-                    update_mask: Some(mask(&patch.update_mask)),
-                };
+                let topic = Some(wire::Topic { name: name.to_owned(), ..patch.topic.into() });
+                let update =
+                    wire::UpdateTopicRequest { topic, update_mask: Some(mask(&patch.update_mask)) };
                 self.pubsub.call(|core, _| core.update_topic(update))?
             }
             (&Method::DELETE, "") => {
@@ -96,10 +82,7 @@ impl Request {
             (&Method::POST, "publish") => {
                 let body: Publish = self.json()?;
                 let messages = body.messages.into_iter().map(Into::into).collect();
-                let request = wire::PublishRequest {
-                    topic: name.to_owned(),
-                    messages,
-                };
+                let request = wire::PublishRequest { topic: name.to_owned(), messages };
                 let response = self.pubsub.call(|core, now| core.publish(now, request))?;
                 return Ok(json!({ "messageIds": response.message_ids }));
             }
@@ -115,22 +98,18 @@ impl Request {
                     name: name.to_owned(),
                     ..self.json::<Subscription>()?.into()
                 };
-                self.pubsub
-                    .call(|core, _| core.create_subscription(subscription))?
+                self.pubsub.call(|core, _| core.create_subscription(subscription))?
             }
             (&Method::GET, "") => self.pubsub.call(|core, _| core.get_subscription(name))?,
             (&Method::PATCH, "") => {
                 let patch: SubscriptionPatch = self.json()?;
-                let subscription = Some(wire::Subscription {
-                    name: name.to_owned(),
-                    ..patch.subscription.into()
-                });
+                let subscription =
+                    Some(wire::Subscription { name: name.to_owned(), ..patch.subscription.into() });
                 let update = wire::UpdateSubscriptionRequest {
                     subscription,
                     update_mask: Some(mask(&patch.update_mask)),
                 };
-                self.pubsub
-                    .call(|core, _| core.update_subscription(update))?
+                self.pubsub.call(|core, _| core.update_subscription(update))?
             }
             (&Method::DELETE, "") => {
                 self.pubsub.call(|core, _| core.delete_subscription(name))?;
@@ -163,8 +142,7 @@ impl Request {
             }
             "acknowledge" => {
                 let body: Acknowledge = self.json()?;
-                self.pubsub
-                    .call(|core, _| core.acknowledge(subscription, &body.ack_ids))?;
+                self.pubsub.call(|core, _| core.acknowledge(subscription, &body.ack_ids))?;
             }
             "modifyAckDeadline" => {
                 let body: ModifyAckDeadline = self.json()?;
@@ -183,13 +161,8 @@ impl Request {
                     seconds: it.as_second(),
                     nanos: it.subsec_nanosecond(),
                 };
-                let target = body
-                    .time
-                    .map(|it| wire::seek_request::Target::Time(to_wire(it)));
-                let request = wire::SeekRequest {
-                    subscription: subscription.to_owned(),
-                    target,
-                };
+                let target = body.time.map(|it| wire::seek_request::Target::Time(to_wire(it)));
+                let request = wire::SeekRequest { subscription: subscription.to_owned(), target };
                 self.pubsub.call(|core, _| core.seek(&request))?;
             }
             _ => return Err(self.unknown_method()),
@@ -205,11 +178,8 @@ impl Request {
             page_token,
         };
         let page = self.pubsub.call(|core, _| core.list_topics(&request))?;
-        let topics: Vec<Topic> = page
-            .topics
-            .into_iter()
-            .map(|it| Topic::answer(it, self.enums()))
-            .collect();
+        let topics: Vec<Topic> =
+            page.topics.into_iter().map(|it| Topic::answer(it, self.enums())).collect();
         Ok(list("topics", &json!(topics), page.next_page_token))
     }
 
@@ -220,50 +190,28 @@ impl Request {
             page_size,
             page_token,
         };
-        let page = self
-            .pubsub
-            .call(|core, _| core.list_subscriptions(&request))?;
+        let page = self.pubsub.call(|core, _| core.list_subscriptions(&request))?;
         let subscriptions: Vec<Subscription> = page
             .subscriptions
             .into_iter()
             .map(|it| Subscription::answer(it, self.enums()))
             .collect();
-        Ok(list(
-            "subscriptions",
-            &json!(subscriptions),
-            page.next_page_token,
-        ))
+        Ok(list("subscriptions", &json!(subscriptions), page.next_page_token))
     }
 
     fn list_topic_subscriptions(&self, name: &str) -> Result<Value, Error> {
         let (page_size, page_token) = self.page()?;
-        let topic = name
-            .strip_suffix("/subscriptions")
-            .unwrap_or(name)
-            .to_owned();
-        let request = wire::ListTopicSubscriptionsRequest {
-            topic,
-            page_size,
-            page_token,
-        };
-        let page = self
-            .pubsub
-            .call(|core, _| core.list_topic_subscriptions(&request))?;
-        Ok(list(
-            "subscriptions",
-            &json!(page.subscriptions),
-            page.next_page_token,
-        ))
+        let topic = name.strip_suffix("/subscriptions").unwrap_or(name).to_owned();
+        let request = wire::ListTopicSubscriptionsRequest { topic, page_size, page_token };
+        let page = self.pubsub.call(|core, _| core.list_topic_subscriptions(&request))?;
+        Ok(list("subscriptions", &json!(page.subscriptions), page.next_page_token))
     }
 
     fn page(&self) -> Result<(i32, String), Error> {
         let size = self.query.get("pageSize").map_or(Ok(0), |it| it.parse());
         let size =
             size.map_err(|_| Error::InvalidArgument("Invalid value at 'page_size'.".to_owned()))?;
-        Ok((
-            size,
-            self.query.get("pageToken").cloned().unwrap_or_default(),
-        ))
+        Ok((size, self.query.get("pageToken").cloned().unwrap_or_default()))
     }
 
     fn enums(&self) -> Enums {
@@ -346,11 +294,7 @@ fn mask(paths: &str) -> prost_types::FieldMask {
             snake
         })
     };
-    let paths = paths
-        .split(',')
-        .filter(|it| !it.is_empty())
-        .map(snake)
-        .collect();
+    let paths = paths.split(',').filter(|it| !it.is_empty()).map(snake).collect();
     prost_types::FieldMask { paths }
 }
 

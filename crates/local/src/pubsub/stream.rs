@@ -62,12 +62,7 @@ pub(super) async fn open(
             Status::invalid_argument("The stream was closed before its initial request.")
         })?;
     let ((id, ack_deadline), properties) = pubsub
-        .call(|core, _| {
-            Ok((
-                core.open_stream(&first)?,
-                core.properties(&first.subscription)?,
-            ))
-        })
+        .call(|core, _| Ok((core.open_stream(&first)?, core.properties(&first.subscription)?)))
         .map_err(|error| status(&error))?;
     let changed = pubsub.shared.changed.subscribe();
     let subscription = first.subscription.clone();
@@ -83,17 +78,14 @@ pub(super) async fn open(
         sent: None,
     };
     session.settle(&first).map_err(|error| status(&error))?;
-    Ok(Response::new(stream::unfold(
-        Some(session),
-        |session| async {
-            let mut session = session?;
-            match session.next().await {
-                Ok(response) => Some((Ok(response), Some(session))),
-                Err(End::Closed) => None,
-                Err(End::Failed(status)) => Some((Err(status), None)),
-            }
-        },
-    )))
+    Ok(Response::new(stream::unfold(Some(session), |session| async {
+        let mut session = session?;
+        match session.next().await {
+            Ok(response) => Some((Ok(response), Some(session))),
+            Err(End::Closed) => None,
+            Err(End::Failed(status)) => Some((Err(status), None)),
+        }
+    })))
 }
 
 impl Session {
@@ -121,13 +113,9 @@ impl Session {
             }
             let silence_ends = self.heard + IDLE_MAX;
             if silence_ends <= now {
-                return Err(End::Failed(Status::unavailable(
-                    "The stream was idle for too long.",
-                )));
+                return Err(End::Failed(Status::unavailable("The stream was idle for too long.")));
             }
-            let until = timer
-                .map_or(heartbeat, |it| it.min(heartbeat))
-                .min(silence_ends);
+            let until = timer.map_or(heartbeat, |it| it.min(heartbeat)).min(silence_ends);
             tokio::select! {
                 request = self.requests.message() => self.take(request)?,
                 _ = self.changed.changed() => {}
@@ -169,10 +157,8 @@ impl Session {
             if !request.ack_ids.is_empty() {
                 core.acknowledge(&self.subscription, &request.ack_ids)?;
             }
-            for (ack_id, seconds) in request
-                .modify_deadline_ack_ids
-                .iter()
-                .zip(&request.modify_deadline_seconds)
+            for (ack_id, seconds) in
+                request.modify_deadline_ack_ids.iter().zip(&request.modify_deadline_seconds)
             {
                 core.modify_ack_deadline(
                     now,

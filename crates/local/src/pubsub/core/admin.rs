@@ -41,9 +41,9 @@ impl Core {
                 "message_retention_duration" => {
                     topic.message_retention_duration = wanted.message_retention_duration;
                 }
-                "message_storage_policy" => topic
-                    .message_storage_policy
-                    .clone_from(&wanted.message_storage_policy),
+                "message_storage_policy" => {
+                    topic.message_storage_policy.clone_from(&wanted.message_storage_policy);
+                }
                 _ => {
                     return invalid(format!(
                         "Invalid update_mask provided in the UpdateTopicRequest: {path} cannot be updated."
@@ -68,10 +68,7 @@ impl Core {
         let all = in_project(&self.topics, &request.project)?;
         let (page, next_page_token) =
             page(all, request.page_size, &request.page_token, |it| &it.name);
-        Ok(ListTopicsResponse {
-            topics: page.into_iter().cloned().collect(),
-            next_page_token,
-        })
+        Ok(ListTopicsResponse { topics: page.into_iter().cloned().collect(), next_page_token })
     }
 
     pub(in super::super) fn list_topic_subscriptions(
@@ -87,10 +84,7 @@ impl Core {
         let (page, next_page_token) =
             page(all, request.page_size, &request.page_token, |it| &it.name);
         let subscriptions = page.into_iter().map(|it| it.name.clone()).collect();
-        Ok(ListTopicSubscriptionsResponse {
-            subscriptions,
-            next_page_token,
-        })
+        Ok(ListTopicSubscriptionsResponse { subscriptions, next_page_token })
     }
 
     pub(in super::super) fn create_subscription(
@@ -123,9 +117,9 @@ impl Core {
                 "ack_deadline_seconds" => {
                     updated.ack_deadline_seconds = wanted.ack_deadline_seconds;
                 }
-                "dead_letter_policy" => updated
-                    .dead_letter_policy
-                    .clone_from(&wanted.dead_letter_policy),
+                "dead_letter_policy" => {
+                    updated.dead_letter_policy.clone_from(&wanted.dead_letter_policy);
+                }
                 "enable_exactly_once_delivery" => {
                     updated.enable_exactly_once_delivery = wanted.enable_exactly_once_delivery;
                 }
@@ -174,10 +168,7 @@ impl Core {
 fn check_topic(topic: &Topic) -> Result<()> {
     let unsupported = [
         (topic.schema_settings.is_some(), "schemas"),
-        (
-            topic.ingestion_data_source_settings.is_some(),
-            "ingestion topics",
-        ),
+        (topic.ingestion_data_source_settings.is_some(), "ingestion topics"),
         (!topic.message_transforms.is_empty(), "message transforms"),
     ];
     match unsupported.into_iter().find(|(asked, _)| *asked) {
@@ -199,17 +190,13 @@ fn in_project<'a, T>(
     all: &'a BTreeMap<Name, T>,
     project: &str,
 ) -> Result<impl Iterator<Item = &'a T> + use<'a, T>> {
-    let Some(id) = project
-        .strip_prefix("projects/")
-        .filter(|it| !it.is_empty() && !it.contains('/'))
+    let Some(id) =
+        project.strip_prefix("projects/").filter(|it| !it.is_empty() && !it.contains('/'))
     else {
         return invalid(format!("Invalid project given (name={project})."));
     };
     let id = id.to_owned();
-    Ok(all
-        .iter()
-        .filter(move |(name, _)| name.project() == id)
-        .map(|(_, it)| it))
+    Ok(all.iter().filter(move |(name, _)| name.project() == id).map(|(_, it)| it))
 }
 
 /// One page of resources in the order of their names, and the token for the next: the last name.

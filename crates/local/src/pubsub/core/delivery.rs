@@ -27,9 +27,7 @@ impl Core {
     ) -> Result<PublishResponse> {
         self.topic(&request.topic)?;
         message::check(&request.messages)?;
-        Ok(PublishResponse {
-            message_ids: self.take_in(now, request.topic, request.messages),
-        })
+        Ok(PublishResponse { message_ids: self.take_in(now, request.topic, request.messages) })
     }
 
     /// Gives messages their ids and time, and queues them for every subscription of the topic.
@@ -66,15 +64,7 @@ impl Core {
             _ => return invalid("The value for max_messages must be greater than 0."),
         };
         let deadline = self.subscription(subscription)?.queue.policy().ack_deadline;
-        self.lease(
-            now,
-            subscription,
-            Demand {
-                deadline,
-                messages_max,
-                stream: None,
-            },
-        )
+        self.lease(now, subscription, Demand { deadline, messages_max, stream: None })
     }
 
     /// Opens a stream from its first request; answers with its id and its ack deadline.
@@ -84,10 +74,7 @@ impl Core {
     ) -> Result<(u64, Duration)> {
         let deadline = policy::ack_deadline(request.stream_ack_deadline_seconds)?;
         let stream = self.streams + 1;
-        let flow = Flow::new(
-            request.max_outstanding_messages,
-            request.max_outstanding_bytes,
-        );
+        let flow = Flow::new(request.max_outstanding_messages, request.max_outstanding_bytes);
         self.queue(&request.subscription)?.open_stream(stream, flow);
         self.streams = stream;
         Ok((stream, deadline))
@@ -109,18 +96,12 @@ impl Core {
     ) -> Result<Vec<ReceivedMessage>> {
         if !self.queue(subscription)?.has_stream(stream) {
             // The subscription was deleted and made anew under the stream.
-            return Err(Error::NotFound(
-                Name::subscription(subscription)?.id().to_owned(),
-            ));
+            return Err(Error::NotFound(Name::subscription(subscription)?.id().to_owned()));
         }
         self.lease(
             now,
             subscription,
-            Demand {
-                deadline,
-                messages_max: MESSAGES_MAX,
-                stream: Some(stream),
-            },
+            Demand { deadline, messages_max: MESSAGES_MAX, stream: Some(stream) },
         )
     }
 
@@ -149,11 +130,7 @@ impl Core {
         let received = deliveries.into_iter().map(|it| ReceivedMessage {
             ack_id: format!("{epoch}-{}-{}", it.lease.message, it.lease.number),
             message: Some(PubsubMessage::clone(&it.message)),
-            delivery_attempt: if counts_attempts {
-                it.attempt.cast_signed()
-            } else {
-                0
-            },
+            delivery_attempt: if counts_attempts { it.attempt.cast_signed() } else { 0 },
         });
         Ok(received.collect())
     }
@@ -166,11 +143,8 @@ impl Core {
     ) -> Result<()> {
         let leases = self.leases_of(subscription, ack_ids)?;
         let queue = self.queue(subscription)?;
-        let acked: Vec<u64> = leases
-            .into_iter()
-            .filter(|it| queue.is_current(*it))
-            .map(|it| it.message)
-            .collect();
+        let acked: Vec<u64> =
+            leases.into_iter().filter(|it| queue.is_current(*it)).map(|it| it.message).collect();
         if !acked.is_empty() {
             self.settle(&Name::subscription(subscription)?, acked);
         }
@@ -216,19 +190,13 @@ impl Core {
             return Err(Error::Unimplemented("snapshots"));
         };
         let time = message::from_wire(time);
-        let older = self
-            .subscription(&request.subscription)?
-            .queue
-            .published_before(time);
+        let older = self.subscription(&request.subscription)?.queue.published_before(time);
         self.settle(&Name::subscription(&request.subscription)?, older);
         Ok(())
     }
 
     pub(super) fn settle(&mut self, subscription: &Name, messages: Vec<u64>) {
-        self.record(Record::Settled {
-            subscription: subscription.to_string(),
-            messages,
-        });
+        self.record(Record::Settled { subscription: subscription.to_string(), messages });
     }
 
     /// Ends a delivery without success. After the last allowed attempt the
@@ -278,9 +246,6 @@ impl Core {
 fn parse_ack_id(ack_id: &str) -> Option<(i64, Lease)> {
     let mut parts = ack_id.split('-');
     let epoch = parts.next()?.parse().ok()?;
-    let lease = Lease {
-        message: parts.next()?.parse().ok()?,
-        number: parts.next()?.parse().ok()?,
-    };
+    let lease = Lease { message: parts.next()?.parse().ok()?, number: parts.next()?.parse().ok()? };
     parts.next().is_none().then_some((epoch, lease))
 }

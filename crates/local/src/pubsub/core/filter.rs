@@ -27,15 +27,10 @@ pub(super) enum Filter {
 impl Filter {
     pub(super) fn parse(text: &str) -> Result<Self> {
         if text.len() > FILTER_BYTES_MAX {
-            return invalid(format!(
-                "The filter is longer than {FILTER_BYTES_MAX} bytes."
-            ));
+            return invalid(format!("The filter is longer than {FILTER_BYTES_MAX} bytes."));
         }
         let parsed = tokens(text).and_then(|tokens| {
-            let mut parser = Parser {
-                tokens,
-                position: 0,
-            };
+            let mut parser = Parser { tokens, position: 0 };
             let filter = parser.filter()?;
             (parser.position == parser.tokens.len()).then_some(filter)
         });
@@ -46,9 +41,9 @@ impl Filter {
         match self {
             Self::Has(key) => attributes.contains_key(key),
             Self::Equals(key, value) => attributes.get(key) == Some(value),
-            Self::HasPrefix(key, prefix) => attributes
-                .get(key)
-                .is_some_and(|value| value.starts_with(prefix.as_str())),
+            Self::HasPrefix(key, prefix) => {
+                attributes.get(key).is_some_and(|value| value.starts_with(prefix.as_str()))
+            }
             Self::Not(inner) => !inner.matches(attributes),
             Self::All(inner) => inner.iter().all(|it| it.matches(attributes)),
             Self::Any(inner) => inner.iter().any(|it| it.matches(attributes)),
@@ -116,11 +111,7 @@ impl Parser {
         while self.eat_word(operator) {
             terms.push(self.term()?);
         }
-        Some(if operator == "AND" {
-            Filter::All(terms)
-        } else {
-            Filter::Any(terms)
-        })
+        Some(if operator == "AND" { Filter::All(terms) } else { Filter::Any(terms) })
     }
 
     fn term(&mut self) -> Option<Filter> {

@@ -33,10 +33,7 @@ pub(super) fn check(messages: &[PubsubMessage]) -> Result<()> {
             "Request payload size exceeds the limit: {REQUEST_BYTES_MAX} bytes."
         ));
     }
-    if messages
-        .iter()
-        .any(|it| it.ordering_key != first.ordering_key)
-    {
+    if messages.iter().any(|it| it.ordering_key != first.ordering_key) {
         return invalid(
             "In a single publish request, all messages must have no ordering key or they must all have the same ordering key.",
         );
@@ -51,14 +48,10 @@ fn check_one(message: &PubsubMessage) -> Result<()> {
         );
     }
     if message.ordering_key.len() > ORDERING_KEY_BYTES_MAX {
-        return invalid(format!(
-            "The ordering key is longer than {ORDERING_KEY_BYTES_MAX} bytes."
-        ));
+        return invalid(format!("The ordering key is longer than {ORDERING_KEY_BYTES_MAX} bytes."));
     }
     if message.attributes.len() > ATTRIBUTES_MAX {
-        return invalid(format!(
-            "A message has more than {ATTRIBUTES_MAX} attributes."
-        ));
+        return invalid(format!("A message has more than {ATTRIBUTES_MAX} attributes."));
     }
     for (key, value) in &message.attributes {
         if key.is_empty() || key.len() > ATTRIBUTE_KEY_BYTES_MAX {
@@ -77,9 +70,7 @@ fn check_one(message: &PubsubMessage) -> Result<()> {
 
 /// The message that the dead-letter topic gets: the original with its history as attributes.
 pub(super) fn dead_letter(source: &Name, message: &PubsubMessage, attempts: u32) -> PubsubMessage {
-    let published = published(message)
-        .strftime("%Y-%m-%dT%H:%M:%S%.3f+00:00")
-        .to_string();
+    let published = published(message).strftime("%Y-%m-%dT%H:%M:%S%.3f+00:00").to_string();
     let history = [
         ("DeliveryCount", attempts.to_string()),
         ("Subscription", source.id().to_owned()),
@@ -100,17 +91,11 @@ pub(super) fn number(id: &str) -> Option<u64> {
 
 /// When the service took the message in.
 pub(super) fn published(message: &PubsubMessage) -> Timestamp {
-    message
-        .publish_time
-        .as_ref()
-        .map_or(Timestamp::UNIX_EPOCH, from_wire)
+    message.publish_time.as_ref().map_or(Timestamp::UNIX_EPOCH, from_wire)
 }
 
 pub(super) fn to_wire(time: Timestamp) -> prost_types::Timestamp {
-    prost_types::Timestamp {
-        seconds: time.as_second(),
-        nanos: time.subsec_nanosecond(),
-    }
+    prost_types::Timestamp { seconds: time.as_second(), nanos: time.subsec_nanosecond() }
 }
 
 pub(super) fn from_wire(time: &prost_types::Timestamp) -> Timestamp {

@@ -98,8 +98,7 @@ impl Core {
     pub(super) fn apply(&mut self, record: &Record) -> Result<()> {
         match record {
             Record::Topic(topic) => {
-                self.topics
-                    .insert(Name::topic(&topic.name)?, Topic::clone(topic));
+                self.topics.insert(Name::topic(&topic.name)?, Topic::clone(topic));
             }
             Record::TopicDeleted(topic) => {
                 self.topics.remove(&Name::topic(topic)?);
@@ -109,8 +108,7 @@ impl Core {
             }
             Record::Subscription(subscription) => self.put_subscription(subscription)?,
             Record::SubscriptionDeleted(subscription) => {
-                self.subscriptions
-                    .remove(&Name::subscription(subscription)?);
+                self.subscriptions.remove(&Name::subscription(subscription)?);
             }
             Record::Published { topic, messages } => {
                 self.skip_ids(messages);
@@ -118,17 +116,11 @@ impl Core {
                     enqueue(&mut subscribed.queue, messages);
                 }
             }
-            Record::Pending {
-                subscription,
-                messages,
-            } => {
+            Record::Pending { subscription, messages } => {
                 self.skip_ids(messages);
                 enqueue(self.queue(subscription)?, messages);
             }
-            Record::Settled {
-                subscription,
-                messages,
-            } => {
+            Record::Settled { subscription, messages } => {
                 self.queue(subscription)?.remove(messages.iter().copied());
             }
         }
@@ -137,10 +129,7 @@ impl Core {
 
     /// No id is given twice, even if the clock was set back between two processes.
     fn skip_ids(&mut self, messages: &[Arc<PubsubMessage>]) {
-        let last = messages
-            .iter()
-            .filter_map(|it| message::number(&it.message_id))
-            .max();
+        let last = messages.iter().filter_map(|it| message::number(&it.message_id)).max();
         self.next_message = last.map_or(self.next_message, |it| self.next_message.max(it + 1));
     }
 
@@ -152,27 +141,18 @@ impl Core {
             existing.resource = resource;
             existing.queue.set_policy(policy);
         } else {
-            self.subscriptions.insert(
-                name,
-                Subscribed {
-                    resource,
-                    queue: Queue::new(policy),
-                },
-            );
+            self.subscriptions.insert(name, Subscribed { resource, queue: Queue::new(policy) });
         }
         Ok(())
     }
 
     fn subscriptions_of(&mut self, topic: &str) -> impl Iterator<Item = &mut Subscribed> {
-        self.subscriptions
-            .values_mut()
-            .filter(move |it| it.resource.topic == topic)
+        self.subscriptions.values_mut().filter(move |it| it.resource.topic == topic)
     }
 
     /// Applies a change that was decided just now, and keeps it for the journal.
     fn record(&mut self, record: Record) {
-        self.apply(&record)
-            .expect("a decided change has been checked");
+        self.apply(&record).expect("a decided change has been checked");
         self.records.push(record);
     }
 
@@ -183,18 +163,13 @@ impl Core {
 
     /// The shortest list of changes that leads to this state.
     pub(super) fn snapshot(&self) -> Vec<Record> {
-        let topics = self
-            .topics
-            .values()
-            .map(|it| Record::Topic(Box::new(it.clone())));
+        let topics = self.topics.values().map(|it| Record::Topic(Box::new(it.clone())));
         let subscriptions = self.subscriptions.values().flat_map(|it| {
             let messages: Vec<_> = it.queue.messages().collect();
-            let pending = messages
-                .chunks(SNAPSHOT_CHUNK)
-                .map(|messages| Record::Pending {
-                    subscription: it.resource.name.clone(),
-                    messages: messages.to_vec(),
-                });
+            let pending = messages.chunks(SNAPSHOT_CHUNK).map(|messages| Record::Pending {
+                subscription: it.resource.name.clone(),
+                messages: messages.to_vec(),
+            });
             std::iter::once(Record::Subscription(Box::new(it.resource.clone())))
                 .chain(pending)
                 .collect::<Vec<_>>()
@@ -206,11 +181,7 @@ impl Core {
     pub(super) fn tick(&mut self, now: Timestamp) {
         let names: Vec<Name> = self.subscriptions.keys().cloned().collect();
         for name in names {
-            let queue = &mut self
-                .subscriptions
-                .get_mut(&name)
-                .expect("listed above")
-                .queue;
+            let queue = &mut self.subscriptions.get_mut(&name).expect("listed above").queue;
             let outdated = queue.outdated(now);
             let expired = queue.tick(now);
             if !outdated.is_empty() {
@@ -224,24 +195,17 @@ impl Core {
 
     /// When [`Core::tick`] has something to do next.
     pub(super) fn next_timer(&self) -> Option<Timestamp> {
-        self.subscriptions
-            .values()
-            .filter_map(|it| it.queue.next_timer())
-            .min()
+        self.subscriptions.values().filter_map(|it| it.queue.next_timer()).min()
     }
 
     fn topic(&self, name: &str) -> Result<&Topic> {
         let name = Name::topic(name)?;
-        self.topics
-            .get(&name)
-            .ok_or_else(|| Error::NotFound(name.id().to_owned()))
+        self.topics.get(&name).ok_or_else(|| Error::NotFound(name.id().to_owned()))
     }
 
     fn subscription(&self, name: &str) -> Result<&Subscribed> {
         let name = Name::subscription(name)?;
-        self.subscriptions
-            .get(&name)
-            .ok_or_else(|| Error::NotFound(name.id().to_owned()))
+        self.subscriptions.get(&name).ok_or_else(|| Error::NotFound(name.id().to_owned()))
     }
 
     fn queue(&mut self, name: &str) -> Result<&mut Queue> {

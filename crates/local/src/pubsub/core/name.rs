@@ -33,10 +33,7 @@ impl Name {
     }
 
     pub(super) fn project(&self) -> &str {
-        self.0
-            .split('/')
-            .nth(1)
-            .expect("a parsed name has a project")
+        self.0.split('/').nth(1).expect("a parsed name has a project")
     }
 
     pub(super) fn id(&self) -> &str {
@@ -54,8 +51,6 @@ impl fmt::Display for Name {
 fn is_id(id: &str) -> bool {
     (3..=255).contains(&id.len())
         && id.starts_with(|first: char| first.is_ascii_alphabetic())
-        && id
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || "-_.~+%".contains(c))
+        && id.chars().all(|c| c.is_ascii_alphanumeric() || "-_.~+%".contains(c))
         && !id.starts_with("goog")
 }

@@ -45,12 +45,8 @@ impl Policy {
         let retention = subscription
             .message_retention_duration
             .get_or_insert_with(|| to_wire(RETENTION_DEFAULT));
-        let retention = within(
-            "message_retention_duration",
-            *retention,
-            RETENTION_MIN,
-            RETENTION_MAX,
-        )?;
+        let retention =
+            within("message_retention_duration", *retention, RETENTION_MIN, RETENTION_MAX)?;
         Ok(Self {
             ack_deadline: ack_deadline(subscription.ack_deadline_seconds)?,
             retention,
@@ -84,36 +80,15 @@ pub(in super::super) fn ack_deadline(seconds: i32) -> Result<Duration> {
 }
 
 fn refuse_unsupported(subscription: &Subscription) -> Result<()> {
-    let pushes = subscription
-        .push_config
-        .as_ref()
-        .is_some_and(|it| *it != PushConfig::default());
+    let pushes = subscription.push_config.as_ref().is_some_and(|it| *it != PushConfig::default());
     let unsupported = [
         (pushes, "push subscriptions"),
-        (
-            subscription.bigquery_config.is_some(),
-            "BigQuery subscriptions",
-        ),
-        (
-            subscription.cloud_storage_config.is_some(),
-            "Cloud Storage subscriptions",
-        ),
-        (
-            subscription.bigtable_config.is_some(),
-            "Bigtable subscriptions",
-        ),
-        (
-            !subscription.message_transforms.is_empty(),
-            "message transforms",
-        ),
-        (
-            subscription.retain_acked_messages,
-            "retaining acknowledged messages",
-        ),
-        (
-            subscription.enable_exactly_once_delivery,
-            "exactly-once delivery",
-        ),
+        (subscription.bigquery_config.is_some(), "BigQuery subscriptions"),
+        (subscription.cloud_storage_config.is_some(), "Cloud Storage subscriptions"),
+        (subscription.bigtable_config.is_some(), "Bigtable subscriptions"),
+        (!subscription.message_transforms.is_empty(), "message transforms"),
+        (subscription.retain_acked_messages, "retaining acknowledged messages"),
+        (subscription.enable_exactly_once_delivery, "exactly-once delivery"),
     ];
     match unsupported.into_iter().find(|(asked, _)| *asked) {
         Some((_, what)) => Err(Error::Unimplemented(what)),
@@ -125,12 +100,8 @@ fn backoff(subscription: &mut Subscription) -> Result<Option<(Duration, Duration
     let Some(retry) = subscription.retry_policy.as_mut() else {
         return Ok(None);
     };
-    let min = *retry
-        .minimum_backoff
-        .get_or_insert_with(|| to_wire(BACKOFF_MIN_DEFAULT));
-    let max = *retry
-        .maximum_backoff
-        .get_or_insert_with(|| to_wire(BACKOFF_MAX));
+    let min = *retry.minimum_backoff.get_or_insert_with(|| to_wire(BACKOFF_MIN_DEFAULT));
+    let max = *retry.maximum_backoff.get_or_insert_with(|| to_wire(BACKOFF_MAX));
     let min = within("minimum_backoff", min, Duration::ZERO, BACKOFF_MAX)?;
     let max = within("maximum_backoff", max, Duration::ZERO, BACKOFF_MAX)?;
     if min > max {
@@ -148,10 +119,7 @@ fn dead_letter(subscription: &mut Subscription) -> Result<Option<DeadLetter>> {
         policy.max_delivery_attempts = 5;
     }
     match u32::try_from(policy.max_delivery_attempts) {
-        Ok(attempts_max @ 5..=100) => Ok(Some(DeadLetter {
-            topic,
-            attempts_max,
-        })),
+        Ok(attempts_max @ 5..=100) => Ok(Some(DeadLetter { topic, attempts_max })),
         _ => invalid(format!(
             "Invalid max_delivery_attempts given ({}): it must be between 5 and 100.",
             policy.max_delivery_attempts
@@ -176,8 +144,5 @@ fn within(
 }
 
 fn to_wire(duration: Duration) -> prost_types::Duration {
-    prost_types::Duration {
-        seconds: duration.as_secs().cast_signed(),
-        nanos: 0,
-    }
+    prost_types::Duration { seconds: duration.as_secs().cast_signed(), nanos: 0 }
 }

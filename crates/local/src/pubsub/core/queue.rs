@@ -49,12 +49,7 @@ pub(super) struct Flow {
 impl Flow {
     /// Limits as on the wire, where zero or less means none.
     pub(super) fn new(messages_max: i64, bytes_max: i64) -> Self {
-        let limit = |it: i64| {
-            u64::try_from(it)
-                .ok()
-                .filter(|it| *it > 0)
-                .unwrap_or(u64::MAX)
-        };
+        let limit = |it: i64| u64::try_from(it).ok().filter(|it| *it > 0).unwrap_or(u64::MAX);
         Self {
             messages_max: limit(messages_max),
             bytes_max: limit(bytes_max),
@@ -86,7 +81,9 @@ enum State {
     /// An earlier message of its ordering key is not acknowledged yet.
     Behind,
     /// Failed, and pausing before its redelivery.
-    Pausing { until: Timestamp },
+    Pausing {
+        until: Timestamp,
+    },
     Leased {
         number: u64,
         deadline: Timestamp,
@@ -140,12 +137,7 @@ impl Queue {
 
     /// Takes a message in, unless the filter drops it.
     pub(super) fn insert(&mut self, id: u64, message: Arc<PubsubMessage>) {
-        if self
-            .policy
-            .filter
-            .as_ref()
-            .is_some_and(|it| !it.matches(&message.attributes))
-        {
+        if self.policy.filter.as_ref().is_some_and(|it| !it.matches(&message.attributes)) {
             return;
         }
         let mut state = State::Ready;
@@ -157,15 +149,7 @@ impl Queue {
             }
         }
         let bytes = message.encoded_len() as u64;
-        self.entries.insert(
-            id,
-            Entry {
-                message,
-                bytes,
-                failures: 0,
-                state: State::Behind,
-            },
-        );
+        self.entries.insert(id, Entry { message, bytes, failures: 0, state: State::Behind });
         self.set(id, state);
     }
 
@@ -180,10 +164,7 @@ impl Queue {
             let Some(key) = self.key(&entry.message).map(str::to_owned) else {
                 continue;
             };
-            let line = self
-                .keys
-                .get_mut(&key)
-                .expect("a keyed message is in its line");
+            let line = self.keys.get_mut(&key).expect("a keyed message is in its line");
             line.remove(&id);
             match line.first().copied() {
                 Some(next) if matches!(self.entries[&next].state, State::Behind) => {
@@ -206,33 +187,22 @@ impl Queue {
         let mut bytes = 0;
         while let Some(&id) = self.ready.first() {
             let entry = &self.entries[&id];
-            let has_room = demand
-                .stream
-                .is_none_or(|it| self.streams.get(&it).is_some_and(Flow::has_room));
+            let has_room =
+                demand.stream.is_none_or(|it| self.streams.get(&it).is_some_and(Flow::has_room));
             let fits = deliveries.is_empty() || bytes + entry.bytes <= DELIVERY_BYTES_MAX;
             if deliveries.len() >= demand.messages_max || !has_room || !fits {
                 break;
             }
             bytes += entry.bytes;
             *numbers += 1;
-            let lease = Lease {
-                message: id,
-                number: *numbers,
-            };
+            let lease = Lease { message: id, number: *numbers };
             deliveries.push(Delivery {
                 lease,
                 message: entry.message.clone(),
                 attempt: entry.failures + 1,
             });
             let deadline = now + demand.deadline;
-            self.set(
-                id,
-                State::Leased {
-                    number: lease.number,
-                    deadline,
-                    stream: demand.stream,
-                },
-            );
+            self.set(id, State::Leased { number: lease.number, deadline, stream: demand.stream });
         }
         deliveries
     }
@@ -250,14 +220,7 @@ impl Queue {
             self.entries.get(&lease.message).map(|it| it.state)
             && number == lease.number
         {
-            self.set(
-                lease.message,
-                State::Leased {
-                    number,
-                    deadline: now + by,
-                    stream,
-                },
-            );
+            self.set(lease.message, State::Leased { number, deadline: now + by, stream });
         }
     }
 
@@ -268,11 +231,8 @@ impl Queue {
         entry.failures += 1;
         let failures = entry.failures;
         let pause = self.policy.pause(failures);
-        let state = if pause.is_zero() {
-            State::Ready
-        } else {
-            State::Pausing { until: now + pause }
-        };
+        let state =
+            if pause.is_zero() { State::Ready } else { State::Pausing { until: now + pause } };
         self.set(id, state);
         let dead_letter = self.policy.dead_letter.as_ref()?;
         (failures >= dead_letter.attempts_max).then_some(failures)
@@ -299,11 +259,7 @@ impl Queue {
     /// Ids grow with time, so the old messages come first.
     pub(super) fn published_before(&self, time: Timestamp) -> Vec<u64> {
         let is_older = |it: &Entry| message::published(&it.message) < time;
-        self.entries
-            .iter()
-            .take_while(|(_, it)| is_older(it))
-            .map(|(id, _)| *id)
-            .collect()
+        self.entries.iter().take_while(|(_, it)| is_older(it)).map(|(id, _)| *id).collect()
     }
 
     pub(super) fn next_timer(&self) -> Option<Timestamp> {
@@ -329,17 +285,12 @@ impl Queue {
 
     /// The only place where a message changes state: keeps the indexes and the flow in step.
     fn set(&mut self, id: u64, state: State) {
-        let entry = self
-            .entries
-            .get_mut(&id)
-            .expect("states are set of messages that exist");
+        let entry = self.entries.get_mut(&id).expect("states are set of messages that exist");
         match std::mem::replace(&mut entry.state, state) {
             State::Ready => drop(self.ready.remove(&id)),
             State::Behind => {}
             State::Pausing { until } => drop(self.timers.remove(&(until, id))),
-            State::Leased {
-                deadline, stream, ..
-            } => {
+            State::Leased { deadline, stream, .. } => {
                 self.timers.remove(&(deadline, id));
                 if let Some(flow) = stream.and_then(|it| self.streams.get_mut(&it)) {
                     flow.messages -= 1;
@@ -351,9 +302,7 @@ impl Queue {
             State::Ready => drop(self.ready.insert(id)),
             State::Behind => {}
             State::Pausing { until } => drop(self.timers.insert((until, id))),
-            State::Leased {
-                deadline, stream, ..
-            } => {
+            State::Leased { deadline, stream, .. } => {
                 self.timers.insert((deadline, id));
                 if let Some(flow) = stream.and_then(|it| self.streams.get_mut(&it)) {
                     flow.messages += 1;

@@ -28,69 +28,38 @@ struct World {
 }
 
 fn subscription() -> Subscription {
-    Subscription {
-        name: SUB.to_owned(),
-        topic: TOPIC.to_owned(),
-        ..Subscription::default()
-    }
+    Subscription { name: SUB.to_owned(), topic: TOPIC.to_owned(), ..Subscription::default() }
 }
 
 fn ordered() -> Subscription {
-    Subscription {
-        enable_message_ordering: true,
-        ..subscription()
-    }
+    Subscription { enable_message_ordering: true, ..subscription() }
 }
 
 fn retrying(min: i64, max: i64) -> Subscription {
     let seconds = |seconds| Some(prost_types::Duration { seconds, nanos: 0 });
-    let retry_policy = Some(RetryPolicy {
-        minimum_backoff: seconds(min),
-        maximum_backoff: seconds(max),
-    });
-    Subscription {
-        retry_policy,
-        ..subscription()
-    }
+    let retry_policy =
+        Some(RetryPolicy { minimum_backoff: seconds(min), maximum_backoff: seconds(max) });
+    Subscription { retry_policy, ..subscription() }
 }
 
 fn dead_lettering() -> Subscription {
-    let policy = DeadLetterPolicy {
-        dead_letter_topic: GRAVEYARD.to_owned(),
-        max_delivery_attempts: 5,
-    };
-    Subscription {
-        dead_letter_policy: Some(policy),
-        ..subscription()
-    }
+    let policy =
+        DeadLetterPolicy { dead_letter_topic: GRAVEYARD.to_owned(), max_delivery_attempts: 5 };
+    Subscription { dead_letter_policy: Some(policy), ..subscription() }
 }
 
 impl World {
     fn new(subscription: Subscription) -> Self {
         let now = Timestamp::from_second(1_000_000).unwrap();
         let mut core = Core::new(now);
-        core.create_topic(Topic {
-            name: TOPIC.to_owned(),
-            ..Topic::default()
-        })
-        .unwrap();
+        core.create_topic(Topic { name: TOPIC.to_owned(), ..Topic::default() }).unwrap();
         core.create_subscription(subscription).unwrap();
-        Self {
-            core,
-            now,
-            ack_ids: HashMap::new(),
-        }
+        Self { core, now, ack_ids: HashMap::new() }
     }
 
     fn with_graveyard() -> Self {
         let mut world = Self::new(dead_lettering());
-        world
-            .core
-            .create_topic(Topic {
-                name: GRAVEYARD.to_owned(),
-                ..Topic::default()
-            })
-            .unwrap();
+        world.core.create_topic(Topic { name: GRAVEYARD.to_owned(), ..Topic::default() }).unwrap();
         let mourner = Subscription {
             name: MOURNER.to_owned(),
             topic: GRAVEYARD.to_owned(),
@@ -112,29 +81,18 @@ impl World {
             ..PubsubMessage::default()
         };
         let messages = texts.iter().map(message).collect();
-        self.core
-            .publish(
-                self.now,
-                PublishRequest {
-                    topic: TOPIC.to_owned(),
-                    messages,
-                },
-            )
-            .unwrap();
+        self.core.publish(self.now, PublishRequest { topic: TOPIC.to_owned(), messages }).unwrap();
     }
 
     fn pull(&mut self, max: i32) -> Vec<ReceivedMessage> {
         let received = self.core.pull(self.now, SUB, max).unwrap();
-        self.ack_ids
-            .extend(received.iter().map(|it| (text(it), it.ack_id.clone())));
+        self.ack_ids.extend(received.iter().map(|it| (text(it), it.ack_id.clone())));
         received
     }
 
     fn modify(&mut self, text: &str, seconds: i32) {
         let ack_id = self.ack_ids[text].clone();
-        self.core
-            .modify_ack_deadline(self.now, SUB, &[ack_id], seconds)
-            .unwrap();
+        self.core.modify_ack_deadline(self.now, SUB, &[ack_id], seconds).unwrap();
     }
 
     fn step(&mut self, step: &str) -> String {
@@ -144,10 +102,7 @@ impl World {
             ["keyed", key, ref texts @ ..] => self.publish(key, texts),
             ["pull"] => return texts(&self.pull(100)),
             ["pull", max] => return texts(&self.pull(max.parse().unwrap())),
-            ["ack", text] => self
-                .core
-                .acknowledge(SUB, &[self.ack_ids[text].clone()])
-                .unwrap(),
+            ["ack", text] => self.core.acknowledge(SUB, &[self.ack_ids[text].clone()]).unwrap(),
             ["nack", text] => self.modify(text, 0),
             ["extend", text, seconds] => self.modify(text, seconds.parse().unwrap()),
             ["wait", seconds] => self.wait(seconds.parse().unwrap()),

@@ -131,10 +131,7 @@ fn a_nack_or_expiry_redelivers_a_key_from_there_in_order() {
 #[test]
 fn a_key_pauses_as_a_whole_while_its_first_message_backs_off() {
     check(
-        Subscription {
-            enable_message_ordering: true,
-            ..retrying(10, 10)
-        },
+        Subscription { enable_message_ordering: true, ..retrying(10, 10) },
         "keyed k a1 a2
          pull -> a1
          nack a1
@@ -157,15 +154,9 @@ fn without_ordering_a_key_means_nothing() {
 
 #[test]
 fn old_messages_are_dropped_after_the_retention() {
-    let retention = Some(prost_types::Duration {
-        seconds: 600,
-        nanos: 0,
-    });
+    let retention = Some(prost_types::Duration { seconds: 600, nanos: 0 });
     check(
-        Subscription {
-            message_retention_duration: retention,
-            ..subscription()
-        },
+        Subscription { message_retention_duration: retention, ..subscription() },
         "publish a
          wait 500
          publish b

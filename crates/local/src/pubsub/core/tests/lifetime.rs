@@ -10,9 +10,7 @@ fn delivery_attempts_are_counted_only_with_a_dead_letter_policy() {
     world.step("nack a");
     let update = UpdateSubscriptionRequest {
         subscription: Some(dead_lettering()),
-        update_mask: Some(prost_types::FieldMask {
-            paths: vec!["dead_letter_policy".to_owned()],
-        }),
+        update_mask: Some(prost_types::FieldMask { paths: vec!["dead_letter_policy".to_owned()] }),
     };
     world.core.update_subscription(update).unwrap();
     assert_eq!(world.pull(1)[0].delivery_attempt, 1);
@@ -25,36 +23,20 @@ fn after_the_last_attempt_a_message_moves_to_the_dead_letter_topic_with_its_hist
     for attempt in 1..=5 {
         assert_eq!(world.pull(1)[0].delivery_attempt, attempt);
         // Handed back and timed out count alike.
-        world.step(if attempt % 2 == 0 {
-            "wait 10"
-        } else {
-            "nack a"
-        });
+        world.step(if attempt % 2 == 0 { "wait 10" } else { "nack a" });
     }
     assert_eq!(world.step("pull"), "");
     let letters = world.core.pull(world.now, MOURNER, 10).unwrap();
-    let mut attributes: Vec<_> = letters[0]
-        .message
-        .as_ref()
-        .unwrap()
-        .attributes
-        .clone()
-        .into_iter()
-        .collect();
+    let mut attributes: Vec<_> =
+        letters[0].message.as_ref().unwrap().attributes.clone().into_iter().collect();
     attributes.sort();
     let history = [
         ("CloudPubSubDeadLetterSourceDeliveryCount", "5"),
         ("CloudPubSubDeadLetterSourceSubscription", "worker"),
         ("CloudPubSubDeadLetterSourceSubscriptionProject", "p"),
-        (
-            "CloudPubSubDeadLetterSourceTopicPublishTime",
-            "1970-01-12T13:46:40.000+00:00",
-        ),
+        ("CloudPubSubDeadLetterSourceTopicPublishTime", "1970-01-12T13:46:40.000+00:00"),
     ];
-    assert_eq!(
-        attributes,
-        history.map(|(key, value)| (key.to_owned(), value.to_owned()))
-    );
+    assert_eq!(attributes, history.map(|(key, value)| (key.to_owned(), value.to_owned())));
     assert_eq!((letters.len(), text(&letters[0])), (1, "a".to_owned()));
 }
 
@@ -83,25 +65,12 @@ fn a_stream_never_holds_more_than_its_flow_control_allows() {
         let (stream, deadline) = world.core.open_stream(&open).unwrap();
         world.publish("", &["a", "b", "c"]);
         let pull = |world: &mut World| {
-            let received = world
-                .core
-                .stream_pull(world.now, SUB, stream, deadline)
-                .unwrap();
-            world
-                .ack_ids
-                .extend(received.iter().map(|it| (text(it), it.ack_id.clone())));
+            let received = world.core.stream_pull(world.now, SUB, stream, deadline).unwrap();
+            world.ack_ids.extend(received.iter().map(|it| (text(it), it.ack_id.clone())));
             texts(&received)
         };
         let first = pull(&mut world);
-        assert_eq!(
-            first,
-            if max_outstanding_messages == 2 {
-                "a b"
-            } else {
-                "a"
-            },
-            "{name}"
-        );
+        assert_eq!(first, if max_outstanding_messages == 2 { "a b" } else { "a" }, "{name}");
         assert_eq!(pull(&mut world), "", "{name}");
         world.step("extend a 60");
         assert_eq!(pull(&mut world), "", "{name}: an extension frees nothing");
@@ -110,13 +79,7 @@ fn a_stream_never_holds_more_than_its_flow_control_allows() {
         world.wait(20);
         assert_ne!(pull(&mut world), "", "{name}: an expiry frees a place");
         world.core.close_stream(SUB, stream);
-        assert!(
-            world
-                .core
-                .stream_pull(world.now, SUB, stream, deadline)
-                .is_err(),
-            "{name}"
-        );
+        assert!(world.core.stream_pull(world.now, SUB, stream, deadline).is_err(), "{name}");
     }
 }
 
@@ -126,18 +89,9 @@ fn seeking_drops_what_was_published_before() {
     world.publish("", &["a"]);
     world.wait(5);
     world.publish("", &["b"]);
-    let time = prost_types::Timestamp {
-        seconds: world.now.as_second(),
-        nanos: 0,
-    };
+    let time = prost_types::Timestamp { seconds: world.now.as_second(), nanos: 0 };
     let target = Some(seek_request::Target::Time(time));
-    world
-        .core
-        .seek(&SeekRequest {
-            subscription: SUB.to_owned(),
-            target,
-        })
-        .unwrap();
+    world.core.seek(&SeekRequest { subscription: SUB.to_owned(), target }).unwrap();
     assert_eq!(world.step("pull"), "b");
 }
 
@@ -146,17 +100,8 @@ fn a_subscription_outlives_its_topic_and_keeps_its_messages() {
     let mut world = World::new(subscription());
     world.publish("", &["a"]);
     world.core.delete_topic(TOPIC).unwrap();
-    assert_eq!(
-        world.core.get_subscription(SUB).unwrap().topic,
-        "_deleted-topic_"
-    );
-    world
-        .core
-        .create_topic(Topic {
-            name: TOPIC.to_owned(),
-            ..Topic::default()
-        })
-        .unwrap();
+    assert_eq!(world.core.get_subscription(SUB).unwrap().topic, "_deleted-topic_");
+    world.core.create_topic(Topic { name: TOPIC.to_owned(), ..Topic::default() }).unwrap();
     world.publish("", &["b"]);
     assert_eq!(world.step("pull"), "a");
 }

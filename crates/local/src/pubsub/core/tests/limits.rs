@@ -18,10 +18,7 @@ fn a_name_is_checked_before_anything_else() {
     ];
     for (name, ok) in cases {
         let mut core = Core::new(Timestamp::UNIX_EPOCH);
-        let created = core.create_topic(Topic {
-            name: name.to_owned(),
-            ..Topic::default()
-        });
+        let created = core.create_topic(Topic { name: name.to_owned(), ..Topic::default() });
         assert_eq!(created.is_ok(), ok, "{name}: {created:?}");
     }
 }
@@ -30,49 +27,21 @@ fn a_name_is_checked_before_anything_else() {
 fn limits_on_messages_are_kept() {
     let attributes = |it: &[(String, String)]| it.iter().cloned().collect();
     let text = |length| "x".repeat(length);
-    let message = |attributes| PubsubMessage {
-        attributes,
-        ..PubsubMessage::default()
-    };
-    let data = |length: usize| PubsubMessage {
-        data: vec![0; length].into(),
-        ..PubsubMessage::default()
-    };
-    let many = |count: usize| {
-        (0..count)
-            .map(|it| (it.to_string(), String::new()))
-            .collect()
-    };
-    let keyed = |key: &str| PubsubMessage {
-        ordering_key: key.to_owned(),
-        ..data(1)
-    };
+    let message = |attributes| PubsubMessage { attributes, ..PubsubMessage::default() };
+    let data =
+        |length: usize| PubsubMessage { data: vec![0; length].into(), ..PubsubMessage::default() };
+    let many = |count: usize| (0..count).map(|it| (it.to_string(), String::new())).collect();
+    let keyed = |key: &str| PubsubMessage { ordering_key: key.to_owned(), ..data(1) };
     let cases = [
         ("no message", vec![], false),
         ("an empty message", vec![PubsubMessage::default()], false),
         ("an attribute is enough", vec![message(many(1))], true),
         ("100 attributes", vec![message(many(100))], true),
         ("101 attributes", vec![message(many(101))], false),
-        (
-            "a long key",
-            vec![message(attributes(&[(text(256), text(1024))]))],
-            true,
-        ),
-        (
-            "too long a key",
-            vec![message(attributes(&[(text(257), text(1))]))],
-            false,
-        ),
-        (
-            "too long a value",
-            vec![message(attributes(&[(text(1), text(1025))]))],
-            false,
-        ),
-        (
-            "an empty key",
-            vec![message(attributes(&[(text(0), text(1))]))],
-            false,
-        ),
+        ("a long key", vec![message(attributes(&[(text(256), text(1024))]))], true),
+        ("too long a key", vec![message(attributes(&[(text(257), text(1))]))], false),
+        ("too long a value", vec![message(attributes(&[(text(1), text(1025))]))], false),
+        ("an empty key", vec![message(attributes(&[(text(0), text(1))]))], false),
         ("1000 messages", vec![data(1); 1000], true),
         ("1001 messages", vec![data(1); 1001], false),
         ("almost 10 MB", vec![data(9_999_000)], true),
@@ -83,13 +52,8 @@ fn limits_on_messages_are_kept() {
     ];
     for (name, messages, ok) in cases {
         let mut world = World::new(subscription());
-        let published = world.core.publish(
-            world.now,
-            PublishRequest {
-                topic: TOPIC.to_owned(),
-                messages,
-            },
-        );
+        let published =
+            world.core.publish(world.now, PublishRequest { topic: TOPIC.to_owned(), messages });
         assert_eq!(published.is_ok(), ok, "{name}: {published:?}");
     }
 }
@@ -97,10 +61,8 @@ fn limits_on_messages_are_kept() {
 #[test]
 fn a_filter_decides_by_attributes() {
     let attributes = HashMap::from([("kind", "order"), ("ce-type", "a.b.v1"), ("empty", "")]);
-    let attributes = attributes
-        .into_iter()
-        .map(|(key, value)| (key.to_owned(), value.to_owned()))
-        .collect();
+    let attributes =
+        attributes.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
     let cases = [
         ("attributes:kind", Some(true)),
         ("attributes:empty", Some(true)),
@@ -115,19 +77,10 @@ fn a_filter_decides_by_attributes() {
         ("NOT attributes:kind", Some(false)),
         ("-attributes:missing", Some(true)),
         ("attributes:kind AND attributes:missing", Some(false)),
-        (
-            "attributes:missing OR attributes:kind OR attributes:empty",
-            Some(true),
-        ),
-        (
-            "attributes:kind AND (attributes:missing OR NOT attributes:missing)",
-            Some(true),
-        ),
+        ("attributes:missing OR attributes:kind OR attributes:empty", Some(true)),
+        ("attributes:kind AND (attributes:missing OR NOT attributes:missing)", Some(true)),
         ("attributes.kind = \"\\\"\"", Some(false)),
-        (
-            "attributes:kind AND attributes:empty OR attributes:missing",
-            None,
-        ),
+        ("attributes:kind AND attributes:empty OR attributes:missing", None),
         ("attributes.kind = order", None),
         ("attributes.kind", None),
         ("attributes.kind = \"order", None),
@@ -151,22 +104,10 @@ fn settings_out_of_range_and_features_that_are_missing_are_refused() {
         it
     };
     let cases = [
-        (
-            "ack deadline",
-            with(|it| it.ack_deadline_seconds = 9),
-            "between 10 and 600",
-        ),
+        ("ack deadline", with(|it| it.ack_deadline_seconds = 9), "between 10 and 600"),
         ("backoff", retrying(20, 10), "must not be greater"),
-        (
-            "backoff range",
-            retrying(0, 601),
-            "between 0 and 600 seconds",
-        ),
-        (
-            "filter",
-            with(|it| it.filter = "nonsense".to_owned()),
-            "Invalid filter",
-        ),
+        ("backoff range", retrying(0, 601), "between 0 and 600 seconds"),
+        ("filter", with(|it| it.filter = "nonsense".to_owned()), "Invalid filter"),
         (
             "exactly once",
             with(|it| it.enable_exactly_once_delivery = true),
@@ -193,9 +134,6 @@ fn settings_out_of_range_and_features_that_are_missing_are_refused() {
 fn a_malformed_ack_id_is_an_error_and_a_foreign_one_is_not() {
     let mut world = World::new(subscription());
     let malformed = world.core.acknowledge(SUB, &["nonsense".to_owned()]);
-    assert!(
-        matches!(malformed, Err(Error::InvalidArgument(_))),
-        "{malformed:?}"
-    );
+    assert!(matches!(malformed, Err(Error::InvalidArgument(_))), "{malformed:?}");
     world.core.acknowledge(SUB, &["1-2-3".to_owned()]).unwrap();
 }
