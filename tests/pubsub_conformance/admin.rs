@@ -14,13 +14,18 @@ use crate::bench::{Bench, refused, seconds};
 crate::cases![
     a_topic_lives_from_create_to_delete,
     a_taken_name_is_refused,
+    the_labels_of_a_topic_are_updated,
     a_missing_topic_is_not_found,
+    the_subscriptions_of_a_missing_topic_are_not_found,
     a_missing_subscription_is_not_found,
     a_malformed_name_is_an_invalid_argument,
     a_subscription_is_read_back_with_its_settings_and_the_defaults,
     a_subscription_is_changed_where_the_mask_says,
     what_was_fixed_at_creation_cannot_be_updated,
-    settings_out_of_range_are_refused,
+    an_ack_deadline_out_of_range_is_refused,
+    a_dead_letter_policy_out_of_range_is_refused,
+    a_retry_policy_out_of_range_is_refused,
+    a_retention_out_of_range_is_refused,
     a_malformed_filter_is_refused,
     lists_come_in_pages,
     a_deleted_topic_leaves_its_subscriptions_behind,
@@ -34,26 +39,32 @@ fn mask(paths: &[&str]) -> FieldMask {
 
 async fn a_topic_lives_from_create_to_delete(mut bench: Bench) -> Result<()> {
     let topic = bench.topic("orders");
-    let labels = [("team".to_owned(), "blue".to_owned())].into();
-    let made = bench
-        .publisher
-        .create_topic(Topic { name: topic.clone(), labels, ..Topic::default() })
-        .await?;
-    ensure!(made.get_ref().name == topic, "{made:?}");
+    let made = bench.create_topic("orders").await?;
+    ensure!(made.name == topic, "{made:?}");
+    let get = GetTopicRequest { topic: topic.clone() };
+    let read = bench.publisher.get_topic(get.clone()).await?.into_inner();
+    ensure!(read == made, "{read:?}");
+    bench.publisher.delete_topic(DeleteTopicRequest { topic }).await?;
+    refused(bench.publisher.get_topic(get).await, Code::NotFound)
+}
 
-    let changed = Topic {
-        name: topic.clone(),
-        labels: [("team".to_owned(), "red".to_owned())].into(),
+async fn the_labels_of_a_topic_are_updated(mut bench: Bench) -> Result<()> {
+    let labelled = |bench: &Bench, team: &str| Topic {
+        name: bench.topic("orders"),
+        labels: [("team".to_owned(), team.to_owned())].into(),
         ..Topic::default()
     };
-    let update = UpdateTopicRequest { topic: Some(changed), update_mask: Some(mask(&["labels"])) };
+    let topic = labelled(&bench, "blue");
+    bench.publisher.create_topic(topic).await?;
+    let update = UpdateTopicRequest {
+        topic: Some(labelled(&bench, "red")),
+        update_mask: Some(mask(&["labels"])),
+    };
     bench.publisher.update_topic(update).await?;
-    let read =
-        bench.publisher.get_topic(GetTopicRequest { topic: topic.clone() }).await?.into_inner();
+    let get = GetTopicRequest { topic: bench.topic("orders") };
+    let read = bench.publisher.get_topic(get).await?.into_inner();
     ensure!(read.labels.get("team").is_some_and(|it| it == "red"), "{read:?}");
-
-    bench.publisher.delete_topic(DeleteTopicRequest { topic: topic.clone() }).await?;
-    refused(bench.publisher.get_topic(GetTopicRequest { topic }).await, Code::NotFound)
+    Ok(())
 }
 
 async fn a_taken_name_is_refused(mut bench: Bench) -> Result<()> {
@@ -64,18 +75,16 @@ async fn a_taken_name_is_refused(mut bench: Bench) -> Result<()> {
 
 async fn a_missing_topic_is_not_found(mut bench: Bench) -> Result<()> {
     let topic = bench.topic("orders");
-    refused(
-        bench.publisher.get_topic(GetTopicRequest { topic: topic.clone() }).await,
-        Code::NotFound,
-    )?;
-    refused(
-        bench.publisher.delete_topic(DeleteTopicRequest { topic: topic.clone() }).await,
-        Code::NotFound,
-    )?;
-    let list = ListTopicSubscriptionsRequest { topic, ..ListTopicSubscriptionsRequest::default() };
-    refused(bench.publisher.list_topic_subscriptions(list).await, Code::NotFound)?;
+    let get = GetTopicRequest { topic: topic.clone() };
+    refused(bench.publisher.get_topic(get).await, Code::NotFound)?;
+    refused(bench.publisher.delete_topic(DeleteTopicRequest { topic }).await, Code::NotFound)?;
     refused(bench.publish(&["a"]).await, Code::NotFound)?;
     refused(bench.subscribe("worker", "orders", Subscription::default()).await, Code::NotFound)
+}
+
+async fn the_subscriptions_of_a_missing_topic_are_not_found(mut bench: Bench) -> Result<()> {
+    let list = ListTopicSubscriptionsRequest { topic: bench.topic("orders"), ..Default::default() };
+    refused(bench.publisher.list_topic_subscriptions(list).await, Code::NotFound)
 }
 
 async fn a_missing_subscription_is_not_found(mut bench: Bench) -> Result<()> {
@@ -175,40 +184,50 @@ async fn what_was_fixed_at_creation_cannot_be_updated(mut bench: Bench) -> Resul
     Ok(())
 }
 
-async fn settings_out_of_range_are_refused(mut bench: Bench) -> Result<()> {
+/// Checks that none of these settings makes a subscription.
+async fn check_refused(mut bench: Bench, code: Code, all: [Subscription; 2]) -> Result<()> {
     bench.create_topic("orders").await?;
-    let graveyard = bench.topic("orders");
-    let attempts = |max_delivery_attempts| {
-        let policy =
-            DeadLetterPolicy { dead_letter_topic: graveyard.clone(), max_delivery_attempts };
+    for settings in all {
+        refused(bench.subscribe("worker", "orders", settings).await, code)?;
+    }
+    Ok(())
+}
+
+async fn an_ack_deadline_out_of_range_is_refused(bench: Bench) -> Result<()> {
+    let settings =
+        |ack_deadline_seconds| Subscription { ack_deadline_seconds, ..Subscription::default() };
+    check_refused(bench, Code::InvalidArgument, [9, 601].map(settings)).await
+}
+
+async fn a_dead_letter_policy_out_of_range_is_refused(bench: Bench) -> Result<()> {
+    let dead_letter_topic = bench.topic("orders");
+    let settings = |max_delivery_attempts| {
+        let policy = DeadLetterPolicy {
+            dead_letter_topic: dead_letter_topic.clone(),
+            max_delivery_attempts,
+        };
         Subscription { dead_letter_policy: Some(policy), ..Subscription::default() }
     };
-    let backoff = |max| {
-        let policy =
-            RetryPolicy { minimum_backoff: Some(seconds(1)), maximum_backoff: Some(seconds(max)) };
+    check_refused(bench, Code::OutOfRange, [4, 101].map(settings)).await
+}
+
+async fn a_retry_policy_out_of_range_is_refused(bench: Bench) -> Result<()> {
+    let settings = |(min, max)| {
+        let policy = RetryPolicy {
+            minimum_backoff: Some(seconds(min)),
+            maximum_backoff: Some(seconds(max)),
+        };
         Subscription { retry_policy: Some(policy), ..Subscription::default() }
     };
-    let ack_deadline =
-        |ack_deadline_seconds| Subscription { ack_deadline_seconds, ..Subscription::default() };
-    let retention = |it| Subscription {
+    check_refused(bench, Code::InvalidArgument, [(1, 601), (20, 10)].map(settings)).await
+}
+
+async fn a_retention_out_of_range_is_refused(bench: Bench) -> Result<()> {
+    let settings = |it| Subscription {
         message_retention_duration: Some(seconds(it)),
         ..Subscription::default()
     };
-    let day = 24 * 60 * 60;
-    let all = [
-        ("ack deadline too short", ack_deadline(9)),
-        ("ack deadline too long", ack_deadline(601)),
-        ("too few attempts", attempts(4)),
-        ("too many attempts", attempts(101)),
-        ("backoff too long", backoff(601)),
-        ("retention too short", retention(599)),
-        ("retention too long", retention(31 * day + 1)),
-    ];
-    for (name, settings) in all {
-        let answer = bench.subscribe("worker", "orders", settings).await;
-        refused(answer, Code::InvalidArgument).map_err(|error| error.context(name))?;
-    }
-    Ok(())
+    check_refused(bench, Code::InvalidArgument, [599, 31 * 24 * 60 * 60 + 1].map(settings)).await
 }
 
 async fn a_malformed_filter_is_refused(mut bench: Bench) -> Result<()> {

@@ -10,11 +10,12 @@ use googleapis_tonic_google_pubsub_v1::google::pubsub::v1::{
     ReceivedMessage, StreamingPullRequest, StreamingPullResponse, Subscription, Topic,
 };
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status, Streaming};
 
 /// How long a message that must come may take.
-const ARRIVAL_MAX: Duration = Duration::from_secs(8);
+const ARRIVAL_MAX: Duration = Duration::from_secs(5);
 /// How long is waited for a message that must not come.
 pub(crate) const SILENCE: Duration = Duration::from_millis(400);
 
@@ -31,7 +32,7 @@ impl Bench {
         let channel = Endpoint::from_shared(url.to_owned())?.connect().await?;
         Ok(Self {
             publisher: PublisherClient::new(channel.clone()).max_encoding_message_size(usize::MAX),
-            subscriber: SubscriberClient::new(channel),
+            subscriber: SubscriberClient::new(channel).max_decoding_message_size(usize::MAX),
             project: format!("projects/{}", case.replace('_', "-")),
         })
     }
@@ -166,7 +167,7 @@ impl Bench {
     }
 
     /// Opens a stream on `worker` with the usual first request, changed as the case needs.
-    pub(crate) async fn open(&mut self, initial: StreamingPullRequest) -> Result<Stream, Status> {
+    pub(crate) async fn open(&mut self, initial: StreamingPullRequest) -> Stream {
         let (requests, receiver) = mpsc::channel(16);
         let initial = StreamingPullRequest {
             subscription: self.subscription("worker"),
@@ -181,19 +182,25 @@ impl Bench {
         requests.send(initial).await.expect("the receiver is held here");
         let outgoing =
             futures::stream::unfold(receiver, |mut it| async { Some((it.recv().await?, it)) });
+        let mut subscriber = self.subscriber.clone();
         let opening =
-            tokio::time::timeout(ARRIVAL_MAX, self.subscriber.streaming_pull(outgoing)).await;
-        let responses = opening
-            .map_err(|_| Status::deadline_exceeded("the stream did not open"))??
-            .into_inner();
-        Ok(Stream { requests, responses })
+            tokio::spawn(
+                async move { Ok(subscriber.streaming_pull(outgoing).await?.into_inner()) },
+            );
+        Stream { requests, responses: Responses::Opening(opening) }
     }
 }
 
 /// An open stream, both ways.
 pub(crate) struct Stream {
     pub(crate) requests: mpsc::Sender<StreamingPullRequest>,
-    pub(crate) responses: Streaming<StreamingPullResponse>,
+    responses: Responses,
+}
+
+/// A server may open its side only with its first message, so a case goes on without it.
+enum Responses {
+    Opening(JoinHandle<Result<Streaming<StreamingPullResponse>, Status>>),
+    Open(Box<Streaming<StreamingPullResponse>>),
 }
 
 impl Stream {
@@ -201,12 +208,23 @@ impl Stream {
         self.requests.send(request).await.context("the stream is closed")
     }
 
+    /// The next response; none at the end of the stream.
+    pub(crate) async fn response(&mut self) -> Result<Option<StreamingPullResponse>, Status> {
+        if let Responses::Opening(opening) = &mut self.responses {
+            self.responses =
+                Responses::Open(Box::new(opening.await.expect("opening does not panic")?));
+        }
+        match &mut self.responses {
+            Responses::Open(responses) => responses.message().await,
+            Responses::Opening(_) => unreachable!("opened above"),
+        }
+    }
+
     /// Reads until so many messages have come.
     pub(crate) async fn receive(&mut self, count: usize) -> Result<Vec<ReceivedMessage>> {
         let mut received = Vec::new();
         while received.len() < count {
-            let Ok(response) = tokio::time::timeout(ARRIVAL_MAX, self.responses.message()).await
-            else {
+            let Ok(response) = tokio::time::timeout(ARRIVAL_MAX, self.response()).await else {
                 bail!("only {:?} came", texts(&received));
             };
             received.extend(response?.context("the stream ended")?.received_messages);
@@ -218,7 +236,7 @@ impl Stream {
     pub(crate) async fn receive_nothing(&mut self) -> Result<()> {
         let started = Instant::now();
         while let Some(rest) = SILENCE.checked_sub(started.elapsed()) {
-            if let Ok(response) = tokio::time::timeout(rest, self.responses.message()).await {
+            if let Ok(response) = tokio::time::timeout(rest, self.response()).await {
                 let received = response?.context("the stream ended")?.received_messages;
                 ensure!(received.is_empty(), "{:?} came", texts(&received));
             }
@@ -226,18 +244,19 @@ impl Stream {
         Ok(())
     }
 
-    /// Reads to the end of the stream and tells how it ended.
-    pub(crate) async fn end(mut self) -> Result<Code> {
+    /// Reads to the end of the stream and checks how it ended.
+    pub(crate) async fn ends_with(mut self, code: Code) -> Result<()> {
         loop {
-            let Ok(response) = tokio::time::timeout(ARRIVAL_MAX, self.responses.message()).await
-            else {
+            let Ok(response) = tokio::time::timeout(ARRIVAL_MAX, self.response()).await else {
                 bail!("the stream did not end");
             };
-            match response {
-                Ok(Some(_)) => {}
-                Ok(None) => return Ok(Code::Ok),
-                Err(status) => return Ok(status.code()),
-            }
+            let ended = match response {
+                Ok(Some(_)) => continue,
+                Ok(None) => Code::Ok,
+                Err(status) => status.code(),
+            };
+            ensure!(ended == code, "it ended with {ended:?}");
+            return Ok(());
         }
     }
 }

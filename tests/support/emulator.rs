@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -18,9 +18,8 @@ pub struct Emulator {
 }
 
 impl Emulator {
-    /// Starts the emulator, or says why this machine cannot.
-    pub async fn start() -> Result<Self> {
-        let script = installed()?;
+    /// Starts the emulator by the script that [`installed`] found.
+    pub async fn start(script: &Path) -> Result<Self> {
         let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
         let process = Command::new(script)
             .arg(format!("--host={}", address.ip()))
@@ -67,8 +66,8 @@ impl Drop for Emulator {
     }
 }
 
-/// The emulator's start script, if gcloud, the emulator and java are all there.
-fn installed() -> Result<PathBuf> {
+/// The emulator's start script, or what this machine lacks: gcloud, the emulator, java.
+pub fn installed() -> Result<PathBuf> {
     let asked =
         Command::new("gcloud").args(["info", "--format=value(installation.sdk_root)"]).output();
     let root = asked.context("gcloud is not installed")?.stdout;

@@ -171,6 +171,7 @@ pub(super) fn status(error: &Error) -> Status {
     let message = error.to_string();
     match error {
         Error::InvalidArgument(_) => Status::invalid_argument(message),
+        Error::OutOfRange(_) => Status::out_of_range(message),
         Error::NotFound(_) => Status::not_found(message),
         Error::AlreadyExists(_) => Status::already_exists(message),
         Error::Unimplemented(_) => Status::unimplemented(message),

@@ -11,6 +11,8 @@ mod journal;
 mod json;
 mod rest;
 mod stream;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::io;

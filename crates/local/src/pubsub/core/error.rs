@@ -6,6 +6,9 @@ pub enum Error {
     /// The request itself can never succeed.
     #[error("{0}")]
     InvalidArgument(String),
+    /// A number is too small or too large, where the service says so by this code.
+    #[error("{0}")]
+    OutOfRange(String),
     /// A named topic or subscription does not exist.
     #[error("Resource not found (resource={0}).")]
     NotFound(String),

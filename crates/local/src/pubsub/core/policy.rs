@@ -120,10 +120,10 @@ fn dead_letter(subscription: &mut Subscription) -> Result<Option<DeadLetter>> {
     }
     match u32::try_from(policy.max_delivery_attempts) {
         Ok(attempts_max @ 5..=100) => Ok(Some(DeadLetter { topic, attempts_max })),
-        _ => invalid(format!(
-            "Invalid max_delivery_attempts given ({}): it must be between 5 and 100.",
+        _ => Err(Error::OutOfRange(format!(
+            "The value for max_delivery_attempts is {}, but it must be between 5 and 100.",
             policy.max_delivery_attempts
-        )),
+        ))),
     }
 }
 
