@@ -29,8 +29,8 @@ enum Tenure {
     Unknown,
     /// Another pod's, first seen in this generation at that instant.
     Watched { generation: i64, since: Instant },
-    /// Ours.
-    Held { generation: i64 },
+    /// Ours, renewed at that instant.
+    Held { generation: i64, renewed: Instant },
 }
 
 impl Lease {
@@ -40,13 +40,12 @@ impl Lease {
     }
 
     /// Renews the lease or tries to take it. Call it after each completed step
-    /// and at no other time, so that a pod that is stuck loses it.
+    /// and at no other time, so that a pod that is stuck loses it. It writes at
+    /// most three times in its length: one object takes about one write a second.
     pub async fn hold(&mut self, now: Instant) -> Result<bool, GcpError> {
         self.state = match self.state {
-            Tenure::Held { generation } => match self.swap(generation).await? {
-                Some(generation) => Tenure::Held { generation },
-                None => Tenure::Unknown,
-            },
+            Tenure::Held { renewed, .. } if now < renewed + self.length / 3 => self.state,
+            Tenure::Held { generation, .. } => self.swap(generation, now).await?,
             Tenure::Unknown | Tenure::Watched { .. } => self.watch(now).await?,
         };
         Ok(matches!(self.state, Tenure::Held { .. }))
@@ -54,7 +53,8 @@ impl Lease {
 
     /// Gives the lease back, so that the next pod need not wait.
     pub async fn release(&mut self) -> Result<(), GcpError> {
-        if let Tenure::Held { generation } = std::mem::replace(&mut self.state, Tenure::Unknown) {
+        if let Tenure::Held { generation, .. } = std::mem::replace(&mut self.state, Tenure::Unknown)
+        {
             let free = Bytes::from_static(FREE);
             match self.storage.replace(&self.bucket, OBJECT, generation, free).await {
                 Ok(_) => {}
@@ -66,9 +66,10 @@ impl Lease {
     }
 
     async fn watch(&mut self, now: Instant) -> Result<Tenure, GcpError> {
-        let (object, content) = match self.storage.read(&self.bucket, OBJECT, None, BYTES_MAX).await {
+        let (object, content) = match self.storage.read(&self.bucket, OBJECT, None, BYTES_MAX).await
+        {
             Ok(found) => found,
-            Err(error) if error.class() == Class::NotFound => return self.create().await,
+            Err(error) if error.class() == Class::NotFound => return self.create(now).await,
             Err(error) => return Err(error),
         };
         let generation = object.generation;
@@ -84,26 +85,25 @@ impl Lease {
         if !stale && content != FREE {
             return Ok(self.state);
         }
-        Ok(match self.swap(generation).await? {
-            Some(generation) => Tenure::Held { generation },
-            None => Tenure::Unknown,
-        })
+        self.swap(generation, now).await
     }
 
-    async fn create(&self) -> Result<Tenure, GcpError> {
+    async fn create(&self, now: Instant) -> Result<Tenure, GcpError> {
         let created =
             self.storage.create(&self.bucket, OBJECT, self.content(), BTreeMap::new()).await;
         match created {
-            Ok(object) => Ok(Tenure::Held { generation: object.generation }),
+            Ok(object) => Ok(Tenure::Held { generation: object.generation, renewed: now }),
             Err(error) if error.class() == Class::Conflict => Ok(Tenure::Unknown),
             Err(error) => Err(error),
         }
     }
 
-    async fn swap(&self, generation: i64) -> Result<Option<i64>, GcpError> {
+    async fn swap(&self, generation: i64, now: Instant) -> Result<Tenure, GcpError> {
         match self.storage.replace(&self.bucket, OBJECT, generation, self.content()).await {
-            Ok(object) => Ok(Some(object.generation)),
-            Err(error) if matches!(error.class(), Class::Conflict | Class::NotFound) => Ok(None),
+            Ok(object) => Ok(Tenure::Held { generation: object.generation, renewed: now }),
+            Err(error) if matches!(error.class(), Class::Conflict | Class::NotFound) => {
+                Ok(Tenure::Unknown)
+            }
             Err(error) => Err(error),
         }
     }

@@ -114,7 +114,11 @@ impl Queue {
     }
 
     /// Moves the cursor of an entry. `None` when it changed since it was listed: list again.
-    pub async fn mark_published(&self, entry: &Queued, published: u32) -> Result<Option<Queued>, GcpError> {
+    pub async fn mark_published(
+        &self,
+        entry: &Queued,
+        published: u32,
+    ) -> Result<Option<Queued>, GcpError> {
         let mut metadata = BTreeMap::from([
             (PROJECT_ID.to_owned(), entry.project_id.to_string()),
             (PUBLISHED.to_owned(), published.to_string()),
@@ -140,7 +144,16 @@ impl Queue {
         let (mut entries, mut strangers) = (Vec::new(), Vec::new());
         let mut token = None;
         loop {
-            let page = self.storage.list(List { bucket: &self.bucket, prefix: PREFIX, start: None, page_token: token, page_size: 1_000 }).await?;
+            let page = self
+                .storage
+                .list(List {
+                    bucket: &self.bucket,
+                    prefix: PREFIX,
+                    start: None,
+                    page_token: token,
+                    page_size: 1_000,
+                })
+                .await?;
             for object in &page.objects {
                 match Queued::read(object) {
                     Ok(entry) => entries.push(entry),
@@ -202,7 +215,9 @@ mod tests {
 
     #[test]
     fn a_strange_object_is_not_taken_for_an_entry() {
-        for name in ["queue/", "queue/x", "queue/2026-iris-1", "other/1-iris-0123456789abcdef0123-1"] {
+        for name in
+            ["queue/", "queue/x", "queue/2026-iris-1", "other/1-iris-0123456789abcdef0123-1"]
+        {
             assert!(Ticket::parse(name).is_err(), "{name}");
         }
     }

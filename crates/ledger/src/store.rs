@@ -103,7 +103,16 @@ impl Store {
         let mut names = Vec::new();
         let mut token = None;
         loop {
-            let page = self.storage.list(List { bucket: &self.bucket, prefix: &prefix, start: None, page_token: token, page_size: 1_000 }).await?;
+            let page = self
+                .storage
+                .list(List {
+                    bucket: &self.bucket,
+                    prefix: &prefix,
+                    start: None,
+                    page_token: token,
+                    page_size: 1_000,
+                })
+                .await?;
             names.extend(page.objects.into_iter().map(|it| it.name));
             if names.len() > FACTS_MAX {
                 return Err(Error::TooMany(run.clone()));
@@ -116,13 +125,10 @@ impl Store {
         if names.is_empty() {
             return Ok(None);
         }
-        let entries: Vec<Entry> = stream::iter(names)
-            .map(|name| self.read(name))
-            .buffered(READS_AT_ONCE)
-            .try_collect()
-            .await?;
-        let (folded, events) = Run::fold(&entries)
-            .map_err(|source| Error::Fold { run: run.clone(), source })?;
+        let reads: Vec<_> = names.into_iter().map(|name| self.read(name)).collect();
+        let entries: Vec<Entry> = stream::iter(reads).buffered(READS_AT_ONCE).try_collect().await?;
+        let (folded, events) =
+            Run::fold(&entries).map_err(|source| Error::Fold { run: run.clone(), source })?;
         Ok(Some(History { run: folded, events, entries }))
     }
 
@@ -138,7 +144,12 @@ impl Store {
     }
 
     /// Writes the fact behind the head of `run`, for its attempt; `Retried` opens the next one.
-    pub async fn append(&self, run: &Run, body: Body, author: Author<'_>) -> Result<Appended, Error> {
+    pub async fn append(
+        &self,
+        run: &Run,
+        body: Body,
+        author: Author<'_>,
+    ) -> Result<Appended, Error> {
         let attempt = run.attempt + u32::from(matches!(body, Body::Retried { .. }));
         let project_id = run.request.gitlab.project_id;
         self.write(project_id, &run.id, Some(run.head), attempt, body, author).await

@@ -119,14 +119,14 @@ mod tests {
             "",
         ];
         let answers: Vec<_> = cases.iter().map(|it| load_text(it).unwrap_err()).collect();
-        expect![[r#"
+        expect![[r"
             worker.yaml: consume.in_flight: unknown field `in_flight`, expected one of in_flight_max at line 2, column 11
             worker.yaml: consume.in_flight_max: invalid value: integer `0`, expected a nonzero u32 at line 2, column 11
             worker.yaml: consume.in_flight_max: invalid u32 at line 2, column 26
             worker.yaml: missing field `consume` at line 1, column 1
             worker.yaml: duplicate mapping key `subscription` is not allowed here at line 2, column 1
             worker.yaml: subscription: expected string scalar at line 1, column 15
-            worker.yaml: unexpected end of file at line 1, column 1"#]].assert_eq(&answers.join("\n"));
+            worker.yaml: unexpected end of file at line 1, column 1"]].assert_eq(&answers.join("\n"));
     }
 
     #[test]

@@ -6,9 +6,11 @@ mod cloud_logging;
 use std::error::Error;
 use std::fmt;
 use std::io::{IsTerminal, stderr};
+use std::panic;
 use std::str::FromStr;
 
 use jiff::Timestamp;
+use tracing::error;
 use tracing_subscriber::filter::{EnvFilter, ParseError};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
@@ -58,7 +60,7 @@ pub enum TelemetryError {
     Init(#[source] TryInitError),
 }
 
-/// Sets up logging for the process; `filter` is in the form of `RUST_LOG`.
+/// Sets up logging for the process, panics included; `filter` is in the form of `RUST_LOG`.
 pub fn init(format: Format, filter: &str) -> Result<(), TelemetryError> {
     let directives = EnvFilter::try_new(filter)
         .map_err(|source| TelemetryError::Filter { filter: filter.to_owned(), source })?;
@@ -81,7 +83,12 @@ pub fn init(format: Format, filter: &str) -> Result<(), TelemetryError> {
         .with(directives)
         .with(lines)
         .try_init()
-        .map_err(TelemetryError::Init)
+        .map_err(TelemetryError::Init)?;
+    panic::set_hook(Box::new(|info| {
+        let place = info.location().map(ToString::to_string);
+        error!(place, reason = info.payload_as_str(), "panicked");
+    }));
+    Ok(())
 }
 
 /// An error and its causes in one line; a cause that the text already ends with is not repeated.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::num::{NonZeroU32, NonZeroUsize};
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use branchline_contract::Region;
@@ -34,15 +34,9 @@ pub struct Config {
     /// checksums that Cloud Storage keeps.
     #[serde(default)]
     pub verify_sha256: bool,
-    /// Requests handled at once by one pod.
-    #[serde(default = "default_concurrency_max")]
-    pub concurrency_max: NonZeroUsize,
-    /// Delivery attempts after which a request becomes a dead letter; the subscription's own number or less.
-    #[serde(default = "default_attempts_max")]
-    pub delivery_attempts_max: NonZeroU32,
-    /// How long work in flight may take to finish after SIGTERM.
-    #[serde(default = "default_shutdown_grace_secs")]
-    shutdown_grace_secs: u64,
+    /// How requests are consumed.
+    #[serde(default)]
+    pub consume: branchline_service::consume::Options,
     /// Time without a change after which another pod takes the lease over.
     #[serde(default = "default_lease_secs")]
     lease_secs: u64,
@@ -70,11 +64,6 @@ pub struct Config {
 }
 
 impl Config {
-    /// How long work in flight may take to finish after SIGTERM.
-    pub const fn shutdown_grace(&self) -> Duration {
-        Duration::from_secs(self.shutdown_grace_secs)
-    }
-
     /// Time without a change after which another pod takes the lease over.
     pub const fn lease(&self) -> Duration {
         Duration::from_secs(self.lease_secs)
@@ -103,15 +92,6 @@ impl Config {
 
 fn default_installation() -> String {
     "branchline".to_owned()
-}
-const fn default_concurrency_max() -> NonZeroUsize {
-    NonZeroUsize::new(16).expect("16 is not zero")
-}
-const fn default_attempts_max() -> NonZeroU32 {
-    NonZeroU32::new(100).expect("100 is not zero")
-}
-const fn default_shutdown_grace_secs() -> u64 {
-    25
 }
 const fn default_lease_secs() -> u64 {
     15

@@ -4,12 +4,12 @@
 //! its facts and completes only what is missing. Vertex AI is never called here.
 
 use branchline_contract::{ArtifactReady, DecodeError, Envelope, RunId, Sha256};
-use branchline_gcp::pubsub::Message;
+use branchline_gcp::Error as GcpError;
 use branchline_gcp::storage::Storage;
-use branchline_gcp::{Class, Error as GcpError};
 use branchline_ledger::{Appended, Author, Body, Queue, Run, State, Store, Ticket};
-use branchline_service::Settlement;
-use tracing::{Span, field, info, instrument, warn};
+use branchline_service::telemetry::chain;
+use branchline_service::{Class, Message, Settlement};
+use tracing::{Span, field, info};
 
 use crate::config::Config;
 use crate::{admission, verify};
@@ -20,7 +20,7 @@ const ACTOR: &str = "branchline-worker";
 
 /// What intake works with.
 #[derive(Clone)]
-pub struct Intake {
+pub(crate) struct Intake {
     /// Where artifacts lie.
     pub storage: Storage,
     /// The run ledger.
@@ -50,28 +50,25 @@ impl Error {
     /// Exhaustive on purpose: a new variant must choose its class to compile.
     fn class(&self) -> Class {
         match self {
-            Self::Decode(_) | Self::OtherRequest(..) => Class::Refused,
-            Self::Ledger(source) => source.class(),
-            Self::Google(source) => source.class(),
+            Self::Decode(_) => Class::Undecodable,
+            Self::OtherRequest(..) => Class::Refused,
+            Self::Ledger(source) => source.class().into(),
+            Self::Google(source) => source.class().into(),
             Self::Collisions(_) => Class::Transient,
         }
     }
 }
 
 impl Intake {
-    /// Takes one message in. The one place where a failure is logged, and
-    /// where it becomes a decision.
-    #[instrument(name = "artifact.ready", skip_all,
-        fields(messaging.message.id = %message.id, run.id = field::Empty))]
-    pub async fn handle(&self, message: &Message) -> Settlement {
+    /// Takes one message in.
+    pub(crate) async fn handle(&self, message: &Message) -> Settlement {
         let Err(error) = self.admit(message).await else {
             return Settlement::Ack;
         };
-        let (class, reason) = (error.class(), branchline_service::chain(&error));
-        warn!(error = %reason, class = class.as_str(), "request not taken in");
+        let (class, reason) = (error.class(), chain(&error));
         match class {
-            Class::Refused | Class::Conflict => Settlement::DeadLetter { class, reason },
-            Class::Transient | Class::Permission | Class::NotFound | Class::Quota => {
+            Class::Undecodable | Class::Refused => Settlement::DeadLetter { class, reason },
+            Class::Transient | Class::Permission | Class::Bug => {
                 Settlement::Retry { class, reason }
             }
         }
@@ -108,7 +105,9 @@ impl Intake {
                 // The entry comes first: a run that is requested is never without one.
                 self.queue.ensure(&ticket(message, id, 1), project_id).await?;
                 let body = Body::Requested { request: Box::new(request.clone()), digest };
-                if let Appended::Written(entry) = self.store.begin(project_id, id, body, author).await? {
+                if let Appended::Written(entry) =
+                    self.store.begin(project_id, id, body, author).await?
+                {
                     info!("run requested");
                     return Ok(Run::begin(&entry).expect("a request begins a run"));
                 }
@@ -153,7 +152,11 @@ impl Intake {
                 })
             }
             State::Verified => Some(Body::Admitted {}),
-            State::Held(_) | State::Admitted | State::Intended | State::Submitted | State::Running
+            State::Held(_)
+            | State::Admitted
+            | State::Intended
+            | State::Submitted
+            | State::Running
             | State::Finished(_) => None,
         })
     }

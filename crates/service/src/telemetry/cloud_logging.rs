@@ -12,7 +12,7 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::{Context, Layer};
-use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::registry::{LookupSpan, Scope};
 
 /// Cloud Logging takes entries of 256 KiB; no single text may fill one.
 const TEXT_MAX: usize = 16 << 10;
@@ -73,7 +73,7 @@ where
     ]);
 
     let mut labels = Map::new();
-    for span in context.event_scope(event).into_iter().flat_map(|it| it.from_root()) {
+    for span in context.event_scope(event).into_iter().flat_map(Scope::from_root) {
         if let Some(Fields(fields)) = span.extensions().get::<Fields>() {
             labels.extend(fields.iter().map(|(name, value)| (name.clone(), text(value))));
         }
