@@ -1,1 +1,25 @@
-//! What crosses the wire: events, identifiers, artifacts and origins.
+//! What crosses the wire: events, identifiers, artifacts and origins. Pure.
+
+mod artifact;
+mod artifact_ready;
+mod envelope;
+mod job_kind;
+mod origin;
+pub mod placeholder;
+mod run_event;
+mod run_id;
+mod text;
+mod training;
+pub mod vertex_fields;
+
+pub use artifact::{Artifact, ArtifactName, Crc32c, ObjectUri, Sha256};
+pub use artifact_ready::{ArtifactReady, IdToken};
+pub use envelope::{DATA_MAX, DecodeError, Envelope};
+pub use job_kind::JobKind;
+pub use origin::{
+    CloudProject, CommitSha, Gitlab, GitlabHost, MergeRequest, ProjectPath, RefName, Region, Vertex,
+};
+pub use run_event::{LedgerHead, Outcome, Phase, RunEvent, VertexJob};
+pub use run_id::{RunId, RunName};
+pub use text::Invalid;
+pub use training::Training;
