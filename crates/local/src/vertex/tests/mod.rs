@@ -111,7 +111,9 @@ impl Stack {
     /// All that a job printed.
     pub(super) fn printed(&self, path: &str) -> String {
         let lines = self.vertex.logs(path.trim_start_matches("/v1/"));
-        lines.iter().map(|line| format!("{} {}\n", line.task, line.text)).collect()
+        let lines: Vec<_> =
+            lines.iter().map(|line| format!("{} {}\n", line.task, line.text)).collect();
+        lines.concat()
     }
 }
 
