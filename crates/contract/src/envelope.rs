@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use crate::artifact_ready::ArtifactReady;
 use crate::run_event::{Phase, RunEvent};
 use crate::run_id::RunId;
+use crate::text::cut;
 
 /// Data and attributes of one Pub/Sub message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -155,8 +156,4 @@ fn decode<T: DeserializeOwned>(data: &[u8]) -> Result<T, DecodeError> {
     })?;
     deserializer.end().map_err(|source| DecodeError::Body { path: String::new(), source })?;
     Ok(decoded)
-}
-
-fn cut(text: &str) -> String {
-    text.chars().take(80).collect()
 }

@@ -10,6 +10,7 @@ mod run_event;
 mod run_id;
 mod text;
 mod training;
+pub mod vertex_fields;
 
 pub use artifact::{Artifact, ArtifactName, Crc32c, ObjectUri, Sha256};
 pub use artifact_ready::{ArtifactReady, IdToken};

@@ -13,7 +13,7 @@ pub struct Invalid {
 
 impl Invalid {
     pub(crate) fn new(text: &str, rule: &'static str) -> Self {
-        Self { shown: text.chars().take(80).collect(), rule }
+        Self { shown: cut(text), rule }
     }
 }
 
@@ -83,6 +83,11 @@ pub(crate) fn is_word(
 ) -> bool {
     let mut chars = text.chars();
     text.len() <= max && chars.next().is_some_and(first) && chars.all(rest)
+}
+
+/// As much of a text from outside as an error shows.
+pub(crate) fn cut(text: &str) -> String {
+    text.chars().take(80).collect()
 }
 
 /// Lower-case letter.
