@@ -197,16 +197,10 @@ impl Plan {
         let mut spec: PipelineSpec = read(job, "pipelineSpec", "pipeline_spec", findings);
         let config: RuntimeConfig = read(job, "runtimeConfig", "runtime_config", findings);
         if !is_gcs_uri(&config.gcs_output_directory) {
-            findings.add(
-                "runtime_config.gcs_output_directory",
-                "A Cloud Storage URI is required.",
-            );
+            findings.add("runtime_config.gcs_output_directory", "A Cloud Storage URI is required.");
         }
         if !config.parameters.is_empty() {
-            findings.add(
-                "runtime_config.parameters",
-                "Deprecated: use parameter_values.",
-            );
+            findings.add("runtime_config.parameters", "Deprecated: use parameter_values.");
         }
         if !config.input_artifacts.is_empty() {
             findings.add(
@@ -254,10 +248,8 @@ fn pipeline_inputs(
     config: &RuntimeConfig,
     findings: &mut Findings,
 ) -> BTreeMap<String, Option<Value>> {
-    for name in config
-        .parameter_values
-        .keys()
-        .filter(|name| !definitions.parameters.contains_key(*name))
+    for name in
+        config.parameter_values.keys().filter(|name| !definitions.parameters.contains_key(*name))
     {
         findings.add(
             format!("runtime_config.parameter_values.{name}"),
@@ -266,10 +258,7 @@ fn pipeline_inputs(
     }
     let mut inputs = BTreeMap::new();
     for (name, definition) in &definitions.parameters {
-        let value = config
-            .parameter_values
-            .get(name)
-            .or(definition.default_value.as_ref());
+        let value = config.parameter_values.get(name).or(definition.default_value.as_ref());
         if value.is_none() && !definition.is_optional {
             findings.required(format!("runtime_config.parameter_values.{name}"));
         }
@@ -298,10 +287,7 @@ fn plan_task(
         findings.add(path, "The local stack runs no nested pipelines.");
         return None;
     }
-    let executor = spec
-        .deployment_spec
-        .executors
-        .get(&component.executor_label);
+    let executor = spec.deployment_spec.executors.get(&component.executor_label);
     let Some(container) = executor.and_then(|it| it.container.clone()) else {
         findings.add(
             path,
@@ -366,10 +352,8 @@ fn plan_task(
 
 fn refuse_control_flow(path: &str, task: &TaskSpec, findings: &mut Findings) {
     if !task.trigger_policy.condition.is_empty() {
-        findings.add(
-            format!("{path}.trigger_policy.condition"),
-            "The local stack has no conditions.",
-        );
+        findings
+            .add(format!("{path}.trigger_policy.condition"), "The local stack has no conditions.");
     }
     if task.trigger_policy.strategy == "ALL_UPSTREAM_TASKS_COMPLETED" {
         findings.add(
@@ -394,10 +378,7 @@ fn parameters(
         .filter_map(|(name, it)| Some((name.clone(), Source::Value(it.default_value.clone()?))))
         .collect();
     for (name, input) in &task.inputs.parameters {
-        let constant = input
-            .runtime_value
-            .as_ref()
-            .and_then(|it| it.constant.clone());
+        let constant = input.runtime_value.as_ref().and_then(|it| it.constant.clone());
         let source = match (
             &input.component_input_parameter,
             &input.task_output_parameter,
@@ -490,10 +471,7 @@ fn check_placeholders(path: &str, task: &Task, inputs: &Definitions, findings: &
 
 /// Every task's predecessors exist, make what is taken from them, and do not wait for it.
 fn check_order(dag: &DagSpec, tasks: &[Task], findings: &mut Findings) {
-    let by_name: BTreeMap<_, _> = tasks
-        .iter()
-        .map(|task| (task.name.as_str(), task))
-        .collect();
+    let by_name: BTreeMap<_, _> = tasks.iter().map(|task| (task.name.as_str(), task)).collect();
     for task in tasks {
         let path = format!("pipeline_spec.root.dag.tasks.{}", task.name);
         for producer in task.after.iter().filter(|it| !dag.tasks.contains_key(*it)) {
@@ -508,10 +486,8 @@ fn check_order(dag: &DagSpec, tasks: &[Task], findings: &mut Findings) {
                 .get(producer.as_str())
                 .is_some_and(|it| !it.output_parameters.contains_key(key))
             {
-                findings.add(
-                    &path,
-                    format!("The task '{producer}' has no output parameter '{key}'."),
-                );
+                findings
+                    .add(&path, format!("The task '{producer}' has no output parameter '{key}'."));
             }
         }
         for (producer, key) in task.artifacts.values() {
@@ -519,10 +495,8 @@ fn check_order(dag: &DagSpec, tasks: &[Task], findings: &mut Findings) {
                 .get(producer.as_str())
                 .is_some_and(|it| !it.output_artifacts.contains_key(key))
             {
-                findings.add(
-                    &path,
-                    format!("The task '{producer}' has no output artifact '{key}'."),
-                );
+                findings
+                    .add(&path, format!("The task '{producer}' has no output artifact '{key}'."));
             }
         }
     }
