@@ -40,12 +40,8 @@ pub(crate) fn resolve(
     Ok(Training::new(kind, body))
 }
 
-/// A pipeline spec is left alone: it has parameters of its own, and its code may hold any braces.
 fn fill(run: &Run, params: &BTreeMap<String, String>, path: &str) -> Result<Value, Vec<Problem>> {
-    let mut body = run.training.body().clone();
-    let keys = ["pipelineSpec", "pipeline_spec"];
-    let specs = keys.map(|key| body.get_mut(key).map(Value::take));
-
+    let body = run.training.body();
     let mut problems = Vec::new();
     let told = RefCell::new(BTreeSet::new());
     let known = |name: &str| match name.strip_prefix("params.").map(|it| params.get(it)) {
@@ -55,8 +51,8 @@ fn fill(run: &Run, params: &BTreeMap<String, String>, path: &str) -> Result<Valu
         Some(None) | None => Fill::Keep,
     };
     // Each turn tells one unknown name and gets past it.
-    let mut filled = loop {
-        let (field, what) = match placeholder::expand(&body, &known) {
+    let filled = loop {
+        let (field, what) = match placeholder::expand_training(body, &known) {
             Ok(filled) => break filled,
             Err(placeholder::Error::Unknown { path, name }) => {
                 let what = match problems.is_empty() {
@@ -74,11 +70,6 @@ fn fill(run: &Run, params: &BTreeMap<String, String>, path: &str) -> Result<Valu
             break Value::Null;
         }
     };
-    for (key, spec) in keys.into_iter().zip(specs) {
-        if let (Some(slot), Some(spec)) = (filled.get_mut(key), spec) {
-            *slot = spec;
-        }
-    }
     if problems.is_empty() { Ok(filled) } else { Err(problems) }
 }
 
