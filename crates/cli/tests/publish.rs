@@ -214,9 +214,9 @@ fn a_placeholder_that_nobody_fills_is_refused() {
         "\"{{ commit.hash }}\", \"{{ params.lr }}\", \"{{ artifacts.model.uri }}\"",
         &expect![[r#"
             78: error: branchline.yaml is wrong:
-              runs.iris.training.custom_job.jobSpec.workerPoolSpecs[0].containerSpec.args[3]: there is no {{ commit.hash }}; known are {{ params.epochs }}, {{ artifacts.data.uri }}, {{ artifacts.data.path }}, {{ artifacts.code.uri }}, {{ artifacts.code.path }}, {{ commit.sha }}, {{ commit.ref }}, {{ run.id }}, {{ output }}
-              runs.iris.training.custom_job.jobSpec.workerPoolSpecs[0].containerSpec.args[4]: there is no {{ params.lr }}; known are {{ params.epochs }}, {{ artifacts.data.uri }}, {{ artifacts.data.path }}, {{ artifacts.code.uri }}, {{ artifacts.code.path }}, {{ commit.sha }}, {{ commit.ref }}, {{ run.id }}, {{ output }}
-              runs.iris.training.custom_job.jobSpec.workerPoolSpecs[0].containerSpec.args[5]: there is no {{ artifacts.model.uri }}; known are {{ params.epochs }}, {{ artifacts.data.uri }}, {{ artifacts.data.path }}, {{ artifacts.code.uri }}, {{ artifacts.code.path }}, {{ commit.sha }}, {{ commit.ref }}, {{ run.id }}, {{ output }}
+              runs.iris.training.custom_job.jobSpec.workerPoolSpecs[0].containerSpec.args[3]: there is no {{ commit.hash }}; there are {{ params.epochs }}, {{ artifacts.data.uri }}, {{ artifacts.data.path }}, {{ artifacts.code.uri }}, {{ artifacts.code.path }}, {{ commit.sha }}, {{ commit.ref }}, {{ run.id }}, {{ output }}
+              runs.iris.training.custom_job.jobSpec.workerPoolSpecs[0].containerSpec.args[4]: there is no {{ params.lr }}
+              runs.iris.training.custom_job.jobSpec.workerPoolSpecs[0].containerSpec.args[5]: there is no {{ artifacts.model.uri }}
         "#]],
     );
     check_config(

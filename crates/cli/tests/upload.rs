@@ -4,9 +4,12 @@
 use std::fs;
 use std::process::Stdio;
 
+use branchline_contract::{Outcome, RunId, Sha256};
+use branchline_ledger::{Body, Fact};
 use branchline_local::pubsub::PubSub;
 use branchline_local::storage::Storage;
 use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Command;
 
 const CONFIG: &str = r#"
@@ -14,6 +17,7 @@ project: demo-project
 region: europe-west4
 bucket: demo-artifacts
 topic: projects/demo-project/topics/artifact-ready
+ledger: demo-ledger
 artifacts_max: 3
 runs:
   iris:
@@ -34,6 +38,7 @@ struct Cloud {
 
 struct Published {
     success: bool,
+    code: Option<i32>,
     stdout: String,
     stderr: String,
 }
@@ -48,7 +53,7 @@ async fn serve(router: axum::Router) -> String {
 impl Cloud {
     async fn start() -> Self {
         let (storage, pubsub) = (Storage::open(None).unwrap(), PubSub::open(None).unwrap());
-        for bucket in ["demo-artifacts", "demo-lake"] {
+        for bucket in ["demo-artifacts", "demo-lake", "demo-ledger"] {
             storage.create_bucket(bucket).unwrap();
         }
         for name in ["part-1", "part-2", "deep/part-3", "deep/"] {
@@ -68,10 +73,11 @@ impl Cloud {
         }
     }
 
-    async fn publish(&self, source: &str, arguments: &[&str]) -> Published {
+    fn command(&self, source: &str, arguments: &[&str]) -> Command {
         let config = self.repository.path().join("branchline.yaml");
         fs::write(config, CONFIG.replace("SOURCE", source)).unwrap();
-        let output = Command::new(env!("CARGO_BIN_EXE_branchline"))
+        let mut command = Command::new(env!("CARGO_BIN_EXE_branchline"));
+        command
             .arg("publish")
             .args(arguments)
             .current_dir(self.repository.path())
@@ -86,14 +92,43 @@ impl Cloud {
             .env("CI_COMMIT_REF_NAME", "main")
             .env("CI_PIPELINE_ID", "7")
             .env("CI_JOB_ID", "70")
-            .stdin(Stdio::null())
-            .output()
-            .await
-            .unwrap();
+            .stdin(Stdio::null());
+        command
+    }
+
+    async fn publish(&self, source: &str, arguments: &[&str]) -> Published {
+        let output = self.command(source, arguments).output().await.unwrap();
         Published {
             success: output.status.success(),
+            code: output.status.code(),
             stdout: String::from_utf8(output.stdout).unwrap(),
             stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
+    /// Writes the ledger of the run that `publish` will ask for.
+    async fn record(&self, source: &str, bodies: impl FnOnce(Body) -> Vec<Body>) {
+        let shown = self.publish(source, &["--dry-run"]).await.stdout;
+        let message: serde_json::Value = serde_json::from_str(&shown).unwrap();
+        let request = serde_json::from_value(message["data"].clone()).unwrap();
+        let (run, digest) = RunId::derive(&request);
+        let requested = Body::Requested { request: Box::new(request), digest };
+        let mut previous = None;
+        for (sequence, body) in (0..).zip(bodies(requested)) {
+            let bytes = Fact {
+                sequence,
+                previous,
+                nonce: String::new(),
+                time: jiff::Timestamp::UNIX_EPOCH,
+                actor: "worker".to_owned(),
+                cause: "test".to_owned(),
+                attempt: 1,
+                body,
+            }
+            .encode();
+            previous = Some(Sha256::of(&bytes));
+            let name = format!("runs/42/{run}/{sequence:06}.json");
+            self.storage.put("demo-ledger", &name, bytes).unwrap();
         }
     }
 
@@ -166,4 +201,49 @@ async fn data_in_the_cloud_is_pinned_and_not_copied() {
     let expected = "gs://demo-lake/rows/** matches 4 objects or more, and artifacts_max is 3";
     assert!(many.stderr.contains(expected), "{}", many.stderr);
     assert_eq!(cloud.objects(), Vec::<String>::new(), "a dry run uploads nothing");
+}
+
+const PART: &str = "gs://demo-lake/rows/part-1";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn waiting_ends_with_the_outcome_of_the_run() {
+    let cloud = Cloud::start().await;
+    let failed = Body::Finished {
+        outcome: Outcome::Failed,
+        reason: Some("the replica exited with 1".to_owned()),
+        metrics: [].into(),
+        model_uri: None,
+    };
+    cloud.record(PART, |requested| vec![requested, failed]).await;
+    let run = cloud.publish(PART, &["--wait", "--dotenv", "out.env"]).await;
+    assert_eq!(run.code, Some(10), "{}", run.stderr);
+    assert!(run.stderr.ends_with(" failed: the replica exited with 1\n"), "{}", run.stderr);
+    let dotenv = fs::read_to_string(cloud.repository.path().join("out.env")).unwrap();
+    assert!(dotenv.ends_with("\nBRANCHLINE_OUTCOME=failed\n"), "{dotenv}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn waiting_ends_with_its_time() {
+    let cloud = Cloud::start().await;
+    let run = cloud.publish(PART, &["--wait", "--timeout", "300ms"]).await;
+    assert_eq!(run.code, Some(14), "{}", run.stderr);
+    assert!(run.stderr.contains("the time to wait is over: run iris-"), "{}", run.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_signal_stops_the_waiting_and_not_the_run() {
+    let cloud = Cloud::start().await;
+    let mut command = cloud.command(PART, &["--wait"]);
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    while let Some(line) = lines.next_line().await.unwrap() {
+        if line.ends_with(" published") {
+            break;
+        }
+    }
+    let id = child.id().unwrap().to_string();
+    assert!(Command::new("kill").args(["-TERM", &id]).status().await.unwrap().success());
+    let last = lines.next_line().await.unwrap().unwrap();
+    assert!(last.starts_with("stopped: run iris-") && last.contains("goes on"), "{last}");
+    assert_eq!(child.wait().await.unwrap().code(), Some(143));
 }

@@ -153,9 +153,18 @@ mod tests {
 
     #[test]
     fn the_host_has_a_port_where_it_is_not_the_usual_one() {
-        check(&[("CI_SERVER_URL", "https://git.example.com:443")], &expect![[]]);
-        check(&[("CI_SERVER_URL", "http://127.0.0.1:8080/gitlab")], &expect![[]]);
-        check(&[("CI_SERVER_URL", "https://")], &expect![[]]);
+        check(
+            &[("CI_SERVER_URL", "https://git.example.com:443")],
+            &expect!["git.example.com 1111 no merge request"],
+        );
+        check(
+            &[("CI_SERVER_URL", "http://127.0.0.1:8080/gitlab")],
+            &expect!["127.0.0.1:8080 1111 no merge request"],
+        );
+        check(
+            &[("CI_SERVER_URL", "https://")],
+            &expect![[r#"CI_SERVER_URL: "" is not a host name, with or without a port"#]],
+        );
     }
 
     #[test]
@@ -166,16 +175,25 @@ mod tests {
             ("CI_MERGE_REQUEST_TARGET_BRANCH_NAME", "main"),
             ("CI_MERGE_REQUEST_SOURCE_BRANCH_SHA", ""),
         ];
-        check(&pipeline, &expect![[]]);
+        check(&pipeline, &expect![[r#"gitlab.example.com 1111 !3 into Some("main")"#]]);
         let merged = [("CI_COMMIT_SHA", MERGED), ("CI_MERGE_REQUEST_SOURCE_BRANCH_SHA", SHA)];
-        check(&[&pipeline[..], &merged].concat(), &expect![[]]);
+        check(
+            &[&pipeline[..], &merged].concat(),
+            &expect![[r#"gitlab.example.com 1111 !3 into Some("main")"#]],
+        );
     }
 
     #[test]
     fn a_branch_pipeline_belongs_to_the_open_merge_request_of_its_project() {
-        check(&[("CI_OPEN_MERGE_REQUESTS", "up/iris!9,ml/iris!4,ml/iris!5")], &expect![[]]);
-        check(&[("CI_OPEN_MERGE_REQUESTS", "up/iris!9")], &expect![[]]);
-        check(&[], &expect![[]]);
+        check(
+            &[("CI_OPEN_MERGE_REQUESTS", "up/iris!9,ml/iris!4,ml/iris!5")],
+            &expect!["gitlab.example.com 1111 !4 into None"],
+        );
+        check(
+            &[("CI_OPEN_MERGE_REQUESTS", "up/iris!9")],
+            &expect!["gitlab.example.com 1111 no merge request"],
+        );
+        check(&[], &expect!["gitlab.example.com 1111 no merge request"]);
     }
 
     #[test]
@@ -185,6 +203,6 @@ mod tests {
             ("CI_MERGE_REQUEST_PROJECT_PATH", "up/iris"),
             ("CI_MERGE_REQUEST_TARGET_BRANCH_NAME", "main"),
         ];
-        check(&fork, &expect![[]]);
+        check(&fork, &expect!["gitlab.example.com 1111 no merge request"]);
     }
 }

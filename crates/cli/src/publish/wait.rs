@@ -123,7 +123,7 @@ fn look(run: Option<Run>, ci_job: u64) -> Seen {
         attempt => format!("attempt {attempt}: "),
     };
     let waiting = match run.reason() {
-        Some(reason) => format!(": {}", plain(reason)),
+        Some(reason) => format!(": {}", plain(&reason.replace('\n', "; "))),
         None => String::new(),
     };
     let line = match &run.state {
@@ -269,7 +269,20 @@ mod tests {
     #[test]
     fn each_phase_is_one_line_without_control_characters() {
         let succeeded = finished(Outcome::Succeeded, None);
-        check(JOB, [submitted(), vec![succeeded]].concat(), &expect![[]]);
+        check(
+            JOB,
+            [submitted(), vec![succeeded]].concat(),
+            &expect![[r#"
+                picked up; its inputs are being checked
+                its inputs are as announced
+                queued
+                queued: no [2J; quota
+                queued: no [2J; quota
+                submitted as projects/p/locations/europe-west4/customJobs/1, https://console.cloud.google.com/vertex-ai/locations/europe-west4/training/1/cpu?project=p
+                running as projects/p/locations/europe-west4/customJobs/1, https://console.cloud.google.com/vertex-ai/locations/europe-west4/training/1/cpu?project=p
+                succeeded; accuracy 0.96; model in gs://out/model/ => exit 0
+            "#]],
+        );
     }
 
     #[test]
@@ -277,15 +290,43 @@ mod tests {
         let codes = Outcome::ALL.map(exit::of_outcome);
         assert_eq!(codes, [0, 10, 11, 12, 13]);
         let rejected = Body::Rejected { reasons: vec!["no".to_owned(), "never".to_owned()] };
-        check(JOB, vec![requested(), rejected], &expect![[]]);
+        check(
+            JOB,
+            vec![requested(), rejected],
+            &expect![[r#"
+                picked up; its inputs are being checked
+                rejected: no; never => exit 13
+            "#]],
+        );
         let cancelled = finished(Outcome::Cancelled, Some("superseded"));
-        check(JOB, vec![requested(), cancelled], &expect![[]]);
+        check(
+            JOB,
+            vec![requested(), cancelled],
+            &expect![[r#"
+            picked up; its inputs are being checked
+            cancelled: superseded; accuracy 0.96 => exit 11
+        "#]],
+        );
     }
 
     #[test]
     fn an_earlier_attempt_that_failed_is_not_the_answer_to_a_retry() {
         let failed = finished(Outcome::Failed, Some("exit 1"));
         let retried = Body::Retried { ci_job: 71 };
-        check(71, [submitted(), vec![failed, retried]].concat(), &expect![[]]);
+        check(
+            71,
+            [submitted(), vec![failed, retried]].concat(),
+            &expect![[r#"
+                picked up; its inputs are being checked
+                its inputs are as announced
+                queued
+                queued: no [2J; quota
+                queued: no [2J; quota
+                submitted as projects/p/locations/europe-west4/customJobs/1, https://console.cloud.google.com/vertex-ai/locations/europe-west4/training/1/cpu?project=p
+                running as projects/p/locations/europe-west4/customJobs/1, https://console.cloud.google.com/vertex-ai/locations/europe-west4/training/1/cpu?project=p
+                nothing
+                attempt 2: picked up; its inputs are being checked
+            "#]],
+        );
     }
 }
