@@ -1,4 +1,5 @@
 //! `branchline publish` as a CI job runs it, as far as it goes without a network.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::fs;
 use std::path::Path;
@@ -114,11 +115,11 @@ fn a_misspelt_or_missing_key_is_told_with_its_path_and_all_at_once() {
     check_config(
         "params: {epochs: \"300\"}",
         "params: {epochs: 300}\n    colour: red",
-        &expect![[r#"
+        &expect![[r"
             78: error: branchline.yaml is wrong:
               runs.iris.colour: no such field; known are project, region, params, per_pipeline, artifacts, training
               runs.iris.params.epochs: expected text in quotes, found 300
-        "#]],
+        "]],
     );
     check_config(
         "region: europe-west4",
@@ -131,18 +132,18 @@ fn a_misspelt_or_missing_key_is_told_with_its_path_and_all_at_once() {
     check_config(
         "project: demo-project\n",
         "",
-        &expect![[r#"
+        &expect![[r"
         78: error: branchline.yaml is wrong:
           runs.iris.project: is missing, here and at the top of the file
-    "#]],
+    "]],
     );
     check_config(
         "artifacts_max: 3",
         "artifacts_max: 5000",
-        &expect![[r#"
+        &expect![[r"
         78: error: branchline.yaml is wrong:
           artifacts_max: expected a number from 1 to 1000, found 5000
-    "#]],
+    "]],
     );
     check_config(
         "{path: train.sh}",
@@ -163,10 +164,10 @@ fn a_misspelt_or_missing_key_is_told_with_its_path_and_all_at_once() {
     check_config(
         "{path: train.sh}",
         "{}",
-        &expect![[r#"
+        &expect![[r"
         78: error: branchline.yaml is wrong:
           runs.iris.artifacts.code: takes either path or uri
-    "#]],
+    "]],
     );
     check_config(
         "runs:\n  iris:",
@@ -179,19 +180,19 @@ fn a_misspelt_or_missing_key_is_told_with_its_path_and_all_at_once() {
     check_config(
         "custom_job:",
         "customJob:",
-        &expect![[r#"
+        &expect![[r"
         78: error: branchline.yaml is wrong:
           runs.iris.training.customJob: no such field; did you mean custom_job?
           runs.iris.training: takes exactly one of custom_job, pipeline_job, hyperparameter_tuning_job, training_pipeline
-    "#]],
+    "]],
     );
     check_config(
         "runs:",
         "runs: [",
-        &expect![[r#"
+        &expect![[r"
         78: error: branchline.yaml is wrong:
           line 9, column 11: while parsing a flow mapping, did not find expected ',' or '}' at line 9, column 11
-    "#]],
+    "]],
     );
 }
 
@@ -200,10 +201,10 @@ fn a_misspelt_training_field_is_told_with_its_path() {
     check_config(
         "machineSpec: {machineType: n1-standard-4}",
         "machinSpec: {machineType: n1-standard-4}",
-        &expect![[r#"
+        &expect![[r"
             78: error: branchline.yaml is wrong:
               runs.iris.training.custom_job.jobSpec.workerPoolSpecs[0].machinSpec: no such field; did you mean machineSpec?
-        "#]],
+        "]],
     );
 }
 
@@ -212,20 +213,20 @@ fn a_placeholder_that_nobody_fills_is_refused() {
     check_config(
         "\"{{ commit.sha }}\"",
         "\"{{ commit.hash }}\", \"{{ params.lr }}\", \"{{ artifacts.model.uri }}\"",
-        &expect![[r#"
+        &expect![[r"
             78: error: branchline.yaml is wrong:
               runs.iris.training.custom_job.jobSpec.workerPoolSpecs[0].containerSpec.args[3]: there is no {{ commit.hash }}; there are {{ params.epochs }}, {{ artifacts.data.uri }}, {{ artifacts.data.path }}, {{ artifacts.code.uri }}, {{ artifacts.code.path }}, {{ commit.sha }}, {{ commit.ref }}, {{ run.id }}, {{ output }}
               runs.iris.training.custom_job.jobSpec.workerPoolSpecs[0].containerSpec.args[4]: there is no {{ params.lr }}
               runs.iris.training.custom_job.jobSpec.workerPoolSpecs[0].containerSpec.args[5]: there is no {{ artifacts.model.uri }}
-        "#]],
+        "]],
     );
     check_config(
         "\"{{ commit.sha }}\"",
         "\"{{ commit.sha\"",
-        &expect![[r#"
+        &expect![[r"
         78: error: branchline.yaml is wrong:
           runs.iris.training.custom_job.jobSpec.workerPoolSpecs[0].containerSpec.args[3]: {{ is never closed
-    "#]],
+    "]],
     );
 }
 
@@ -239,23 +240,23 @@ fn a_glob_that_matches_nothing_or_too_much_is_refused_with_its_count() {
         directory.path(),
         &[],
         &JOB,
-        &expect![[r#"
+        &expect![[r"
         66: error: artifact data: data/*.csv matches 4 files, and artifacts_max is 3
-    "#]],
+    "]],
     );
     check_config(
         "data/*.csv",
         "data/*.parquet",
-        &expect![[r#"
+        &expect![[r"
         66: error: artifact data: nothing matches data/*.parquet
-    "#]],
+    "]],
     );
     check_config(
         "data/*.csv",
         "nowhere/**",
-        &expect![[r#"
+        &expect![[r"
         66: error: artifact data: nothing matches nowhere/**
-    "#]],
+    "]],
     );
 }
 
@@ -264,16 +265,16 @@ fn a_path_that_is_no_file_of_the_repository_is_refused() {
     check_config(
         "{path: train.sh}",
         "{path: trian.sh}",
-        &expect![[r#"
+        &expect![[r"
         66: error: artifact code: opening trian.sh: No such file or directory (os error 2)
-    "#]],
+    "]],
     );
     check_config(
         "{path: train.sh}",
         "{path: data}",
-        &expect![[r#"
+        &expect![[r"
         66: error: artifact code: data is not a file; a glob such as data/** takes the files of a directory
-    "#]],
+    "]],
     );
     let (outside, directory) = (tempfile::NamedTempFile::new().unwrap(), repository(CONFIG));
     std::os::unix::fs::symlink(outside.path(), directory.path().join("data/c.csv")).unwrap();
@@ -281,9 +282,9 @@ fn a_path_that_is_no_file_of_the_repository_is_refused() {
         directory.path(),
         &[],
         &JOB,
-        &expect![[r#"
+        &expect![[r"
         66: error: artifact data: data/c.csv is a link that leaves the repository
-    "#]],
+    "]],
     );
 }
 
@@ -295,18 +296,18 @@ fn a_variable_that_gitlab_would_have_set_is_missed_by_name() {
         directory.path(),
         &[],
         &job,
-        &expect![[r#"
+        &expect![[r"
         78: error: CI_PROJECT_ID, CI_PIPELINE_ID, CI_JOB_ID are not set; publish is made for a GitLab CI job, where GitLab sets them
-    "#]],
+    "]],
     );
     let job: Vec<_> = JOB.into_iter().filter(|it| it.0 != "CI_SERVER_URL").collect();
     check(
         directory.path(),
         &[],
         &job,
-        &expect![[r#"
+        &expect![[r"
         78: error: CI_SERVER_URL is not set; publish is made for a GitLab CI job, where GitLab sets it
-    "#]],
+    "]],
     );
     let job = [&JOB[..], &[("CI_COMMIT_SHA", "main")]].concat();
     check(
@@ -342,9 +343,9 @@ fn a_name_that_the_file_does_not_hold_is_answered_with_those_that_it_does() {
         directory.path(),
         &["--config", "other.yaml"],
         &JOB,
-        &expect![[r#"
+        &expect![[r"
         66: error: reading other.yaml: No such file or directory (os error 2)
-    "#]],
+    "]],
     );
     let (head, run) = CONFIG.split_once("  iris:").unwrap();
     let two = repository(&format!("{head}  iris:{run}  wine:{run}"));
@@ -352,9 +353,9 @@ fn a_name_that_the_file_does_not_hold_is_answered_with_those_that_it_does() {
         two.path(),
         &[],
         &JOB,
-        &expect![[r#"
+        &expect![[r"
         64: error: branchline.yaml has several runs; name one of iris, wine
-    "#]],
+    "]],
     );
 }
 
@@ -368,10 +369,10 @@ fn a_pipeline_spec_may_be_a_file_and_is_left_as_it_is() {
         directory.path(),
         &[],
         &JOB,
-        &expect![[r#"
+        &expect![[r"
         78: error: branchline.yaml is wrong:
           runs.iris.training.pipeline_job.pipelineSpec.file: opening p.yaml: No such file or directory (os error 2)
-    "#]],
+    "]],
     );
     fs::write(directory.path().join("p.yaml"), spec).unwrap();
     let output = publish(directory.path(), &["--dry-run"], &JOB);

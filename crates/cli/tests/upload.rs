@@ -1,5 +1,6 @@
 //! `branchline publish` against Cloud Storage and Pub/Sub on loopback.
 #![cfg(feature = "local")]
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::fs;
 use std::process::Stdio;

@@ -272,7 +272,7 @@ mod tests {
         check(
             JOB,
             [submitted(), vec![succeeded]].concat(),
-            &expect![[r#"
+            &expect![[r"
                 picked up; its inputs are being checked
                 its inputs are as announced
                 queued
@@ -281,7 +281,7 @@ mod tests {
                 submitted as projects/p/locations/europe-west4/customJobs/1, https://console.cloud.google.com/vertex-ai/locations/europe-west4/training/1/cpu?project=p
                 running as projects/p/locations/europe-west4/customJobs/1, https://console.cloud.google.com/vertex-ai/locations/europe-west4/training/1/cpu?project=p
                 succeeded; accuracy 0.96; model in gs://out/model/ => exit 0
-            "#]],
+            "]],
         );
     }
 
@@ -293,19 +293,19 @@ mod tests {
         check(
             JOB,
             vec![requested(), rejected],
-            &expect![[r#"
+            &expect![[r"
                 picked up; its inputs are being checked
                 rejected: no; never => exit 13
-            "#]],
+            "]],
         );
         let cancelled = finished(Outcome::Cancelled, Some("superseded"));
         check(
             JOB,
             vec![requested(), cancelled],
-            &expect![[r#"
+            &expect![[r"
             picked up; its inputs are being checked
             cancelled: superseded; accuracy 0.96 => exit 11
-        "#]],
+        "]],
         );
     }
 
@@ -316,7 +316,7 @@ mod tests {
         check(
             71,
             [submitted(), vec![failed, retried]].concat(),
-            &expect![[r#"
+            &expect![[r"
                 picked up; its inputs are being checked
                 its inputs are as announced
                 queued
@@ -326,7 +326,7 @@ mod tests {
                 running as projects/p/locations/europe-west4/customJobs/1, https://console.cloud.google.com/vertex-ai/locations/europe-west4/training/1/cpu?project=p
                 nothing
                 attempt 2: picked up; its inputs are being checked
-            "#]],
+            "]],
         );
     }
 }
