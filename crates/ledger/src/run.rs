@@ -333,3 +333,6 @@ impl Run {
         self.ending().is_some_and(|it| it.outcome != Outcome::Succeeded)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -125,11 +125,8 @@ impl Store {
         if names.is_empty() {
             return Ok(None);
         }
-        let entries: Vec<Entry> = stream::iter(names)
-            .map(|name| self.read(name))
-            .buffered(READS_AT_ONCE)
-            .try_collect()
-            .await?;
+        let reads: Vec<_> = names.into_iter().map(|name| self.read(name)).collect();
+        let entries: Vec<Entry> = stream::iter(reads).buffered(READS_AT_ONCE).try_collect().await?;
         let (folded, events) =
             Run::fold(&entries).map_err(|source| Error::Fold { run: run.clone(), source })?;
         Ok(Some(History { run: folded, events, entries }))

@@ -8,7 +8,7 @@ use branchline_contract::{ArtifactReady, Region};
 use crate::job_body;
 
 /// Every reason against the request, one sentence each; empty when there is none.
-pub fn violations(request: &ArtifactReady, regions: &BTreeSet<Region>) -> Vec<String> {
+pub(crate) fn violations(request: &ArtifactReady, regions: &BTreeSet<Region>) -> Vec<String> {
     let mut found = Vec::new();
     let region = &request.vertex.region;
     if !regions.contains(region) {

@@ -36,7 +36,7 @@ pub struct Config {
     pub verify_sha256: bool,
     /// How requests are consumed.
     #[serde(default)]
-    pub consume: branchline_service::Options,
+    pub consume: branchline_service::consume::Options,
     /// Time without a change after which another pod takes the lease over.
     #[serde(default = "default_lease_secs")]
     lease_secs: u64,

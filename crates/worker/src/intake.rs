@@ -7,7 +7,8 @@ use branchline_contract::{ArtifactReady, DecodeError, Envelope, RunId, Sha256};
 use branchline_gcp::Error as GcpError;
 use branchline_gcp::storage::Storage;
 use branchline_ledger::{Appended, Author, Body, Queue, Run, State, Store, Ticket};
-use branchline_service::{Class, Message, Settlement, chain};
+use branchline_service::telemetry::chain;
+use branchline_service::{Class, Message, Settlement};
 use tracing::{Span, field, info};
 
 use crate::config::Config;
@@ -19,7 +20,7 @@ const ACTOR: &str = "branchline-worker";
 
 /// What intake works with.
 #[derive(Clone)]
-pub struct Intake {
+pub(crate) struct Intake {
     /// Where artifacts lie.
     pub storage: Storage,
     /// The run ledger.
@@ -60,7 +61,7 @@ impl Error {
 
 impl Intake {
     /// Takes one message in.
-    pub async fn handle(&self, message: &Message) -> Settlement {
+    pub(crate) async fn handle(&self, message: &Message) -> Settlement {
         let Err(error) = self.admit(message).await else {
             return Settlement::Ack;
         };

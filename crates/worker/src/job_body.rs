@@ -1,25 +1,25 @@
 //! The body of a create call: the training spec with its placeholders filled,
 //! our labels on it, and an output directory of its own. Pure.
 
-use branchline_contract::placeholder::{self, Fill};
-use branchline_contract::{ArtifactReady, JobKind, ObjectUri, RunId, vertex_fields};
+use branchline_contract::placeholder::{self, fill};
+use branchline_contract::{ArtifactReady, JobKind, RunId, vertex_fields};
 use branchline_ledger::{Intent, Run};
 use serde_json::{Value, json};
 
 /// Label with the run's id.
-pub const LABEL_RUN: &str = "branchline-run";
+pub(crate) const LABEL_RUN: &str = "branchline-run";
 /// Label with the nonce of the create call.
-pub const LABEL_INTENT: &str = "branchline-intent";
+pub(crate) const LABEL_INTENT: &str = "branchline-intent";
 /// Label with the installation's name.
-pub const LABEL_INSTALLATION: &str = "branchline-installation";
+pub(crate) const LABEL_INSTALLATION: &str = "branchline-installation";
 
 /// The output directory of one create call, a `gs://` prefix.
-pub fn output(bucket: &str, run: &Run, nonce: &str) -> String {
+pub(crate) fn output(bucket: &str, run: &Run, nonce: &str) -> String {
     format!("gs://{bucket}/{}/{}-{nonce}/", run.id, run.attempt)
 }
 
 /// Id of a pipeline job: the only one that a client may choose.
-pub fn pipeline_job_id(run: &Run) -> Option<String> {
+pub(crate) fn pipeline_job_id(run: &Run) -> Option<String> {
     match run.request.training.kind() {
         JobKind::PipelineJob => Some(format!("{}-{}", run.id, run.attempt)),
         JobKind::CustomJob | JobKind::HyperparameterTuningJob | JobKind::TrainingPipeline => None,
@@ -27,12 +27,13 @@ pub fn pipeline_job_id(run: &Run) -> Option<String> {
 }
 
 /// What is wrong with the training spec of a request, each with its field.
-pub fn problems(request: &ArtifactReady) -> Vec<String> {
+pub(crate) fn problems(request: &ArtifactReady) -> Vec<String> {
     let (run, _) = RunId::derive(request);
     match vertex_fields::check(request.training.kind(), request.training.body()) {
         Err(errors) => errors.iter().map(ToString::to_string).collect(),
         Ok(body) => {
-            let filled = placeholder::expand(&body, &|name| fill(request, &run, "gs://o/", name));
+            let filled =
+                placeholder::expand_training(&body, &|name| fill(request, &run, "gs://o/", name));
             filled
                 .err()
                 .map(|it| format!("training.{}.{it}", request.training.kind().key()))
@@ -43,12 +44,13 @@ pub fn problems(request: &ArtifactReady) -> Vec<String> {
 }
 
 /// The body for one intent. The request was found without problems at intake.
-pub fn build(run: &Run, intent: &Intent, installation: &str) -> Result<Value, String> {
+pub(crate) fn build(run: &Run, intent: &Intent, installation: &str) -> Result<Value, String> {
     let (request, kind) = (&run.request, run.request.training.kind());
     let body = vertex_fields::check(kind, request.training.body())
         .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?;
-    let mut body = placeholder::expand(&body, &|name| fill(request, &run.id, &intent.output, name))
-        .map_err(|it| it.to_string())?;
+    let mut body =
+        placeholder::expand_training(&body, &|name| fill(request, &run.id, &intent.output, name))
+            .map_err(|it| it.to_string())?;
     body["labels"][LABEL_RUN] = json!(run.id);
     body["labels"][LABEL_INTENT] = json!(intent.nonce);
     body["labels"][LABEL_INSTALLATION] = json!(installation);
@@ -79,39 +81,4 @@ fn default(body: &mut Value, path: &[&str], text: &str) {
     if place.is_null() {
         *place = json!(text);
     }
-}
-
-/// What a placeholder stands for in the training spec of a request.
-pub fn fill(request: &ArtifactReady, run: &RunId, output: &str, name: &str) -> Fill {
-    let text = match name.split('.').collect::<Vec<_>>()[..] {
-        ["output"] => Some(output.to_owned()),
-        ["run", "id"] => Some(run.to_string()),
-        ["commit", "sha"] => Some(request.gitlab.sha.to_string()),
-        ["commit", "ref"] => Some(request.gitlab.git_ref.to_string()),
-        ["artifacts", artifact, "uri"] => artifact_uri(request, artifact),
-        ["artifacts", artifact, "path"] => {
-            artifact_uri(request, artifact).map(|it| it.replacen("gs://", "/gcs/", 1))
-        }
-        _ => None,
-    };
-    text.map_or(Fill::Unknown, Fill::Text)
-}
-
-/// The object of an artifact, or the directory that all of its objects share.
-fn artifact_uri(request: &ArtifactReady, name: &str) -> Option<String> {
-    let mut uris =
-        request.artifacts.iter().filter(|it| it.name.as_str() == name).map(|it| it.uri.as_str());
-    let first = uris.next()?;
-    let mut shared = first;
-    let mut several = false;
-    for uri in uris {
-        several = true;
-        let same = shared.bytes().zip(uri.bytes()).take_while(|(a, b)| a == b).count();
-        shared = &shared[..shared.floor_char_boundary(same)];
-    }
-    if !several {
-        return Some(first.to_owned());
-    }
-    let directory = shared.rfind('/').map_or("", |it| &shared[..=it]);
-    ObjectUri::parse(format!("{directory}x")).ok().map(|_| directory.to_owned())
 }

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 /// A larger file is not read.
-pub const BYTES_MAX: u64 = 64 << 10;
+pub(crate) const BYTES_MAX: u64 = 64 << 10;
 const METRICS_MAX: usize = 100;
 const NAME_BYTES_MAX: usize = 100;
 
 /// The numbers of a flat JSON object.
-pub fn parse(bytes: &[u8]) -> Result<BTreeMap<String, f64>, String> {
+pub(crate) fn parse(bytes: &[u8]) -> Result<BTreeMap<String, f64>, String> {
     let value: BTreeMap<String, Value> = serde_json::from_slice(bytes)
         .map_err(|error| format!("metrics.json is not a flat JSON object: {error}"))?;
     if value.len() > METRICS_MAX {

@@ -8,13 +8,14 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 const LOOKS_AT_ONCE: usize = 16;
 
 /// Looks at every object and tells everything that differs, one sentence each.
-pub async fn differences(
+pub(crate) async fn differences(
     storage: &Storage,
     artifacts: &[Artifact],
     read_contents: bool,
 ) -> Result<Vec<String>, Error> {
-    let looks = stream::iter(artifacts).map(|it| difference(storage, it, read_contents));
-    let found: Vec<Option<String>> = looks.buffered(LOOKS_AT_ONCE).try_collect().await?;
+    let looks: Vec<_> = artifacts.iter().map(|it| difference(storage, it, read_contents)).collect();
+    let looks = stream::iter(looks).buffered(LOOKS_AT_ONCE);
+    let found: Vec<Option<String>> = looks.try_collect().await?;
     Ok(found.into_iter().flatten().collect())
 }
 

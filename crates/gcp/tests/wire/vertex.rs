@@ -69,7 +69,9 @@ async fn a_create_ends_at_its_deadline_and_stays_open() {
     let body = json!({});
     let deadline = Duration::from_millis(300);
     let job = CreateJob { body: &body, deadline, ..CREATE };
+    let begun = Instant::now();
     let error = connect(&server.config()).await.create(job).await.unwrap_err();
+    assert!(begun.elapsed() < CREATE.deadline);
     assert_eq!((error.class(), error.definite()), (Class::Transient, false));
     assert_eq!(error.message(), "no answer within 0.3 s");
     assert_eq!(server.requests().len(), 1);

@@ -13,7 +13,7 @@ use super::perform::Tracked;
 
 /// Publishes the events of one entry's attempt from its cursor onwards, moves
 /// the cursor, and removes the entry behind the last event.
-pub async fn announce(
+pub(super) async fn announce(
     (publisher, topic): (&Publisher, &str),
     queue: &Queue,
     entry: &Queued,
@@ -53,7 +53,7 @@ fn is_over(run: &Run, attempt: u32) -> bool {
 }
 
 /// Place in line of every waiting run among the runs of its project and region, in queue order.
-pub fn places<'a>(in_order: impl Iterator<Item = &'a Run>) -> HashMap<RunId, u32> {
+pub(super) fn places<'a>(in_order: impl Iterator<Item = &'a Run>) -> HashMap<RunId, u32> {
     let mut lines: HashMap<&branchline_contract::Vertex, u32> = HashMap::new();
     let mut places = HashMap::new();
     for run in in_order {

@@ -9,8 +9,9 @@ use branchline_gcp::Error as GcpError;
 use branchline_gcp::pubsub::Publisher;
 use branchline_gcp::storage::Storage;
 use branchline_gcp::vertex::{JobState, Vertex};
-use branchline_ledger::{Lease, Queue, Queued, State, Store};
-use branchline_service::{Health, chain};
+use branchline_ledger::{History, Lease, Queue, Queued, State, Store};
+use branchline_service::Health;
+use branchline_service::telemetry::chain;
 use futures::{StreamExt as _, stream};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -28,7 +29,7 @@ const CONDITION: &str = "reconcile";
 
 /// What the protocol and its effects are set to.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// Value of the label that tells our jobs from other installations'.
     pub installation: String,
     /// Bucket of the output directories.
@@ -48,7 +49,7 @@ pub struct Settings {
 }
 
 /// The doors, the settings and what is remembered between rounds.
-pub struct Leader {
+pub(crate) struct Leader {
     storage: Storage,
     store: Store,
     queue: Queue,
@@ -66,7 +67,7 @@ type Live = HashMap<String, JobState>;
 
 impl Leader {
     /// A leader that knows nothing yet.
-    pub fn new(
+    pub(crate) fn new(
         storage: Storage,
         (store, queue): (Store, Queue),
         vertex: Vertex,
@@ -88,7 +89,7 @@ impl Leader {
     }
 
     /// Reconciles whenever the lease is ours, until `stop`; then gives it back.
-    pub async fn run(mut self, mut lease: Lease, health: Health, stop: CancellationToken) {
+    pub(crate) async fn run(mut self, mut lease: Lease, health: Health, stop: CancellationToken) {
         let mut leads = false;
         while !stop.is_cancelled() {
             let held = match lease.hold(Instant::now()).await {
@@ -153,24 +154,24 @@ impl Leader {
                 behind.insert(run, entry.project_id);
             }
         }
-        let store = &self.store;
-        let loads = stream::iter(behind)
-            .map(|(run, project_id)| async move { (run, store.load(project_id, run).await) })
-            .buffer_unordered(AT_ONCE);
-        let loaded: Vec<_> = loads.collect().await;
+        let loads: Vec<_> = behind
+            .into_iter()
+            .map(|(run, project_id)| load(&self.store, project_id, run))
+            .collect();
+        let loaded: Vec<_> = stream::iter(loads).buffer_unordered(AT_ONCE).collect().await;
         for (run, history) in loaded {
             match history {
-                Ok(Some(history)) => match self.runs.get_mut(run) {
+                Ok(Some(history)) => match self.runs.get_mut(&run) {
                     Some(tracked) => tracked.refresh(history),
                     None => {
-                        self.runs.insert(run.clone(), Tracked::new(history));
+                        self.runs.insert(run, Tracked::new(history));
                     }
                 },
                 // Intake wrote the entry and has yet to write the request.
                 Ok(None) => {}
                 Err(error) => {
                     error!(run.id = %run, error = chain(&error), "run not read; left alone for now");
-                    self.paused.insert(run.clone(), now + PAUSE);
+                    self.paused.insert(run, now + PAUSE);
                 }
             }
         }
@@ -186,14 +187,8 @@ impl Leader {
                 wanted.insert((request.vertex.clone(), request.training.kind()));
             }
         }
-        let leader = &*self;
-        let lists = stream::iter(wanted)
-            .map(|(domain, kind)| async move {
-                let live = leader.live(&domain, kind).await;
-                ((domain, kind), live)
-            })
-            .buffer_unordered(AT_ONCE);
-        let lists: Vec<_> = lists.collect().await;
+        let lists: Vec<_> = wanted.into_iter().map(|it| self.live(it)).collect();
+        let lists: Vec<_> = stream::iter(lists).buffer_unordered(AT_ONCE).collect().await;
         for ((domain, kind), live) in lists {
             let live = match live {
                 Ok(live) => live,
@@ -213,7 +208,15 @@ impl Leader {
         }
     }
 
-    async fn live(&self, domain: &Domain, kind: JobKind) -> Result<Live, GcpError> {
+    async fn live(
+        &self,
+        (domain, kind): (Domain, JobKind),
+    ) -> ((Domain, JobKind), Result<Live, GcpError>) {
+        let live = self.list_live(&domain, kind).await;
+        ((domain, kind), live)
+    }
+
+    async fn list_live(&self, domain: &Domain, kind: JobKind) -> Result<Live, GcpError> {
         let filter = live_filter(kind, &self.settings.installation);
         let (project, region) = (domain.project.as_str(), domain.region.as_str());
         let mut live = Live::new();
@@ -246,10 +249,11 @@ impl Leader {
             self.limiters.entry(domain.clone()).or_insert_with(limiter);
         }
         let (hands, limiters) = (self.hands(), &self.limiters);
-        let driven = stream::iter(domains)
+        let driven: Vec<_> = domains
+            .into_iter()
             .map(|(domain, runs)| drive_domain(&hands, &limiters[&domain], runs, stop))
-            .buffer_unordered(AT_ONCE);
-        let driven: Vec<_> = driven.concat().await;
+            .collect();
+        let driven: Vec<_> = stream::iter(driven).buffer_unordered(AT_ONCE).concat().await;
         for (it, driven) in driven {
             let run = it.run.id.clone();
             if let Err(error) = driven {
@@ -292,6 +296,14 @@ impl Leader {
             started: self.started,
         }
     }
+}
+
+async fn load(
+    store: &Store,
+    project_id: u64,
+    run: &RunId,
+) -> (RunId, Result<Option<History>, branchline_ledger::Error>) {
+    (run.clone(), store.load(project_id, run).await)
 }
 
 type Driven = (Tracked, Result<(), super::perform::Error>);

@@ -4,11 +4,11 @@
 use std::time::Duration;
 
 const BACKOFF_MIN: Duration = Duration::from_secs(1);
-const BACKOFF_MAX: Duration = Duration::from_secs(60);
+const BACKOFF_MAX: Duration = Duration::from_mins(1);
 
 /// A token bucket that closes for a while when Vertex AI says that it was too much.
 #[derive(Clone, Debug)]
-pub struct Limiter {
+pub(super) struct Limiter {
     interval: Duration,
     burst: u32,
     next: Duration,
@@ -18,9 +18,9 @@ pub struct Limiter {
 
 impl Limiter {
     /// Lets so many calls a minute through, a sixth of them at once.
-    pub fn new(per_minute: u32) -> Self {
+    pub(super) fn new(per_minute: u32) -> Self {
         Self {
-            interval: Duration::from_secs(60) / per_minute,
+            interval: Duration::from_mins(1) / per_minute,
             burst: (per_minute / 6).max(1),
             next: Duration::ZERO,
             closed_until: Duration::ZERO,
@@ -29,7 +29,7 @@ impl Limiter {
     }
 
     /// Takes a place for one call, if there is one now.
-    pub fn take(&mut self, now: Duration) -> bool {
+    pub(super) fn take(&mut self, now: Duration) -> bool {
         // `next` is when the bucket would be full again; it may run ahead by the burst.
         let next = self.next.max(now);
         if now < self.closed_until || next > now + self.interval * (self.burst - 1) {
@@ -40,13 +40,13 @@ impl Limiter {
     }
 
     /// Closes after a 429, for as long as Vertex AI asks or a little longer each time.
-    pub fn refused(&mut self, now: Duration, retry_after: Option<Duration>) {
+    pub(super) fn refused(&mut self, now: Duration, retry_after: Option<Duration>) {
         self.closed_until = now + retry_after.unwrap_or(self.backoff).min(BACKOFF_MAX);
         self.backoff = (self.backoff * 2).min(BACKOFF_MAX);
     }
 
     /// Forgets the refusals.
-    pub const fn accepted(&mut self) {
+    pub(super) const fn accepted(&mut self) {
         self.backoff = BACKOFF_MIN;
     }
 }

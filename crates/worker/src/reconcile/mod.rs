@@ -6,4 +6,4 @@ mod limiter;
 mod perform;
 mod step;
 
-pub use leader::{Leader, Settings};
+pub(crate) use leader::{Leader, Settings};

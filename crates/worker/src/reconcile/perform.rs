@@ -21,13 +21,13 @@ const ACTOR: &str = "branchline-worker";
 const CAUSE: &str = "reconcile";
 /// A run takes a handful of steps in a round; more is a loop.
 const STEPS_MAX: u32 = 16;
-const CANCEL_AGAIN: Duration = Duration::from_secs(60);
+const CANCEL_AGAIN: Duration = Duration::from_mins(1);
 const RETRY_MIN: Duration = Duration::from_secs(5);
 const RETRY_MAX: Duration = Duration::from_mins(10);
 
 /// A run that the leader keeps in memory.
 #[derive(Debug)]
-pub struct Tracked {
+pub(super) struct Tracked {
     /// Its fold.
     pub run: Run,
     /// Every event that its facts ask for, oldest first.
@@ -40,13 +40,13 @@ pub struct Tracked {
 
 impl Tracked {
     /// A run as it was read.
-    pub fn new(history: History) -> Self {
+    pub(super) fn new(history: History) -> Self {
         let History { run, events, .. } = history;
         Self { run, events, published: None, memory: Memory::default() }
     }
 
     /// Takes over what was read anew, and keeps what is remembered.
-    pub fn refresh(&mut self, history: History) {
+    pub(super) fn refresh(&mut self, history: History) {
         if history.run.attempt != self.run.attempt {
             self.memory = Memory::default();
         }
@@ -55,7 +55,7 @@ impl Tracked {
 }
 
 /// The doors and the settings, shared by all runs of a round.
-pub struct Hands<'a> {
+pub(super) struct Hands<'a> {
     pub storage: &'a Storage,
     pub store: &'a Store,
     pub vertex: &'a Vertex,
@@ -65,7 +65,7 @@ pub struct Hands<'a> {
 
 /// Anything that ends a run's turn early; the next round goes on from the ledger.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(super) enum Error {
     #[error(transparent)]
     Ledger(#[from] branchline_ledger::Error),
     #[error(transparent)]
@@ -78,7 +78,11 @@ impl Hands<'_> {
     }
 
     /// Takes the run as far as it goes in this round.
-    pub async fn drive(&self, it: &mut Tracked, limiter: &Mutex<Limiter>) -> Result<(), Error> {
+    pub(super) async fn drive(
+        &self,
+        it: &mut Tracked,
+        limiter: &Mutex<Limiter>,
+    ) -> Result<(), Error> {
         for _ in 0..STEPS_MAX {
             self.notice_intent(it);
             match step::next(&it.run, &it.memory, self.now(), self.times(&it.run)) {
@@ -188,7 +192,7 @@ impl Hands<'_> {
             Err(problem) => return self.give_up(it, problem).await,
         };
         // Until an answer says otherwise, a job may exist from here on.
-        self.answer(it, Answer::Unknown);
+        answer(it, Answer::Unknown);
         let id = job_body::pipeline_job_id(&it.run);
         let vertex = &it.run.request.vertex;
         let created = self.vertex.create(CreateJob {
@@ -218,14 +222,14 @@ impl Hands<'_> {
         limiter: &Mutex<Limiter>,
     ) -> Result<(), Error> {
         let class = error.class();
-        warn!(run.id = %it.run.id, error = branchline_service::chain(&error), definite = error.definite(), "job not created");
+        warn!(run.id = %it.run.id, error = branchline_service::telemetry::chain(&error), definite = error.definite(), "job not created");
         if !error.definite() {
             return Ok(());
         }
         match (class, pipeline_job_id) {
             (Class::Conflict, Some(id)) => self.adopt(it, id, error).await,
             (Class::Quota, _) => {
-                self.answer(it, Answer::Quota);
+                answer(it, Answer::Quota);
                 self.back_off(it, error.retry_after());
                 let metrics = error.quota_metrics();
                 if metrics.is_empty() {
@@ -273,7 +277,7 @@ impl Hands<'_> {
             .into_iter()
             .find(|job| job.labels.get(job_body::LABEL_INTENT) == Some(&nonce));
         info!(run.id = %it.run.id, found = found.is_some(), "intent settled");
-        self.answer(it, Answer::Settled(found.map(|job| Found { job: job.name, nonce })));
+        answer(it, Answer::Settled(found.map(|job| Found { job: job.name, nonce })));
         Ok(())
     }
 
@@ -313,7 +317,10 @@ impl Hands<'_> {
                 Err(error) => match error.class() {
                     Class::NotFound => {}
                     Class::Refused => {
-                        note(&mut ending, format!("metrics.json was not read: {}", error.message()))
+                        note(
+                            &mut ending,
+                            format!("metrics.json was not read: {}", error.message()),
+                        );
                     }
                     Class::Conflict | Class::Permission | Class::Quota | Class::Transient => {
                         return Err(error.into());
@@ -355,12 +362,6 @@ impl Hands<'_> {
         self.append(it, Body::Blocked { reason }).await
     }
 
-    fn answer(&self, it: &mut Tracked, answer: Answer) {
-        if let Some(sight) = &mut it.memory.intent {
-            sight.answer = answer;
-        }
-    }
-
     fn back_off(&self, it: &mut Tracked, retry_after: Option<Duration>) {
         let doubled = RETRY_MIN * 2_u32.saturating_pow(it.memory.refusals.min(16));
         let pause = retry_after.unwrap_or(doubled).min(RETRY_MAX);
@@ -368,6 +369,12 @@ impl Hands<'_> {
         let jittered = pause.mul_f64(0.5 + fastrand::f64() / 2.0);
         it.memory.retry_at = self.now() + jittered;
         it.memory.refusals += 1;
+    }
+}
+
+fn answer(it: &mut Tracked, answer: Answer) {
+    if let Some(sight) = &mut it.memory.intent {
+        sight.answer = answer;
     }
 }
 

@@ -9,7 +9,7 @@ use branchline_ledger::{Body, Ending, Run, State};
 
 /// What the leader remembers of a run between two rounds. Losing it costs time, never safety.
 #[derive(Clone, Debug, Default)]
-pub struct Memory {
+pub(super) struct Memory {
     /// The newest intent, as this leader came to know of it.
     pub intent: Option<Sight>,
     /// Nothing is created before.
@@ -26,7 +26,7 @@ pub struct Memory {
 
 /// A create call as this leader knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sight {
+pub(super) struct Sight {
     /// Nonce of the intent.
     pub nonce: String,
     /// First sight, before the call could be sent.
@@ -37,7 +37,7 @@ pub struct Sight {
 
 /// What came of a create call.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub(super) enum Answer {
     /// Nothing, or nothing that can be believed: a job may exist.
     Unknown,
     /// Vertex AI said that it is too much now: no job exists.
@@ -48,7 +48,7 @@ pub enum Answer {
 
 /// A job that carries the nonce of an intent.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
+pub(super) struct Found {
     /// The job's resource name.
     pub job: String,
     /// The nonce on it.
@@ -57,7 +57,7 @@ pub struct Found {
 
 /// What one round learned of a job.
 #[derive(Clone, Debug, Default)]
-pub enum Sighting {
+pub(super) enum Sighting {
     /// Nothing yet.
     #[default]
     None,
@@ -73,7 +73,7 @@ pub enum Sighting {
 
 /// One effect.
 #[derive(Clone, Debug)]
-pub enum Next {
+pub(super) enum Next {
     /// Nothing now.
     Rest,
     /// Append this fact.
@@ -94,7 +94,7 @@ pub enum Next {
 
 /// The times that the protocol rests on.
 #[derive(Clone, Copy, Debug)]
-pub struct Times {
+pub(super) struct Times {
     /// Time after which a list shows every job that was created.
     pub settle: Duration,
     /// Longest wait in line.
@@ -106,7 +106,7 @@ pub struct Times {
 }
 
 /// The next thing to do.
-pub fn next(run: &Run, memory: &Memory, now: Duration, times: Times) -> Next {
+pub(super) fn next(run: &Run, memory: &Memory, now: Duration, times: Times) -> Next {
     match &run.state {
         State::Requested | State::Stalled(_) | State::Verified | State::Held(_) => {
             match &run.cancel {
@@ -140,14 +140,13 @@ fn intended(run: &Run, memory: &Memory, now: Duration, times: Times) -> Next {
             Next::Append(Body::Submitted { intent: found.nonce.clone(), job: found.job.clone() })
         }
         (Answer::Settled(None) | Answer::Quota, Some(reason)) => end(Outcome::Cancelled, reason),
-        (Answer::Settled(None), None) => Next::Dispatch,
         (Answer::Quota, None) if times.waited > times.wait_max => {
             end(Outcome::Expired, "waited for quota longer than allowed")
         }
         (Answer::Quota, None) if now < memory.retry_at => Next::Rest,
         // Every call of this intent was refused, so its time need not be waited out.
         (Answer::Quota, None) if now < sight.since + duration => Next::Repeat,
-        (Answer::Quota, None) => Next::Dispatch,
+        (Answer::Settled(None) | Answer::Quota, None) => Next::Dispatch,
         (Answer::Unknown, _) if now < sight.since + duration + times.settle => Next::Rest,
         (Answer::Unknown, _) => Next::Settle,
     }
@@ -186,7 +185,7 @@ fn live(run: &Run, state: &JobState, cancel_due: bool) -> Next {
 }
 
 /// How a job of that state ended; `None` while it is live. Total over jobs and pipelines.
-pub fn outcome(state: &JobState) -> Option<Outcome> {
+pub(super) fn outcome(state: &JobState) -> Option<Outcome> {
     match state {
         JobState::Queued
         | JobState::Pending
@@ -208,7 +207,7 @@ fn end(outcome: Outcome, reason: &str) -> Next {
 }
 
 /// The fact for an ending.
-pub fn finished(ending: Ending) -> Body {
+pub(super) fn finished(ending: Ending) -> Body {
     let Ending { outcome, reason, metrics, model_uri } = ending;
     Body::Finished { outcome, reason, metrics, model_uri }
 }
