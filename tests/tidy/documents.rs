@@ -33,7 +33,8 @@ fn the_documents_name_only_commands_that_exist() {
     for path in ["README.md", "ARCHITECTURE.md", "deploy/README.md"] {
         let text = file(path).text;
         let commands = text.lines().filter_map(|it| it.trim().strip_prefix("make "));
-        let commands = commands.chain(in_backticks(&text).filter_map(|it| it.strip_prefix("make ")));
+        let commands =
+            commands.chain(in_backticks(&text).filter_map(|it| it.strip_prefix("make ")));
         let targets = commands.filter_map(|it| it.split_whitespace().next());
         let missing = targets.filter(|it| !makefile.contains(&format!("\n{it}:")));
         none(missing.map(|it| format!("{path}: make {it}")));
@@ -45,7 +46,9 @@ fn the_first_commands_of_the_readme_are_the_demo_and_the_tests() {
     let text = file("README.md").text;
     let commands: Vec<_> =
         text.lines().filter_map(|it| it.trim().strip_prefix("make ")).take(2).collect();
-    assert!(matches!(commands[..], [demo, test] if demo.starts_with("demo") && test.starts_with("test")));
+    assert!(
+        matches!(commands[..], [demo, test] if demo.starts_with("demo") && test.starts_with("test"))
+    );
 }
 
 #[test]

@@ -108,8 +108,12 @@ fn no_file_names_a_machine_or_a_package_registry() {
         concat!("static.crates", ".io"),
         concat!("registry.npm", "js"),
     ];
-    const TOPS: [&str; 4] =
-        [concat!("/ro", "ot/"), concat!("/wo", "rk/"), concat!("/ho", "me/"), concat!("/Us", "ers/")];
+    const TOPS: [&str; 4] = [
+        concat!("/ro", "ot/"),
+        concat!("/wo", "rk/"),
+        concat!("/ho", "me/"),
+        concat!("/Us", "ers/"),
+    ];
     let files: Vec<_> = files().into_iter().filter(|it| it.path != "Cargo.lock").collect();
     none(holding(&HOSTS, &files));
     // A path is a machine's where it begins there: `gs://bucket/root/` is none.

@@ -15,7 +15,7 @@ use branchline_gitlab::{Client, CommitStatus, StatusState};
 use branchline_ledger::{History, Store};
 use branchline_local::gitlab::{CiJob, JobEnd, Trigger};
 use branchline_local::installation::{self, PROJECT, subscription, topic};
-use branchline_local::stack::{Options, Stack};
+use branchline_local::stack::{Endpoints, Options, Stack};
 use branchline_service::telemetry::{self, Format};
 use secrecy::SecretString;
 use serde_json::json;
@@ -86,12 +86,12 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<()> {
 
 /// Where our own clients find the stack.
 fn google(stack: &Stack) -> Config {
-    let url = |port: u16| Some(format!("http://127.0.0.1:{port}"));
+    let Endpoints { pubsub, storage, vertex, .. } = stack.endpoints();
     Config {
         credentials: Credentials::Anonymous,
-        pubsub_endpoint: url(stack.ports.pubsub),
-        storage_endpoint: url(stack.ports.storage),
-        vertex_endpoint: url(stack.ports.vertex),
+        pubsub_endpoint: Some(format!("http://{pubsub}")),
+        storage_endpoint: Some(format!("http://{storage}")),
+        vertex_endpoint: Some(format!("http://{vertex}")),
     }
 }
 
@@ -100,12 +100,12 @@ fn start_roles(
     stack: &Stack,
     stop: &CancellationToken,
 ) -> anyhow::Result<[JoinHandle<anyhow::Result<()>>; 2]> {
-    let url = |port: u16| format!("http://127.0.0.1:{port}");
+    let Endpoints { pubsub, storage, vertex, gitlab } = stack.endpoints();
     let google = json!({
         "credentials": "anonymous",
-        "pubsub_endpoint": url(stack.ports.pubsub),
-        "storage_endpoint": url(stack.ports.storage),
-        "vertex_endpoint": url(stack.ports.vertex),
+        "pubsub_endpoint": format!("http://{pubsub}"),
+        "storage_endpoint": format!("http://{storage}"),
+        "vertex_endpoint": format!("http://{vertex}"),
     });
     let worker: branchline_worker::Config = serde_json::from_value(json!({
         "subscription": subscription(PROJECT, "artifact-ready-worker"),
@@ -125,7 +125,7 @@ fn start_roles(
         "subscription": subscription(PROJECT, "run-events-notifier"),
         "dead_letter_topic": topic(PROJECT, "dead-letters"),
         "ledger_bucket": installation::LEDGER,
-        "gitlab": url(stack.ports.gitlab),
+        "gitlab": format!("http://{gitlab}"),
         "listen": "127.0.0.1:0",
         "google": google,
     }))
@@ -276,7 +276,7 @@ async fn copy(
 
 /// Shows what a developer sees in GitLab, once it is what it should be.
 async fn report(stack: &Stack, of: &MergeRequest, run: &str) -> anyhow::Result<()> {
-    let address = format!("http://127.0.0.1:{}", stack.ports.gitlab);
+    let address = format!("http://{}", stack.endpoints().gitlab);
     let client = Client::new(&address, SecretString::from(stack.gitlab.token()))?;
     let sha = CommitSha::parse(of.job.sha.clone())?;
     let name = format!("branchline/{run}");
