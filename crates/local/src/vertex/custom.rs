@@ -64,15 +64,9 @@ fn environment(
     container: &ContainerSpec,
     trial: Option<&Trial>,
 ) -> BTreeMap<String, String> {
-    let given = container
-        .env
-        .iter()
-        .map(|it| (it.name.clone(), it.value.clone()));
+    let given = container.env.iter().map(|it| (it.name.clone(), it.value.clone()));
     let mut env: BTreeMap<_, _> = given.collect();
-    let base = spec
-        .base_output_directory
-        .output_uri_prefix
-        .trim_end_matches('/');
+    let base = spec.base_output_directory.output_uri_prefix.trim_end_matches('/');
     if !base.is_empty() {
         let base = trial.map_or(base.to_owned(), |trial| format!("{base}/{}", trial.id));
         for (variable, directory) in [

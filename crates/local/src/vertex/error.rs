@@ -55,11 +55,7 @@ pub(super) type Answer<T> = Result<T, Refusal>;
 
 impl Refusal {
     pub(super) fn new(code: Code, message: impl Into<String>) -> Self {
-        Self {
-            code,
-            message: message.into(),
-            details: Vec::new(),
-        }
+        Self { code, message: message.into(), details: Vec::new() }
     }
 
     pub(super) fn invalid(message: impl Into<String>) -> Self {
@@ -69,11 +65,8 @@ impl Refusal {
     /// The request does not fit the API's messages: `violations` are pairs of
     /// a field path and what is wrong there. Google's front end words it so.
     pub(super) fn malformed(violations: &[(String, String)]) -> Self {
-        let message = violations
-            .iter()
-            .map(|(_, text)| text.as_str())
-            .collect::<Vec<_>>()
-            .join("\n");
+        let message =
+            violations.iter().map(|(_, text)| text.as_str()).collect::<Vec<_>>().join("\n");
         let fields: Vec<_> = violations
             .iter()
             .map(|(field, text)| json!({"field": field, "description": text}))
@@ -82,20 +75,13 @@ impl Refusal {
             "@type": "type.googleapis.com/google.rpc.BadRequest",
             "fieldViolations": fields,
         })];
-        Self {
-            code: Code::InvalidArgument,
-            message,
-            details,
-        }
+        Self { code: Code::InvalidArgument, message, details }
     }
 }
 
 impl From<std::io::Error> for Refusal {
     fn from(error: std::io::Error) -> Self {
-        Self::new(
-            Code::Internal,
-            format!("The local stack could not store the job: {error}"),
-        )
+        Self::new(Code::Internal, format!("The local stack could not store the job: {error}"))
     }
 }
 

@@ -20,11 +20,7 @@ pub(super) enum Filter {
     All(Vec<Filter>),
     Any(Vec<Filter>),
     Not(Box<Filter>),
-    Compare {
-        field: Field,
-        operator: Operator,
-        value: String,
-    },
+    Compare { field: Field, operator: Operator, value: String },
 }
 
 /// What can be compared.
@@ -57,11 +53,7 @@ impl Filter {
             )));
         }
         let tokens = tokens(text)?;
-        let mut parser = Parser {
-            kind,
-            tokens: &tokens,
-            depth: 0,
-        };
+        let mut parser = Parser { kind, tokens: &tokens, depth: 0 };
         if tokens.is_empty() {
             return Ok(Self::All(Vec::new()));
         }
@@ -77,11 +69,7 @@ impl Filter {
             Self::All(filters) => filters.iter().all(|it| it.matches(job)),
             Self::Any(filters) => filters.iter().any(|it| it.matches(job)),
             Self::Not(filter) => !filter.matches(job),
-            Self::Compare {
-                field,
-                operator,
-                value,
-            } => compare(job, field, *operator, value),
+            Self::Compare { field, operator, value } => compare(job, field, *operator, value),
         }
     }
 }
@@ -89,17 +77,11 @@ impl Filter {
 fn compare(job: &Resource, field: &Field, operator: Operator, wanted: &str) -> bool {
     let text = |name: &str| job.get(name).and_then(Value::as_str).unwrap_or_default();
     let actual = match field {
-        Field::Label(key) => job
-            .get("labels")
-            .and_then(|it| it.get(key))
-            .and_then(Value::as_str),
+        Field::Label(key) => job.get("labels").and_then(|it| it.get(key)).and_then(Value::as_str),
         Field::Text(name) => Some(text(name)),
         Field::Id => text("name").rsplit('/').next(),
         Field::Time(name) => {
-            let times = text(name)
-                .parse::<Timestamp>()
-                .ok()
-                .zip(wanted.parse::<Timestamp>().ok());
+            let times = text(name).parse::<Timestamp>().ok().zip(wanted.parse::<Timestamp>().ok());
             return times.is_some_and(|(actual, wanted)| operator.holds(actual.cmp(&wanted)));
         }
     };
@@ -200,9 +182,7 @@ fn quoted(rest: &str, quote: char, tokens: &mut Vec<Token>) -> Answer<usize> {
             letter => value.push(letter),
         }
     }
-    Err(Refusal::invalid(
-        "Invalid filter: a quotation mark is not closed.",
-    ))
+    Err(Refusal::invalid("Invalid filter: a quotation mark is not closed."))
 }
 
 fn word(rest: &str, tokens: &mut Vec<Token>) -> Answer<usize> {
@@ -213,9 +193,7 @@ fn word(rest: &str, tokens: &mut Vec<Token>) -> Answer<usize> {
     };
     let word = rest.split(ends).next().unwrap_or_default();
     if word.is_empty() {
-        return Err(Refusal::invalid(format!(
-            "Invalid filter: cannot read '{rest}'."
-        )));
+        return Err(Refusal::invalid(format!("Invalid filter: cannot read '{rest}'.")));
     }
     tokens.push(Token::Word(word.to_owned()));
     Ok(word.len())
@@ -300,15 +278,9 @@ impl<'a> Parser<'a> {
             other => return Err(unexpected(other)),
         };
         if matches!(field, Field::Time(_)) && value.parse::<Timestamp>().is_err() {
-            return Err(Refusal::invalid(format!(
-                "Invalid filter: '{value}' is not a time."
-            )));
+            return Err(Refusal::invalid(format!("Invalid filter: '{value}' is not a time.")));
         }
-        Ok(Filter::Compare {
-            field,
-            operator,
-            value,
-        })
+        Ok(Filter::Compare { field, operator, value })
     }
 
     fn field(&self, name: &str) -> Answer<Field> {
@@ -328,9 +300,7 @@ impl<'a> Parser<'a> {
                 Field::Text("trainingTaskDefinition")
             }
             (..) => {
-                return Err(Refusal::invalid(format!(
-                    "Invalid filter: unknown field '{name}'."
-                )));
+                return Err(Refusal::invalid(format!("Invalid filter: unknown field '{name}'.")));
             }
         };
         Ok(field)

@@ -13,11 +13,7 @@ type Violations = Vec<(String, String)>;
 pub(super) fn canonical(message: &Message, path: &str, value: Value) -> Answer<Map<String, Value>> {
     let mut violations = Violations::new();
     let object = object(message, path, value, &mut violations);
-    if violations.is_empty() {
-        Ok(object)
-    } else {
-        Err(Refusal::malformed(&violations))
-    }
+    if violations.is_empty() { Ok(object) } else { Err(Refusal::malformed(&violations)) }
 }
 
 fn object(
@@ -32,10 +28,8 @@ fn object(
         return result;
     };
     for (name, value) in fields {
-        let Some((json_name, kind)) = message
-            .fields
-            .iter()
-            .find(|(field, _)| *field == name || snake_case(field) == name)
+        let Some((json_name, kind)) =
+            message.fields.iter().find(|(field, _)| *field == name || snake_case(field) == name)
         else {
             let text = format!(
                 "Invalid JSON payload received. Unknown name \"{name}\" at '{path}': Cannot find field."
@@ -48,10 +42,7 @@ fn object(
             continue;
         }
         let path = format!("{path}.{}", snake_case(json_name));
-        result.insert(
-            (*json_name).to_owned(),
-            field(kind, &path, value, violations),
-        );
+        result.insert((*json_name).to_owned(), field(kind, &path, value, violations));
     }
     result
 }
@@ -67,13 +58,9 @@ fn field(kind: &Type, path: &str, value: Value, violations: &mut Violations) -> 
         },
         Type::Text => accept(value.is_string(), path, "TYPE_STRING", value, violations),
         Type::Bool => accept(value.is_boolean(), path, "TYPE_BOOL", value, violations),
-        Type::AnyEnum => accept(
-            value.is_string() || value.is_u64(),
-            path,
-            "TYPE_ENUM",
-            value,
-            violations,
-        ),
+        Type::AnyEnum => {
+            accept(value.is_string() || value.is_u64(), path, "TYPE_ENUM", value, violations)
+        }
         Type::Enum(names) => match enum_name(names, &value) {
             Some(name) => Value::from(name),
             None => refuse(path, "TYPE_ENUM", value, violations),
@@ -92,13 +79,7 @@ fn field(kind: &Type, path: &str, value: Value, violations: &mut Violations) -> 
         },
         Type::Duration => {
             let fits = value.as_str().is_some_and(|text| duration(text).is_some());
-            accept(
-                fits,
-                path,
-                "type.googleapis.com/google.protobuf.Duration",
-                value,
-                violations,
-            )
+            accept(fits, path, "type.googleapis.com/google.protobuf.Duration", value, violations)
         }
     }
 }
@@ -109,9 +90,7 @@ fn list(element: &Type, path: &str, value: Value, violations: &mut Violations) -
     };
     let values = values.into_iter().enumerate();
     Value::Array(
-        values
-            .map(|(at, it)| field(element, &format!("{path}[{at}]"), it, violations))
-            .collect(),
+        values.map(|(at, it)| field(element, &format!("{path}[{at}]"), it, violations)).collect(),
     )
 }
 
@@ -122,11 +101,7 @@ fn accept(
     value: Value,
     violations: &mut Violations,
 ) -> Value {
-    if fits {
-        value
-    } else {
-        refuse(path, wanted, value, violations)
-    }
+    if fits { value } else { refuse(path, wanted, value, violations) }
 }
 
 fn refuse(path: &str, wanted: &str, value: Value, violations: &mut Violations) -> Value {
@@ -135,10 +110,7 @@ fn refuse(path: &str, wanted: &str, value: Value, violations: &mut Violations) -
 }
 
 fn mismatch(path: &str, wanted: &str, value: &Value) -> (String, String) {
-    (
-        path.to_owned(),
-        format!("Invalid value at '{path}' ({wanted}), {value}"),
-    )
+    (path.to_owned(), format!("Invalid value at '{path}' ({wanted}), {value}"))
 }
 
 fn enum_name(names: &[&'static str], value: &Value) -> Option<&'static str> {

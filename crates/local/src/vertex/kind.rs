@@ -12,12 +12,8 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 4] = [
-        Self::CustomJob,
-        Self::HyperparameterTuningJob,
-        Self::TrainingPipeline,
-        Self::PipelineJob,
-    ];
+    pub(super) const ALL: [Self; 4] =
+        [Self::CustomJob, Self::HyperparameterTuningJob, Self::TrainingPipeline, Self::PipelineJob];
 
     /// The collection's name in URLs and resource names.
     pub(super) const fn collection(self) -> &'static str {
@@ -52,9 +48,7 @@ impl Kind {
     /// The kind that a resource name belongs to.
     pub(super) fn of(name: &str) -> Option<Self> {
         let collection = name.rsplit('/').nth(1)?;
-        Self::ALL
-            .into_iter()
-            .find(|kind| kind.collection() == collection)
+        Self::ALL.into_iter().find(|kind| kind.collection() == collection)
     }
 
     const fn state_prefix(self) -> &'static str {
@@ -72,9 +66,7 @@ impl Kind {
     /// The state that a stored resource is in.
     pub(super) fn state_of(self, name: &str) -> Option<State> {
         let suffix = name.strip_prefix(self.state_prefix())?;
-        State::ALL
-            .into_iter()
-            .find(|state| state.suffix() == suffix)
+        State::ALL.into_iter().find(|state| state.suffix() == suffix)
     }
 }
 

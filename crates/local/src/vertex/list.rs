@@ -39,19 +39,13 @@ struct Place(String, String);
 
 impl Query {
     pub(super) fn parse(kind: Kind, parameters: &HashMap<String, String>) -> Answer<Self> {
-        let given = |name: &str| {
-            parameters
-                .get(name)
-                .map(String::as_str)
-                .filter(|text| !text.is_empty())
-        };
+        let given =
+            |name: &str| parameters.get(name).map(String::as_str).filter(|text| !text.is_empty());
         let size = match given("pageSize").map(str::parse::<i64>) {
             None | Some(Ok(0)) => PAGE_MAX,
             Some(Ok(size)) if size > 0 => usize::try_from(size).unwrap_or(PAGE_MAX).min(PAGE_MAX),
             Some(_) => {
-                return Err(Refusal::invalid(
-                    "page_size must be a number that is not negative.",
-                ));
+                return Err(Refusal::invalid("page_size must be a number that is not negative."));
             }
         };
         let mask = given("readMask").filter(|mask| *mask != "*").map(|mask| {
@@ -75,9 +69,7 @@ impl Query {
             .filter(|job| self.filter.matches(job))
             .map(|job| (self.order.place(&job), job))
             .filter(|(place, _)| {
-                self.after
-                    .as_ref()
-                    .is_none_or(|it| self.order.compare(place, it).is_gt())
+                self.after.as_ref().is_none_or(|it| self.order.compare(place, it).is_gt())
             })
             .collect();
         jobs.sort_by(|(left, _), (right, _)| self.order.compare(left, right));
@@ -87,9 +79,7 @@ impl Query {
         if let (true, Some((last, _))) = (more, jobs.last()) {
             page.insert("nextPageToken".to_owned(), Value::from(last.token()));
         }
-        let jobs = jobs
-            .into_iter()
-            .map(|(_, job)| Value::Object(self.shown(job)));
+        let jobs = jobs.into_iter().map(|(_, job)| Value::Object(self.shown(job)));
         page.insert(kind.collection().to_owned(), jobs.collect());
         Value::Object(page)
     }
@@ -123,22 +113,14 @@ impl Order {
     }
 
     fn place(&self, job: &Resource) -> Place {
-        let text = |field: &str| {
-            job.get(field)
-                .and_then(Value::as_str)
-                .unwrap_or_default()
-                .to_owned()
-        };
+        let text =
+            |field: &str| job.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
         Place(text(self.field), text("name"))
     }
 
     fn compare(&self, left: &Place, right: &Place) -> Ordering {
         let order = (&left.0, &left.1).cmp(&(&right.0, &right.1));
-        if self.descending {
-            order.reverse()
-        } else {
-            order
-        }
+        if self.descending { order.reverse() } else { order }
     }
 }
 

@@ -49,10 +49,7 @@ struct JobLines {
 
 impl Logs {
     pub(super) fn get(&self, job: &str) -> Vec<LogLine> {
-        self.lock()
-            .get(job)
-            .map(|job| job.lines.iter().cloned().collect())
-            .unwrap_or_default()
+        self.lock().get(job).map(|job| job.lines.iter().cloned().collect()).unwrap_or_default()
     }
 
     pub(super) fn remove(&self, job: &str) {
@@ -61,11 +58,7 @@ impl Logs {
 
     /// The log of one process.
     pub(super) fn writer(&self, job: &str, task: &str) -> LogWriter {
-        LogWriter {
-            logs: self.clone(),
-            job: job.to_owned(),
-            task: task.to_owned(),
-        }
+        LogWriter { logs: self.clone(), job: job.to_owned(), task: task.to_owned() }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, JobLines>> {
@@ -88,12 +81,7 @@ impl LogWriter {
         let job = logs.entry(self.job.clone()).or_default();
         job.bytes += text.len() + LINE_COST;
         let task = self.task.clone();
-        job.lines.push_back(LogLine {
-            time: Timestamp::now(),
-            task,
-            stream,
-            text,
-        });
+        job.lines.push_back(LogLine { time: Timestamp::now(), task, stream, text });
         while job.bytes > BYTES_MAX {
             let Some(oldest) = job.lines.pop_front() else {
                 break;

@@ -48,10 +48,9 @@ use crate::storage::Storage;
 const RUNNING_MAX: usize = 16;
 
 /// The service: a cheap handle over shared state.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Vertex(Arc<Shared>);
 
-#[derive(Debug)]
 struct Shared {
     store: Store,
     storage: Storage,
@@ -83,11 +82,9 @@ impl Vertex {
                 }
                 Work::Kept(std::path::absolute(work)?)
             }
-            None => Work::Temporary(
-                tempfile::Builder::new()
-                    .prefix("branchline-vertex-")
-                    .tempdir()?,
-            ),
+            None => {
+                Work::Temporary(tempfile::Builder::new().prefix("branchline-vertex-").tempdir()?)
+            }
         };
         let vertex = Self(Arc::new(Shared {
             store: Store::open(data_dir.map(|it| it.join("jobs")).as_deref())?,
@@ -135,10 +132,7 @@ impl Vertex {
             let live = store::state(job)
                 .is_some_and(|state| state.is_live() && state != State::Cancelling);
             if live {
-                job.insert(
-                    "state".to_owned(),
-                    kind.state_name(State::Cancelling).into(),
-                );
+                job.insert("state".to_owned(), kind.state_name(State::Cancelling).into());
             }
             live
         })?;
@@ -168,26 +162,14 @@ impl Vertex {
             // In a task of its own, so that a panic ends one job and is recorded there.
             let execution = tokio::spawn(run::execute(shared.clone(), name.clone(), kind, stop));
             if let Err(panic) = execution.await {
-                run::fail(
-                    &shared,
-                    &name,
-                    kind,
-                    format!("The local stack failed: {panic}"),
-                );
+                run::fail(&shared, &name, kind, format!("The local stack failed: {panic}"));
             }
-            shared
-                .executions
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .remove(&name);
+            shared.executions.lock().unwrap_or_else(PoisonError::into_inner).remove(&name);
         });
     }
 
     fn executions(&self) -> MutexGuard<'_, HashMap<String, CancellationToken>> {
-        self.0
-            .executions
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.0.executions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -21,13 +21,8 @@ const FILES_MAX: usize = 100_000;
 const FILE_BYTES_MAX: u64 = 1 << 30;
 
 /// How the text of a command can begin the name of an object.
-const ROOTS: [&str; 5] = [
-    "gs://",
-    "/gcs/",
-    ":-/gcs}/",
-    "$CLOUD_STORAGE_MOUNT/",
-    "${CLOUD_STORAGE_MOUNT}/",
-];
+const ROOTS: [&str; 5] =
+    ["gs://", "/gcs/", ":-/gcs}/", "$CLOUD_STORAGE_MOUNT/", "${CLOUD_STORAGE_MOUNT}/"];
 
 /// Which files to store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +52,6 @@ impl Stamp {
 }
 
 /// One job's mount.
-#[derive(Debug)]
 pub(super) struct Mount {
     root: PathBuf,
     storage: Storage,
@@ -70,13 +64,7 @@ pub(super) struct Mount {
 
 impl Mount {
     pub(super) fn new(root: PathBuf, storage: Storage) -> Self {
-        Self {
-            root,
-            storage,
-            stored: HashMap::new(),
-            looked_at: HashMap::new(),
-            fetched_bytes: 0,
-        }
+        Self { root, storage, stored: HashMap::new(), looked_at: HashMap::new(), fetched_bytes: 0 }
     }
 
     /// Fetches every object, or all objects below a prefix, that the texts mention.
@@ -98,9 +86,8 @@ impl Mount {
         }
         // Real mounts show a bucket as a directory, even an empty one.
         std::fs::create_dir_all(self.root.join(bucket)).map_err(|error| error.to_string())?;
-        let is_object = !name.is_empty() && self.storage.get(bucket, name).is_some();
-        if is_object {
-            return self.fetch_object(bucket, name);
+        if !name.is_empty() && self.fetch_object(bucket, name)? {
+            return Ok(());
         }
         let below = match name {
             "" => String::new(),
@@ -112,17 +99,17 @@ impl Mount {
         Ok(())
     }
 
-    fn fetch_object(&mut self, bucket: &str, name: &str) -> Result<(), String> {
+    /// Says whether there is such an object.
+    fn fetch_object(&mut self, bucket: &str, name: &str) -> Result<bool, String> {
+        // A name that no file can have is not to be seen in a real mount either.
         let Some(path) = path_below(&self.root, bucket, name) else {
-            return Err(format!(
-                "gs://{bucket}/{name} is not a name that a file can have"
-            ));
+            return Ok(false);
         };
         if self.stored.contains_key(&path) {
-            return Ok(());
+            return Ok(true);
         }
         let Some((_, bytes)) = self.storage.get(bucket, name) else {
-            return Ok(());
+            return Ok(false);
         };
         self.fetched_bytes += bytes.len() as u64;
         if self.stored.len() >= OBJECTS_MAX || self.fetched_bytes > FETCHED_BYTES_MAX {
@@ -136,16 +123,13 @@ impl Mount {
         } else {
             (path.parent(), Some(&path))
         };
-        let written = directory
-            .map_or(Ok(()), std::fs::create_dir_all)
-            .and_then(|()| {
-                let Some(file) = file else { return Ok(()) };
-                std::fs::write(file, &bytes)?;
-                self.stored
-                    .insert(file.clone(), Stamp::of(&std::fs::metadata(file)?));
-                Ok(())
-            });
-        written.map_err(|error| format!("fetching gs://{bucket}/{name}: {error}"))
+        let written = directory.map_or(Ok(()), std::fs::create_dir_all).and_then(|()| {
+            let Some(file) = file else { return Ok(()) };
+            std::fs::write(file, &bytes)?;
+            self.stored.insert(file.clone(), Stamp::of(&std::fs::metadata(file)?));
+            Ok(())
+        });
+        written.map(|()| true).map_err(|error| format!("fetching gs://{bucket}/{name}: {error}"))
     }
 
     /// Stores files that are new or have changed.
@@ -172,9 +156,7 @@ impl Mount {
         };
         let uri = format!("gs://{bucket}/{name}");
         if stamp.bytes > FILE_BYTES_MAX {
-            return Err(format!(
-                "storing {uri}: the file is larger than {FILE_BYTES_MAX} bytes"
-            ));
+            return Err(format!("storing {uri}: the file is larger than {FILE_BYTES_MAX} bytes"));
         }
         let bytes = match std::fs::read(path) {
             Ok(bytes) => bytes,
@@ -182,7 +164,7 @@ impl Mount {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(format!("storing {uri}: {error}")),
         };
-        let stored = self.storage.put(&bucket, &name, bytes.into());
+        let stored = self.storage.put(&bucket, &name, bytes);
         stored.map_err(|error| format!("storing {uri}: {error}"))?;
         self.stored.insert(path.to_path_buf(), stamp);
         Ok(())
@@ -215,11 +197,8 @@ pub(super) fn path_of(root: &Path, uri: &str) -> Option<PathBuf> {
 }
 
 fn path_below(root: &Path, bucket: &str, name: &str) -> Option<PathBuf> {
-    let plain = |text: &str| {
-        Path::new(text)
-            .components()
-            .all(|it| matches!(it, Component::Normal(_)))
-    };
+    let plain =
+        |text: &str| Path::new(text).components().all(|it| matches!(it, Component::Normal(_)));
     let fits = !bucket.is_empty() && plain(bucket) && plain(name) && !name.contains("//");
     fits.then(|| root.join(bucket).join(name))
 }
@@ -241,11 +220,8 @@ fn mentions(text: &str) -> impl Iterator<Item = &str> {
             let name = rest.split(ends_name).next().unwrap_or_default();
             // `gs://bucket/$x`: what comes before the variable is the prefix to fetch.
             let cut = rest[name.len()..].starts_with(['$', '*', '?', '[']);
-            let name = if cut {
-                name.rsplit_once('/').map_or("", |(parent, _)| parent)
-            } else {
-                name
-            };
+            let name =
+                if cut { name.rsplit_once('/').map_or("", |(parent, _)| parent) } else { name };
             (rooted && !name.is_empty()).then_some(name)
         })
     })

@@ -53,14 +53,9 @@ impl Place {
     /// Reads the two path segments of a request.
     pub(super) fn new(project: &str, location: &str) -> Answer<Self> {
         if !REGIONS.contains(&location) {
-            return Err(Refusal::invalid(format!(
-                "Unsupported location: {location}"
-            )));
+            return Err(Refusal::invalid(format!("Unsupported location: {location}")));
         }
-        Ok(Self(format!(
-            "projects/{}/locations/{location}",
-            project_number(project)
-        )))
+        Ok(Self(format!("projects/{}/locations/{location}", project_number(project))))
     }
 
     /// The name of one of the place's resources.

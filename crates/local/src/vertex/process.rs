@@ -71,10 +71,7 @@ pub(super) async fn run(
                     format!("cannot start {:?}: {error}", process.argv[0]).as_bytes(),
                 );
                 end_all(started).await;
-                return Exit::Failed {
-                    task: process.task,
-                    status: NOT_STARTED,
-                };
+                return Exit::Failed { task: process.task, status: NOT_STARTED };
             }
         }
     }
@@ -94,10 +91,7 @@ async fn first_decisive(started: &mut [Running]) -> Exit {
         .map(async |(at, running)| (at, running.task.clone(), running.child.wait().await))
         .collect();
     while let Some((at, task, ended)) = ends.next().await {
-        match ended
-            .as_ref()
-            .map_or(NOT_STARTED, |status| exit_status(*status))
-        {
+        match ended.as_ref().map_or(NOT_STARTED, |status| exit_status(*status)) {
             0 if at == 0 => return Exit::Succeeded,
             0 => {}
             status => return Exit::Failed { task, status },
@@ -108,9 +102,7 @@ async fn first_decisive(started: &mut [Running]) -> Exit {
 
 /// A death by signal counts as shells count it: 128 and the signal.
 fn exit_status(status: ExitStatus) -> i32 {
-    status
-        .code()
-        .unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
+    status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
 }
 
 async fn end_all(started: Vec<Running>) {
@@ -128,39 +120,22 @@ impl Running {
     fn start(process: &Process) -> io::Result<Self> {
         std::fs::create_dir_all(&process.directory)?;
         let mut command = Command::new(&process.argv[0]);
-        command
-            .args(&process.argv[1..])
-            .current_dir(&process.directory)
-            .env_clear();
+        command.args(&process.argv[1..]).current_dir(&process.directory).env_clear();
         // A training command needs its tools; nothing else of ours is its business.
         for name in ["PATH", "HOME"] {
             command.envs(std::env::var_os(name).map(|value| (name, value)));
         }
-        command
-            .envs(&process.env)
-            .process_group(0)
-            .kill_on_drop(true);
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        command.envs(&process.env).process_group(0).kill_on_drop(true);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn()?;
         let stdout = child.stdout.take().expect("stdout is piped");
         let stderr = child.stderr.take().expect("stderr is piped");
-        let group = child
-            .id()
-            .and_then(|id| i32::try_from(id).ok())
-            .and_then(Pid::from_raw);
+        let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
         let output = [
             tokio::spawn(process.log.clone().copy(Stream::Stdout, stdout)),
             tokio::spawn(process.log.clone().copy(Stream::Stderr, stderr)),
         ];
-        Ok(Self {
-            task: process.task.clone(),
-            child,
-            group,
-            output,
-        })
+        Ok(Self { task: process.task.clone(), child, group, output })
     }
 
     /// Ends the process if it still runs, then whatever is left of its group.

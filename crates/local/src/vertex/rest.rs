@@ -21,36 +21,25 @@ const BODY_MAX: usize = 8 << 20;
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Parameters that every method of Google's APIs takes.
-const SYSTEM_PARAMETERS: [&str; 7] = [
-    "alt",
-    "key",
-    "fields",
-    "prettyPrint",
-    "quotaUser",
-    "access_token",
-    "callback",
-];
+const SYSTEM_PARAMETERS: [&str; 7] =
+    ["alt", "key", "fields", "prettyPrint", "quotaUser", "access_token", "callback"];
 
 type Parameters = Query<HashMap<String, String>>;
 
 pub(super) fn router(vertex: Vertex) -> Router {
     let mut router = Router::new();
     for kind in Kind::ALL {
-        let collection = format!(
-            "/v1/projects/{{project}}/locations/{{location}}/{}",
-            kind.collection()
-        );
+        let collection =
+            format!("/v1/projects/{{project}}/locations/{{location}}/{}", kind.collection());
         let creates = move |vertex, path, query, body| create(kind, vertex, path, query, body);
-        let lists = move |vertex, path, query| list(kind, vertex, path, query);
-        let gets = move |vertex, path, query| read(kind, vertex, path, query);
-        let deletes = move |vertex, path, query| delete(kind, vertex, path, query);
+        let lists = async move |vertex, path, query| list(kind, vertex, path, query);
+        let gets = async move |vertex, path, query| read(kind, vertex, path, query);
+        let deletes = async move |vertex, path, query| delete(kind, vertex, path, query);
         let acts = move |vertex, path, query, body| act(kind, vertex, path, query, body);
-        router = router
-            .route(&collection, post(creates).get(lists).fallback(not_found))
-            .route(
-                &format!("{collection}/{{id}}"),
-                get(gets).delete(deletes).post(acts).fallback(not_found),
-            );
+        router = router.route(&collection, post(creates).get(lists).fallback(not_found)).route(
+            &format!("{collection}/{{id}}"),
+            get(gets).delete(deletes).post(acts).fallback(not_found),
+        );
     }
     router.fallback(any(not_found)).with_state(vertex)
 }
@@ -62,11 +51,7 @@ async fn create(
     Query(query): Parameters,
     body: Body,
 ) -> Answer<Json<Value>> {
-    let id_parameter: &[&str] = if kind == Kind::PipelineJob {
-        &["pipelineJobId"]
-    } else {
-        &[]
-    };
+    let id_parameter: &[&str] = if kind == Kind::PipelineJob { &["pipelineJobId"] } else { &[] };
     check_parameters(&query, id_parameter)?;
     let place = Place::new(&project, &location)?;
     let given = query.get("pipelineJobId").filter(|id| !id.is_empty());
@@ -76,7 +61,7 @@ async fn create(
     Ok(Json(Value::Object(job)))
 }
 
-async fn list(
+fn list(
     kind: Kind,
     State(vertex): State<Vertex>,
     Path((project, location)): Path<(String, String)>,
@@ -94,7 +79,7 @@ async fn list(
     Ok(Json(list::Query::parse(kind, &query)?.page(kind, jobs)))
 }
 
-async fn read(
+fn read(
     kind: Kind,
     State(vertex): State<Vertex>,
     Path((project, location, id)): Path<(String, String, String)>,
@@ -107,7 +92,7 @@ async fn read(
 }
 
 /// Answers a long-running operation that is done already.
-async fn delete(
+fn delete(
     kind: Kind,
     State(vertex): State<Vertex>,
     Path((project, location, id)): Path<(String, String, String)>,
@@ -116,11 +101,7 @@ async fn delete(
     check_parameters(&query, &[])?;
     let place = Place::new(&project, &location)?;
     let name = place.name(kind.collection(), &id);
-    vertex
-        .0
-        .store
-        .remove(&name)?
-        .ok_or_else(|| missing(&name))?;
+    vertex.0.store.remove(&name)?.ok_or_else(|| missing(&name))?;
     vertex.0.logs.remove(&name);
     let now = super::store::now();
     Ok(Json(json!({
@@ -161,10 +142,7 @@ async fn not_found(method: Method, uri: Uri) -> Response {
 }
 
 fn missing(name: &str) -> Refusal {
-    Refusal::new(
-        Code::NotFound,
-        format!("The resource '{name}' was not found."),
-    )
+    Refusal::new(Code::NotFound, format!("The resource '{name}' was not found."))
 }
 
 fn check_parameters(query: &HashMap<String, String>, known: &[&str]) -> Answer<()> {
@@ -187,9 +165,7 @@ fn check_id(id: &str) -> Answer<String> {
     if fits && id.bytes().all(letter) {
         return Ok(id.to_owned());
     }
-    Err(Refusal::invalid(format!(
-        "pipeline_job_id '{id}' has to match [a-z][-a-z0-9]{{0,126}}."
-    )))
+    Err(Refusal::invalid(format!("pipeline_job_id '{id}' has to match [a-z][-a-z0-9]{{0,126}}.")))
 }
 
 async fn read_json(body: Body) -> Answer<Value> {
@@ -200,15 +176,9 @@ async fn read_json(body: Body) -> Answer<Value> {
 
 async fn read_bytes(body: Body) -> Answer<axum::body::Bytes> {
     let read = tokio::time::timeout(BODY_TIMEOUT, axum::body::to_bytes(body, BODY_MAX)).await;
-    let read = read.map_err(|_| {
-        Refusal::new(
-            Code::DeadlineExceeded,
-            "The request did not arrive in time.",
-        )
-    })?;
+    let read = read
+        .map_err(|_| Refusal::new(Code::DeadlineExceeded, "The request did not arrive in time."))?;
     read.map_err(|_| {
-        Refusal::invalid(format!(
-            "Request payload size exceeds the limit: {BODY_MAX} bytes."
-        ))
+        Refusal::invalid(format!("Request payload size exceeds the limit: {BODY_MAX} bytes."))
     })
 }

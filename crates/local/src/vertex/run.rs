@@ -39,17 +39,11 @@ pub(super) struct Failure {
 impl Failure {
     /// The job asked for something that cannot be done.
     pub(super) fn invalid(message: impl Into<String>) -> Self {
-        Self {
-            code: 3,
-            message: message.into(),
-        }
+        Self { code: 3, message: message.into() }
     }
 
     pub(super) fn internal(message: impl Into<String>) -> Self {
-        Self {
-            code: 13,
-            message: message.into(),
-        }
+        Self { code: 13, message: message.into() }
     }
 
     pub(super) fn status(&self) -> Value {
@@ -64,7 +58,6 @@ impl From<Result<Ending, Failure>> for Ending {
 }
 
 /// A job that is being executed.
-#[derive(Debug)]
 pub(super) struct Run {
     pub(super) name: String,
     pub(super) kind: Kind,
@@ -120,12 +113,7 @@ async fn in_slot(shared: &Arc<Shared>, name: &str, kind: Kind, stop: &Cancellati
 
 /// Records that the stack itself failed while it executed the job.
 pub(super) fn fail(shared: &Shared, name: &str, kind: Kind, message: String) {
-    record(
-        shared,
-        name,
-        kind,
-        &Ending::Failed(Failure::internal(message)),
-    );
+    record(shared, name, kind, &Ending::Failed(Failure::internal(message)));
 }
 
 fn record(shared: &Shared, name: &str, kind: Kind, ending: &Ending) {
@@ -142,10 +130,7 @@ fn finish(job: &mut Resource, kind: Kind, ending: &Ending) -> bool {
     let (state, error) = match ending {
         Ending::Succeeded => (State::Succeeded, None),
         Ending::Failed(failure) => (State::Failed, Some(failure.status())),
-        Ending::Stopped => (
-            State::Cancelled,
-            Some(json!({"code": 1, "message": "CANCELED"})),
-        ),
+        Ending::Stopped => (State::Cancelled, Some(json!({"code": 1, "message": "CANCELED"}))),
     };
     job.insert("state".to_owned(), Value::from(kind.state_name(state)));
     job.insert("endTime".to_owned(), Value::from(now()));
@@ -235,20 +220,11 @@ impl Run {
         for text in argv.iter_mut().chain(env.values_mut()) {
             *text = mount::rewrite(&root, text);
         }
-        env.insert(
-            "CLOUD_STORAGE_MOUNT".to_owned(),
-            root.to_string_lossy().into_owned(),
-        );
+        env.insert("CLOUD_STORAGE_MOUNT".to_owned(), root.to_string_lossy().into_owned());
         env.insert("CLOUD_ML_PROJECT_ID".to_owned(), self.project().to_owned());
         env.insert("CLOUD_ML_JOB_ID".to_owned(), self.id().to_owned());
         let log = self.shared.logs.writer(&self.name, task);
-        Ok(Process {
-            task: task.to_owned(),
-            argv,
-            env,
-            directory: self.directory(task),
-            log,
-        })
+        Ok(Process { task: task.to_owned(), argv, env, directory: self.directory(task), log })
     }
 
     async fn storing_outputs<T>(&self, work: impl Future<Output = T>) -> T {
@@ -279,8 +255,7 @@ impl Run {
         let mount = self.mount.clone();
         let blocking = move || work(&mut mount.lock().unwrap_or_else(PoisonError::into_inner));
         let done = tokio::task::spawn_blocking(blocking).await;
-        done.map_err(|error| Failure::internal(error.to_string()))?
-            .map_err(Failure::invalid)
+        done.map_err(|error| Failure::internal(error.to_string()))?.map_err(Failure::invalid)
     }
 
     /// What an exit means for the job.

@@ -106,9 +106,7 @@ static PYTHON_PACKAGE_SPEC: Message = Message {
     ],
 };
 
-static ENV_VAR: Message = Message {
-    fields: &[("name", Text), ("value", Text)],
-};
+static ENV_VAR: Message = Message { fields: &[("name", Text), ("value", Text)] };
 
 static MACHINE_SPEC: Message = Message {
     fields: &[
@@ -121,9 +119,8 @@ static MACHINE_SPEC: Message = Message {
     ],
 };
 
-static DISK_SPEC: Message = Message {
-    fields: &[("bootDiskType", Text), ("bootDiskSizeGb", Int32)],
-};
+static DISK_SPEC: Message =
+    Message { fields: &[("bootDiskType", Text), ("bootDiskSizeGb", Int32)] };
 
 static SCHEDULING: Message = Message {
     fields: &[
@@ -135,13 +132,9 @@ static SCHEDULING: Message = Message {
     ],
 };
 
-static GCS_DESTINATION: Message = Message {
-    fields: &[("outputUriPrefix", Text)],
-};
+static GCS_DESTINATION: Message = Message { fields: &[("outputUriPrefix", Text)] };
 
-static ENCRYPTION_SPEC: Message = Message {
-    fields: &[("kmsKeyName", Text)],
-};
+static ENCRYPTION_SPEC: Message = Message { fields: &[("kmsKeyName", Text)] };
 
 pub(super) static HYPERPARAMETER_TUNING_JOB: Message = Message {
     fields: &[
@@ -183,10 +176,7 @@ static STUDY_SPEC: Message = Message {
 static METRIC_SPEC: Message = Message {
     fields: &[
         ("metricId", Text),
-        (
-            "goal",
-            Enum(&["GOAL_TYPE_UNSPECIFIED", "MAXIMIZE", "MINIMIZE"]),
-        ),
+        ("goal", Enum(&["GOAL_TYPE_UNSPECIFIED", "MAXIMIZE", "MINIMIZE"])),
         ("safetyConfig", Any),
     ],
 };
@@ -211,29 +201,17 @@ static PARAMETER_SPEC: Message = Message {
     ],
 };
 
-static DOUBLE_VALUE_SPEC: Message = Message {
-    fields: &[
-        ("minValue", Double),
-        ("maxValue", Double),
-        ("defaultValue", Double),
-    ],
-};
+static DOUBLE_VALUE_SPEC: Message =
+    Message { fields: &[("minValue", Double), ("maxValue", Double), ("defaultValue", Double)] };
 
-static INTEGER_VALUE_SPEC: Message = Message {
-    fields: &[
-        ("minValue", Int64),
-        ("maxValue", Int64),
-        ("defaultValue", Int64),
-    ],
-};
+static INTEGER_VALUE_SPEC: Message =
+    Message { fields: &[("minValue", Int64), ("maxValue", Int64), ("defaultValue", Int64)] };
 
-static CATEGORICAL_VALUE_SPEC: Message = Message {
-    fields: &[("values", List(&Text)), ("defaultValue", Text)],
-};
+static CATEGORICAL_VALUE_SPEC: Message =
+    Message { fields: &[("values", List(&Text)), ("defaultValue", Text)] };
 
-static DISCRETE_VALUE_SPEC: Message = Message {
-    fields: &[("values", List(&Double)), ("defaultValue", Double)],
-};
+static DISCRETE_VALUE_SPEC: Message =
+    Message { fields: &[("values", List(&Double)), ("defaultValue", Double)] };
 
 pub(super) static TRAINING_PIPELINE: Message = Message {
     fields: &[

@@ -29,10 +29,7 @@ pub(super) struct WorkerPoolSpec {
 impl WorkerPoolSpec {
     /// Processes of this pool. A pool without a task holds the place of one that is not used.
     pub(super) fn replicas(&self) -> usize {
-        let given = self
-            .replica_count
-            .as_deref()
-            .map(|count| count.parse().unwrap_or(usize::MAX));
+        let given = self.replica_count.as_deref().map(|count| count.parse().unwrap_or(usize::MAX));
         given.unwrap_or(usize::from(self.container_spec.is_some()))
     }
 }
@@ -69,9 +66,7 @@ impl Scheduling {
     /// The real service's default is seven days.
     pub(super) fn timeout(&self) -> Duration {
         let given = self.timeout.as_deref().and_then(json::duration);
-        given
-            .filter(|it| !it.is_zero())
-            .unwrap_or(Duration::from_secs(7 * 24 * 60 * 60))
+        given.filter(|it| !it.is_zero()).unwrap_or(Duration::from_hours(7 * 24))
     }
 }
 
@@ -86,7 +81,5 @@ pub(super) fn read<T: Default + for<'de> Deserialize<'de>>(
     resource: &Map<String, Value>,
     field: &str,
 ) -> Result<T, serde_json::Error> {
-    resource
-        .get(field)
-        .map_or_else(|| Ok(T::default()), T::deserialize)
+    resource.get(field).map_or_else(|| Ok(T::default()), T::deserialize)
 }

@@ -41,10 +41,7 @@ impl Store {
                 }
             }
         }
-        Ok(Self {
-            directory: directory.map(Path::to_path_buf),
-            jobs: Mutex::new(jobs),
-        })
+        Ok(Self { directory: directory.map(Path::to_path_buf), jobs: Mutex::new(jobs) })
     }
 
     /// Adds a job in its first state.
@@ -65,10 +62,7 @@ impl Store {
         }
         let now = now();
         resource.shift_insert(0, "name".to_owned(), Value::from(name));
-        resource.insert(
-            "state".to_owned(),
-            Value::from(kind.state_name(State::Queued)),
-        );
+        resource.insert("state".to_owned(), Value::from(kind.state_name(State::Queued)));
         resource.insert("createTime".to_owned(), Value::from(now.clone()));
         resource.insert("updateTime".to_owned(), Value::from(now));
         self.save(name, &resource)?;
@@ -164,7 +158,5 @@ pub(super) fn state(resource: &Resource) -> Option<State> {
 
 /// The time with six digits always, so that times sort as text.
 pub(super) fn now() -> String {
-    Timestamp::now()
-        .strftime("%Y-%m-%dT%H:%M:%S.%6fZ")
-        .to_string()
+    Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string()
 }

@@ -15,10 +15,7 @@ use super::validate::{Findings, custom_job_spec};
 const CUSTOM_TASK: &str = "custom_task_1.0.0.yaml";
 
 pub(super) fn validate(job: &Resource, findings: &mut Findings) -> Answer<()> {
-    let definition = job
-        .get("trainingTaskDefinition")
-        .and_then(Value::as_str)
-        .unwrap_or_default();
+    let definition = job.get("trainingTaskDefinition").and_then(Value::as_str).unwrap_or_default();
     if definition.is_empty() {
         findings.required("training_task_definition");
     } else if definition.rsplit('/').next() != Some(CUSTOM_TASK) {
@@ -28,19 +25,12 @@ pub(super) fn validate(job: &Resource, findings: &mut Findings) -> Answer<()> {
         );
     } else {
         let inputs = inputs(job)?;
-        custom_job_spec(
-            "training_task_inputs",
-            inputs.map(Value::Object).as_ref(),
-            findings,
-        );
+        custom_job_spec("training_task_inputs", inputs.map(Value::Object).as_ref(), findings);
     }
     if job.contains_key("inputDataConfig") {
         findings.add("input_data_config", "The local stack has no datasets.");
     }
-    if job
-        .get("modelToUpload")
-        .is_some_and(|model| !model.is_object())
-    {
+    if job.get("modelToUpload").is_some_and(|model| !model.is_object()) {
         findings.add("model_to_upload", "A model is an object.");
     }
     Ok(())
@@ -50,9 +40,7 @@ pub(super) fn validate(job: &Resource, findings: &mut Findings) -> Answer<()> {
 fn inputs(job: &Resource) -> Answer<Option<Map<String, Value>>> {
     let path = "training_pipeline.training_task_inputs";
     let inputs = job.get("trainingTaskInputs").cloned();
-    inputs
-        .map(|inputs| canonical(&CUSTOM_JOB_SPEC, path, inputs))
-        .transpose()
+    inputs.map(|inputs| canonical(&CUSTOM_JOB_SPEC, path, inputs)).transpose()
 }
 
 pub(super) async fn run(run: &Run) -> Result<Ending, Failure> {
@@ -76,10 +64,7 @@ fn name_model(job: &mut Resource) {
     let Some(parent) = parent.map(|(parent, _)| parent.to_owned()) else {
         return;
     };
-    let given = job
-        .get("modelId")
-        .and_then(Value::as_str)
-        .filter(|id| !id.is_empty());
+    let given = job.get("modelId").and_then(Value::as_str).filter(|id| !id.is_empty());
     let id = given.map_or_else(new_id, str::to_owned);
     if let Some(Value::Object(model)) = job.get_mut("modelToUpload") {
         model.insert("name".to_owned(), json!(format!("{parent}/models/{id}")));

@@ -39,11 +39,11 @@ impl Findings {
         if self.0.is_empty() {
             return Ok(());
         }
-        let mut message = "List of found errors:".to_owned();
-        for (at, (field, text)) in self.0.iter().enumerate() {
-            message += &format!("\t{}.Field: {field}; Message: {text}", at + 1);
-        }
-        message.push('\t');
+        let findings = self.0.iter().enumerate().map(|(at, (field, text))| {
+            let number = at + 1;
+            format!("\t{number}.Field: {field}; Message: {text}")
+        });
+        let message = format!("List of found errors:{}\t", findings.collect::<Vec<_>>().concat());
         Err(Refusal::invalid(message))
     }
 }
@@ -65,10 +65,7 @@ pub(super) fn validate(kind: Kind, job: &Resource) -> Answer<()> {
 }
 
 fn common(kind: Kind, job: &Resource, findings: &mut Findings) {
-    let display_name = job
-        .get("displayName")
-        .and_then(Value::as_str)
-        .unwrap_or_default();
+    let display_name = job.get("displayName").and_then(Value::as_str).unwrap_or_default();
     if display_name.is_empty() && kind != Kind::PipelineJob {
         findings.required("display_name");
     }
@@ -126,12 +123,7 @@ pub(super) fn custom_job_spec(path: &str, value: Option<&Value>, findings: &mut 
         );
     }
     for (index, pool) in spec.worker_pool_specs.iter().enumerate() {
-        worker_pool(
-            &format!("{path}.worker_pool_specs[{index}]"),
-            index,
-            pool,
-            findings,
-        );
+        worker_pool(&format!("{path}.worker_pool_specs[{index}]"), index, pool, findings);
     }
     let output = &spec.base_output_directory.output_uri_prefix;
     if !output.is_empty() && !is_gcs_uri(output) {
@@ -182,23 +174,15 @@ fn worker_pool(path: &str, index: usize, pool: &WorkerPoolSpec, findings: &mut F
 fn environment(path: &str, container: &spec::ContainerSpec, findings: &mut Findings) {
     let fits = |name: &str| !name.is_empty() && !name.contains(['=', '\0']);
     let texts = container.command.iter().chain(&container.args);
-    if texts
-        .chain(container.env.iter().map(|it| &it.value))
-        .any(|text| text.contains('\0'))
-    {
-        findings.add(
-            format!("{path}.container_spec"),
-            "A process cannot be given a NUL character.",
-        );
+    if texts.chain(container.env.iter().map(|it| &it.value)).any(|text| text.contains('\0')) {
+        findings
+            .add(format!("{path}.container_spec"), "A process cannot be given a NUL character.");
     }
     for (index, variable) in container.env.iter().enumerate() {
         if !fits(&variable.name) {
             findings.add(
                 format!("{path}.container_spec.env[{index}].name"),
-                format!(
-                    "'{}' is not the name of an environment variable.",
-                    variable.name
-                ),
+                format!("'{}' is not the name of an environment variable.", variable.name),
             );
         }
     }
@@ -206,6 +190,5 @@ fn environment(path: &str, container: &spec::ContainerSpec, findings: &mut Findi
 
 /// `gs://bucket` or `gs://bucket/anything`.
 pub(super) fn is_gcs_uri(uri: &str) -> bool {
-    uri.strip_prefix("gs://")
-        .is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/'))
+    uri.strip_prefix("gs://").is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/'))
 }

@@ -1,6 +1,8 @@
 //! Pipeline jobs: compiled Kubeflow pipelines, each container task a process.
 
+mod check;
 mod placeholder;
+mod plan;
 mod spec;
 mod task;
 
@@ -10,7 +12,7 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use serde_json::{Map, Value, json};
 
-use self::spec::{Plan, Task};
+use self::plan::{Plan, Task};
 use self::task::{Execution, Outputs, details};
 use super::kind::State;
 use super::place::new_id;
@@ -38,11 +40,8 @@ pub(in crate::vertex) fn validate(job: &Resource, findings: &mut Findings) {
 pub(in crate::vertex) async fn run(run: &Run) -> Result<Ending, Failure> {
     let plan = Plan::of(&run.job(), &mut Findings::default());
     run.enter(State::Pending)?;
-    let ids: BTreeMap<_, _> = plan
-        .tasks
-        .iter()
-        .map(|task| (task.name.as_str(), new_id()))
-        .collect();
+    let ids: BTreeMap<_, _> =
+        plan.tasks.iter().map(|task| (task.name.as_str(), new_id())).collect();
     let tasks: Vec<_> = plan
         .tasks
         .iter()
@@ -59,9 +58,8 @@ pub(in crate::vertex) async fn run(run: &Run) -> Result<Ending, Failure> {
     let mut running = FuturesUnordered::new();
     loop {
         let go_on = !run.stop.is_cancelled() && (failed.is_empty() || plan.fail_slow);
-        while let Some(at) = waiting
-            .iter()
-            .position(|task| task.after.iter().all(|it| done.contains_key(it)))
+        while let Some(at) =
+            waiting.iter().position(|task| task.after.iter().all(|it| done.contains_key(it)))
         {
             if !go_on || running.len() >= PARALLEL_MAX {
                 break;
@@ -98,17 +96,13 @@ pub(in crate::vertex) async fn run(run: &Run) -> Result<Ending, Failure> {
         run.project(),
         run.id()
     );
-    Ok(Ending::Failed(Failure {
-        code: FAILED_PRECONDITION,
-        message,
-    }))
+    Ok(Ending::Failed(Failure { code: FAILED_PRECONDITION, message }))
 }
 
 fn start(run: &Run, execution: &Execution<'_>, task: &Task) -> Result<(), Failure> {
     let parameters = execution.parameters.iter();
-    let metadata: Map<String, Value> = parameters
-        .map(|(name, value)| (format!("input:{name}"), value.clone()))
-        .collect();
+    let metadata: Map<String, Value> =
+        parameters.map(|(name, value)| (format!("input:{name}"), value.clone())).collect();
     let inputs = details(&execution.artifacts);
     change(run, &task.name, |detail| {
         detail.insert("state".to_owned(), json!("RUNNING"));
@@ -158,13 +152,9 @@ fn change(
     change: impl FnOnce(&mut Map<String, Value>),
 ) -> Result<(), Failure> {
     run.update(|job| {
-        let tasks = job
-            .get_mut("jobDetail")
-            .and_then(|detail| detail["taskDetails"].as_array_mut());
-        let detail = tasks
-            .into_iter()
-            .flatten()
-            .find(|it| it["taskName"] == task);
+        let tasks =
+            job.get_mut("jobDetail").and_then(|detail| detail["taskDetails"].as_array_mut());
+        let detail = tasks.into_iter().flatten().find(|it| it["taskName"] == task);
         if let Some(Value::Object(detail)) = detail {
             change(detail);
         }

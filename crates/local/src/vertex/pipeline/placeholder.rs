@@ -126,9 +126,9 @@ pub(super) fn fill(text: &str, value: impl Fn(Placeholder<'_>) -> Option<String>
     pieces(text)
         .map(|piece| match piece {
             Piece::Text(text) => text.to_owned(),
-            Piece::Placeholder(inside) => Placeholder::parse(inside)
-                .and_then(&value)
-                .unwrap_or_default(),
+            Piece::Placeholder(inside) => {
+                Placeholder::parse(inside).and_then(&value).unwrap_or_default()
+            }
         })
         .collect()
 }

@@ -10,7 +10,7 @@ use super::super::mount::path_of;
 use super::super::process::{self, Exit};
 use super::super::run::{Ending, Failure, Run};
 use super::placeholder::{Fact, Placeholder, Property, fill};
-use super::spec::{Plan, Source, Task};
+use super::plan::{Plan, Source, Task};
 
 /// Bytes read of a file that a task writes for the pipeline.
 const OUTPUT_BYTES_MAX: u64 = 1 << 20;
@@ -19,7 +19,7 @@ const OUTPUT_BYTES_MAX: u64 = 1 << 20;
 const FAILED_PRECONDITION: i32 = 9;
 
 /// How long a task may take: the real service's default for its jobs.
-const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(7 * 24 * 60 * 60);
+const TIMEOUT: std::time::Duration = std::time::Duration::from_hours(7 * 24);
 
 /// What a task has made.
 #[derive(Clone, Debug, Default)]
@@ -52,14 +52,10 @@ impl Artifact {
 
 /// Artifacts as the job's details have them.
 pub(super) fn details(artifacts: &BTreeMap<String, Artifact>) -> Value {
-    artifacts
-        .iter()
-        .map(|(name, it)| (name.clone(), it.detail(name)))
-        .collect()
+    artifacts.iter().map(|(name, it)| (name.clone(), it.detail(name))).collect()
 }
 
 /// A task with everything that it is given.
-#[derive(Debug)]
 pub(super) struct Execution<'a> {
     run: &'a Run,
     task: &'a Task,
@@ -99,19 +95,9 @@ impl<'a> Execution<'a> {
             .collect();
         let made = task.output_artifacts.iter().map(|(key, schema)| {
             let uri = format!("{}/{}/{id}/{key}", plan.output_directory, run.id());
-            (
-                key.clone(),
-                Artifact {
-                    uri,
-                    schema: schema.clone(),
-                    metadata: Map::new(),
-                },
-            )
+            (key.clone(), Artifact { uri, schema: schema.clone(), metadata: Map::new() })
         });
-        let outputs = Outputs {
-            parameters: BTreeMap::new(),
-            artifacts: made.collect(),
-        };
+        let outputs = Outputs { parameters: BTreeMap::new(), artifacts: made.collect() };
         // Constants may be put together from the task's other inputs.
         let filled = parameters.iter().map(|(name, value)| match value {
             Value::String(text) => {
@@ -124,15 +110,7 @@ impl<'a> Execution<'a> {
             other => (name.clone(), other.clone()),
         });
         let (parameters, root) = (filled.collect(), plan.output_directory.clone());
-        Self {
-            run,
-            task,
-            id: id.to_owned(),
-            root,
-            parameters,
-            artifacts,
-            outputs,
-        }
+        Self { run, task, id: id.to_owned(), root, parameters, artifacts, outputs }
     }
 
     /// Runs the container and reads what it left.
@@ -142,21 +120,13 @@ impl<'a> Execution<'a> {
             Ending::Succeeded => {}
             other => return Err(other),
         }
-        self.collect().map_err(|message| {
-            Ending::Failed(Failure {
-                code: FAILED_PRECONDITION,
-                message,
-            })
-        })?;
+        self.collect()
+            .map_err(|message| Ending::Failed(Failure { code: FAILED_PRECONDITION, message }))?;
         Ok(self.outputs)
     }
 
     async fn start(&self) -> Result<Exit, Failure> {
-        let files = self
-            .task
-            .output_parameters
-            .keys()
-            .map(|name| self.parameter_file(name));
+        let files = self.task.output_parameters.keys().map(|name| self.parameter_file(name));
         let paths = self
             .outputs
             .artifacts
@@ -169,17 +139,8 @@ impl<'a> Execution<'a> {
         }
         let container = &self.task.container;
         let fill = |text: &String| fill(text, |placeholder| self.value(placeholder));
-        let argv = container
-            .command
-            .iter()
-            .chain(&container.args)
-            .map(fill)
-            .collect();
-        let env = container
-            .env
-            .iter()
-            .map(|it| (it.name.clone(), fill(&it.value)))
-            .collect();
+        let argv = container.command.iter().chain(&container.args).map(fill).collect();
+        let env = container.env.iter().map(|it| (it.name.clone(), fill(&it.value))).collect();
         let mut process = self.run.prepare(&self.task.name, argv, env).await?;
         // The real service runs a task as a custom job of one replica, and so its failures read.
         "workerpool0-0".clone_into(&mut process.task);
@@ -223,18 +184,12 @@ impl<'a> Execution<'a> {
 
     fn executor_input(&self) -> Value {
         let artifacts = |artifacts: &BTreeMap<String, Artifact>| -> Value {
-            artifacts
-                .iter()
-                .map(|(name, it)| (name.clone(), it.input(name)))
-                .collect()
+            artifacts.iter().map(|(name, it)| (name.clone(), it.input(name))).collect()
         };
         let files = self.task.output_parameters.keys();
         let files: Value = files
             .map(|name| {
-                (
-                    name.clone(),
-                    json!({"outputFile": text_of_path(&self.parameter_file(name))}),
-                )
+                (name.clone(), json!({"outputFile": text_of_path(&self.parameter_file(name))}))
             })
             .collect();
         json!({
@@ -248,10 +203,7 @@ impl<'a> Execution<'a> {
     }
 
     fn parameter_file(&self, name: &str) -> PathBuf {
-        self.run
-            .directory(&self.id)
-            .join("outputs")
-            .join(name.replace('/', "_"))
+        self.run.directory(&self.id).join("outputs").join(name.replace('/', "_"))
     }
 
     fn executor_output(&self) -> PathBuf {
@@ -280,9 +232,7 @@ impl<'a> Execution<'a> {
             .keys()
             .find(|it| !self.outputs.parameters.contains_key(*it));
         missing.map_or(Ok(()), |name| {
-            Err(format!(
-                "The task did not write its output parameter '{name}'."
-            ))
+            Err(format!("The task did not write its output parameter '{name}'."))
         })
     }
 
@@ -319,11 +269,7 @@ fn typed(kind: &str, text: &str) -> Option<Value> {
     match kind {
         "NUMBER_INTEGER" => trimmed.parse::<i64>().ok().map(Value::from),
         "NUMBER_DOUBLE" => trimmed.parse::<f64>().ok().map(Value::from),
-        "BOOLEAN" => trimmed
-            .to_ascii_lowercase()
-            .parse::<bool>()
-            .ok()
-            .map(Value::from),
+        "BOOLEAN" => trimmed.to_ascii_lowercase().parse::<bool>().ok().map(Value::from),
         "LIST" | "STRUCT" => serde_json::from_str(trimmed).ok(),
         _ => Some(Value::from(text)),
     }

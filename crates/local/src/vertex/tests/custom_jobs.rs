@@ -26,12 +26,7 @@ async fn a_job_reads_its_input_and_leaves_its_model_in_storage() {
     let path = stack.create("customJobs", &job).await;
     let ended = stack.end(&path).await;
 
-    assert_eq!(
-        ended["state"],
-        "JOB_STATE_SUCCEEDED",
-        "{}",
-        stack.printed(&path)
-    );
+    assert_eq!(ended["state"], "JOB_STATE_SUCCEEDED", "{}", stack.printed(&path));
     assert_eq!(stack.object("out/model/model.txt").unwrap(), "5.1,3.5\n");
     assert!(stack.printed(&path).contains("workerpool0-0 5.1,3.5\n"));
     assert!(stack.printed(&path).contains("workerpool0-0 4711\n"));
@@ -49,12 +44,7 @@ async fn a_process_inherits_nothing_but_path_and_home() {
     let printed = stack.printed(&path);
     let mut names: Vec<_> = printed
         .lines()
-        .map(|line| {
-            line.trim_start_matches("workerpool0-0 ")
-                .split('=')
-                .next()
-                .unwrap()
-        })
+        .map(|line| line.trim_start_matches("workerpool0-0 ").split('=').next().unwrap())
         // The shell's own.
         .filter(|name| !["PWD", "OLDPWD", "SHLVL", "_"].contains(name))
         .collect();
@@ -81,10 +71,7 @@ async fn outputs_become_objects_while_the_job_runs() {
         echo half > "$CLOUD_STORAGE_MOUNT/bucket/out/progress"
         exec sleep 60"#;
     let path = stack.create("customJobs", &custom_job(script)).await;
-    eventually("the first half is stored", || {
-        stack.object("out/progress").is_some()
-    })
-    .await;
+    eventually("the first half is stored", || stack.object("out/progress").is_some()).await;
     assert_eq!(stack.get(&path).await["state"], "JOB_STATE_RUNNING");
     stack.vertex.shutdown().await;
 }
@@ -92,11 +79,7 @@ async fn outputs_become_objects_while_the_job_runs() {
 #[tokio::test]
 async fn a_failed_command_fails_the_job_with_its_status() {
     let stack = Stack::new();
-    let cases = [
-        ("exit 3", 3),
-        ("kill -9 $$", 137),
-        ("definitely-not-a-command", 127),
-    ];
+    let cases = [("exit 3", 3), ("kill -9 $$", 137), ("definitely-not-a-command", 127)];
     for (script, status) in cases {
         let path = stack.create("customJobs", &custom_job(script)).await;
         let job = stack.end(&path).await;
@@ -131,10 +114,7 @@ async fn a_cancelled_job_stops_with_everything_it_started() {
     // The child ignores SIGTERM and would hold on for a minute.
     let script = r#"(trap '' TERM; sleep 60) & echo "child $!"; wait"#;
     let path = stack.create("customJobs", &custom_job(script)).await;
-    eventually("the child has started", || {
-        stack.printed(&path).contains("child")
-    })
-    .await;
+    eventually("the child has started", || stack.printed(&path).contains("child")).await;
 
     stack.cancel(&path).await;
     let job = stack.end(&path).await;
@@ -151,10 +131,8 @@ async fn a_cancelled_job_stops_with_everything_it_started() {
 
 /// A killed process may remain as a zombie where nobody reaps it.
 fn is_running(pid: &str) -> bool {
-    let output = std::process::Command::new("ps")
-        .args(["-o", "stat=", "-p", pid])
-        .output()
-        .unwrap();
+    let output =
+        std::process::Command::new("ps").args(["-o", "stat=", "-p", pid]).output().unwrap();
     let state = String::from_utf8(output.stdout).unwrap();
     !state.trim().is_empty() && !state.trim().starts_with('Z')
 }
@@ -162,9 +140,7 @@ fn is_running(pid: &str) -> bool {
 #[tokio::test]
 async fn what_a_finished_command_left_running_is_stopped() {
     let stack = Stack::new();
-    let path = stack
-        .create("customJobs", &custom_job(r#"sleep 60 & echo "child $!""#))
-        .await;
+    let path = stack.create("customJobs", &custom_job(r#"sleep 60 & echo "child $!""#)).await;
     let job = stack.end(&path).await;
     assert_eq!(job["state"], "JOB_STATE_SUCCEEDED");
     let printed = stack.printed(&path);
@@ -180,10 +156,7 @@ async fn a_job_that_exceeds_its_timeout_fails() {
     let path = stack.create("customJobs", &job).await;
     let job = stack.end(&path).await;
     assert_eq!(job["state"], "JOB_STATE_FAILED");
-    assert_eq!(
-        job["error"]["message"],
-        "The job exceeded its timeout of 0.2 seconds."
-    );
+    assert_eq!(job["error"]["message"], "The job exceeded its timeout of 0.2 seconds.");
 }
 
 #[tokio::test]
@@ -194,10 +167,7 @@ async fn an_output_for_a_missing_bucket_fails_the_job() {
     let job = stack.end(&path).await;
     assert_eq!(job["state"], "JOB_STATE_FAILED");
     let message = job["error"]["message"].as_str().unwrap();
-    assert!(
-        message.starts_with("storing gs://no-such-bucket/model: "),
-        "{message}"
-    );
+    assert!(message.starts_with("storing gs://no-such-bucket/model: "), "{message}");
 }
 
 #[tokio::test]
@@ -210,32 +180,15 @@ async fn replicas_know_each_other_and_end_with_their_chief() {
         r#"echo "$CLUSTER_SPEC"; mkdir -p "$CLOUD_STORAGE_MOUNT/bucket"; touch "$CLOUD_STORAGE_MOUNT/bucket/ready"; exec sleep 60"#,
     );
     workers["replicaCount"] = json!(2);
-    job["jobSpec"]["workerPoolSpecs"]
-        .as_array_mut()
-        .unwrap()
-        .push(workers);
+    job["jobSpec"]["workerPoolSpecs"].as_array_mut().unwrap().push(workers);
     let path = stack.create("customJobs", &job).await;
-    assert_eq!(
-        stack.end(&path).await["state"],
-        "JOB_STATE_SUCCEEDED",
-        "{}",
-        stack.printed(&path)
-    );
+    assert_eq!(stack.end(&path).await["state"], "JOB_STATE_SUCCEEDED", "{}", stack.printed(&path));
 
     let printed = stack.printed(&path);
-    let chief = printed
-        .lines()
-        .find_map(|line| line.strip_prefix("workerpool0-0 "))
-        .unwrap();
+    let chief = printed.lines().find_map(|line| line.strip_prefix("workerpool0-0 ")).unwrap();
     let cluster: Value = serde_json::from_str(chief).unwrap();
-    assert_eq!(
-        cluster["cluster"]["workerpool0"].as_array().unwrap().len(),
-        1
-    );
-    assert_eq!(
-        cluster["cluster"]["workerpool1"].as_array().unwrap().len(),
-        2
-    );
+    assert_eq!(cluster["cluster"]["workerpool0"].as_array().unwrap().len(), 1);
+    assert_eq!(cluster["cluster"]["workerpool1"].as_array().unwrap().len(), 2);
     assert_eq!(cluster["task"], json!({"type": "workerpool0", "index": 0}));
 }
 
@@ -243,10 +196,7 @@ async fn replicas_know_each_other_and_end_with_their_chief() {
 async fn one_failed_replica_fails_the_job() {
     let stack = Stack::new();
     let mut job = custom_job("exec sleep 60");
-    job["jobSpec"]["workerPoolSpecs"]
-        .as_array_mut()
-        .unwrap()
-        .push(pool("exit 7"));
+    job["jobSpec"]["workerPoolSpecs"].as_array_mut().unwrap().push(pool("exit 7"));
     let path = stack.create("customJobs", &job).await;
     let message = stack.end(&path).await["error"]["message"].to_string();
     assert!(
@@ -268,22 +218,14 @@ async fn a_shutdown_stops_processes_and_a_restart_runs_their_jobs_again() {
         if test -e "$dir/step"; then exit 0; fi
         echo 1 > "$dir/step"; echo "started $$"; exec sleep 60"#;
     let live = stack.create("customJobs", &custom_job(script)).await;
-    eventually("the job has started", || {
-        stack.printed(&live).contains("started")
-    })
-    .await;
+    eventually("the job has started", || stack.printed(&live).contains("started")).await;
     let printed = stack.printed(&live);
     let pid = printed.trim().rsplit(' ').next().unwrap().to_owned();
     let cancelling = stack
-        .create(
-            "customJobs",
-            &custom_job("trap '' TERM; echo ready; sleep 60; sleep 60"),
-        )
+        .create("customJobs", &custom_job("trap '' TERM; echo ready; sleep 60; sleep 60"))
         .await;
-    eventually("the stubborn job has started", || {
-        stack.printed(&cancelling).contains("ready")
-    })
-    .await;
+    eventually("the stubborn job has started", || stack.printed(&cancelling).contains("ready"))
+        .await;
     stack.cancel(&cancelling).await;
 
     let started = Instant::now();
@@ -294,12 +236,7 @@ async fn a_shutdown_stops_processes_and_a_restart_runs_their_jobs_again() {
     drop(stack);
 
     let stack = Stack::at(directory.path(), &storage);
-    assert_eq!(
-        stack.end(&live).await["state"],
-        "JOB_STATE_SUCCEEDED",
-        "{}",
-        stack.printed(&live)
-    );
+    assert_eq!(stack.end(&live).await["state"], "JOB_STATE_SUCCEEDED", "{}", stack.printed(&live));
     assert_eq!(stack.end(&cancelling).await["state"], "JOB_STATE_CANCELLED");
     assert_eq!(stack.get(&finished).await, finished_job);
 }
@@ -307,9 +244,7 @@ async fn a_shutdown_stops_processes_and_a_restart_runs_their_jobs_again() {
 #[tokio::test]
 async fn a_job_can_be_deleted_once_it_has_ended() {
     let stack = Stack::new();
-    let path = stack
-        .create("customJobs", &custom_job("exec sleep 60"))
-        .await;
+    let path = stack.create("customJobs", &custom_job("exec sleep 60")).await;
     let (status, body) = stack.send("DELETE", &path, &Value::Null).await;
     assert_eq!(status, StatusCode::BAD_REQUEST);
     assert_eq!(body["error"]["status"], "FAILED_PRECONDITION");
@@ -319,12 +254,6 @@ async fn a_job_can_be_deleted_once_it_has_ended() {
     let (status, body) = stack.send("DELETE", &path, &Value::Null).await;
     assert_eq!(status, StatusCode::OK);
     assert_eq!(body["done"], true);
-    assert_eq!(
-        stack.send("GET", &path, &Value::Null).await.0,
-        StatusCode::NOT_FOUND
-    );
-    assert_eq!(
-        stack.get(&format!("{PARENT}/customJobs")).await,
-        json!({"customJobs": []})
-    );
+    assert_eq!(stack.send("GET", &path, &Value::Null).await.0, StatusCode::NOT_FOUND);
+    assert_eq!(stack.get(&format!("{PARENT}/customJobs")).await, json!({"customJobs": []}));
 }

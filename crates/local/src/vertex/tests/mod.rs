@@ -30,10 +30,7 @@ impl Stack {
     pub(super) fn new() -> Self {
         let storage = Storage::open(None).unwrap();
         storage.create_bucket("bucket").unwrap();
-        Self {
-            vertex: Vertex::open(None, storage.clone()).unwrap(),
-            storage,
-        }
+        Self { vertex: Vertex::open(None, storage.clone()).unwrap(), storage }
     }
 
     /// With jobs that survive it.
@@ -45,16 +42,8 @@ impl Stack {
     }
 
     pub(super) async fn send(&self, method: &str, path: &str, body: &Value) -> (StatusCode, Value) {
-        let body = if body.is_null() {
-            Body::empty()
-        } else {
-            Body::from(body.to_string())
-        };
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .body(body)
-            .unwrap();
+        let body = if body.is_null() { Body::empty() } else { Body::from(body.to_string()) };
+        let request = Request::builder().method(method).uri(path).body(body).unwrap();
         let response = self.vertex.router().call(request).await.unwrap();
         let status = response.status();
         let bytes = to_bytes(response.into_body(), 1 << 20).await.unwrap();
@@ -69,27 +58,21 @@ impl Stack {
 
     /// Creates a job and returns its path.
     pub(super) async fn create(&self, collection: &str, job: &Value) -> String {
-        let (status, body) = self
-            .send("POST", &format!("{PARENT}/{collection}"), job)
-            .await;
+        let (status, body) = self.send("POST", &format!("{PARENT}/{collection}"), job).await;
         assert_eq!(status, StatusCode::OK, "{body}");
         format!("/v1/{}", body["name"].as_str().unwrap())
     }
 
     /// What the service says about a create that it refuses.
     pub(super) async fn refuse(&self, collection: &str, job: &Value) -> String {
-        let (status, body) = self
-            .send("POST", &format!("{PARENT}/{collection}"), job)
-            .await;
+        let (status, body) = self.send("POST", &format!("{PARENT}/{collection}"), job).await;
         assert_eq!(status, StatusCode::BAD_REQUEST, "{body}");
         assert_eq!(body["error"]["status"], "INVALID_ARGUMENT", "{body}");
         body["error"]["message"].as_str().unwrap().to_owned()
     }
 
     pub(super) async fn cancel(&self, path: &str) {
-        let (status, body) = self
-            .send("POST", &format!("{path}:cancel"), &json!({}))
-            .await;
+        let (status, body) = self.send("POST", &format!("{path}:cancel"), &json!({})).await;
         assert_eq!((status, body), (StatusCode::OK, json!({})));
     }
 
@@ -97,9 +80,7 @@ impl Stack {
     pub(super) async fn end(&self, path: &str) -> Value {
         self.until(path, |job| {
             let state = job["state"].as_str().unwrap();
-            ["SUCCEEDED", "FAILED", "CANCELLED"]
-                .iter()
-                .any(|end| state.ends_with(end))
+            ["SUCCEEDED", "FAILED", "CANCELLED"].iter().any(|end| state.ends_with(end))
         })
         .await
     }
@@ -112,10 +93,7 @@ impl Stack {
             if wanted(&job) {
                 return job;
             }
-            assert!(
-                started.elapsed() < Duration::from_secs(10),
-                "still waiting: {job:#}"
-            );
+            assert!(started.elapsed() < Duration::from_secs(10), "still waiting: {job:#}");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
@@ -127,16 +105,15 @@ impl Stack {
     }
 
     pub(super) fn put(&self, name: &str, text: &'static str) {
-        self.storage.put("bucket", name, text.into()).unwrap();
+        self.storage.put("bucket", name, text).unwrap();
     }
 
     /// All that a job printed.
     pub(super) fn printed(&self, path: &str) -> String {
         let lines = self.vertex.logs(path.trim_start_matches("/v1/"));
-        lines
-            .iter()
-            .map(|line| format!("{} {}\n", line.task, line.text))
-            .collect()
+        let lines: Vec<_> =
+            lines.iter().map(|line| format!("{} {}\n", line.task, line.text)).collect();
+        lines.concat()
     }
 }
 

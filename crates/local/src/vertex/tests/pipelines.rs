@@ -7,92 +7,7 @@ use super::{PARENT, Stack, eventually};
 
 /// `prepare` hands rows and a count to `train`, which reports metrics.
 fn pipeline_job() -> Value {
-    json!({
-        "displayName": "pj",
-        "labels": {"run": "r1"},
-        "runtimeConfig": {
-            "gcsOutputDirectory": "gs://bucket/root",
-            "parameterValues": {"rate": 0.5},
-            "failurePolicy": 2,
-        },
-        "pipelineSpec": {
-            "pipelineInfo": {"name": "iris"},
-            "schemaVersion": "2.1.0",
-            "root": {
-                "inputDefinitions": {"parameters": {
-                    "rate": {"parameterType": "NUMBER_DOUBLE"},
-                    "name": {"parameterType": "STRING", "defaultValue": "iris"},
-                }},
-                "dag": {"tasks": {
-                    "train": {
-                        "componentRef": {"name": "comp-train"},
-                        "dependentTasks": ["prepare"],
-                        "inputs": {
-                            "parameters": {
-                                "rate": {"componentInputParameter": "rate"},
-                                "rows": {"taskOutputParameter": {"producerTask": "prepare", "outputParameterKey": "rows"}},
-                                "title": {"runtimeValue": {"constant": "{{$.inputs.parameters['rows']}} rows"}},
-                            },
-                            "artifacts": {"data": {"taskOutputArtifact": {"producerTask": "prepare", "outputArtifactKey": "data"}}},
-                        },
-                    },
-                    "prepare": {
-                        "componentRef": {"name": "comp-prepare"},
-                        "inputs": {"parameters": {"name": {"componentInputParameter": "name"}}},
-                    },
-                }},
-            },
-            "components": {
-                "comp-prepare": {
-                    "executorLabel": "exec-prepare",
-                    "inputDefinitions": {"parameters": {"name": {"parameterType": "STRING"}}},
-                    "outputDefinitions": {
-                        "parameters": {"rows": {"parameterType": "NUMBER_INTEGER"}},
-                        "artifacts": {"data": {"artifactType": {"schemaTitle": "system.Dataset"}}},
-                    },
-                },
-                "comp-train": {
-                    "executorLabel": "exec-train",
-                    "inputDefinitions": {
-                        "parameters": {
-                            "rate": {"parameterType": "NUMBER_DOUBLE"},
-                            "rows": {"parameterType": "NUMBER_INTEGER"},
-                            "title": {"parameterType": "STRING"},
-                        },
-                        "artifacts": {"data": {"artifactType": {"schemaTitle": "system.Dataset"}}},
-                    },
-                    "outputDefinitions": {"artifacts": {
-                        "metrics": {"artifactType": {"schemaTitle": "system.Metrics"}},
-                        "model": {"artifactType": {"schemaTitle": "system.Model"}},
-                    }},
-                },
-            },
-            "deploymentSpec": {"executors": {
-                "exec-prepare": {"container": {
-                    "image": "image",
-                    "command": ["sh", "-euc", "echo \"$1,1\" > \"$2\"; printf 1 > \"$3\"", "prepare"],
-                    "args": [
-                        "{{$.inputs.parameters['name']}}",
-                        "{{$.outputs.artifacts['data'].path}}",
-                        "{{$.outputs.parameters['rows'].output_file}}",
-                    ],
-                }},
-                "exec-train": {"container": {
-                    "image": "image",
-                    "command": ["sh", "-euc", "echo \"$TITLE at $1, $3\"; cp \"$2\" \"$4\"; printf '{\"artifacts\": {\"metrics\": {\"artifacts\": [{\"metadata\": {\"accuracy\": 0.9}}]}}}' > \"$5\"; echo \"$6\"", "train"],
-                    "args": [
-                        "{{$.inputs.parameters['rate']}}",
-                        "{{$.inputs.artifacts['data'].path}}",
-                        "{{$.inputs.artifacts['data'].uri}}",
-                        "{{$.outputs.artifacts['model'].path}}",
-                        "{{$.outputs.output_file}}",
-                        "{{$}}",
-                    ],
-                    "env": [{"name": "TITLE", "value": "{{$.inputs.parameters['title']}}"}],
-                }},
-            }},
-        },
-    })
+    serde_json::from_str(include_str!("pipeline.json")).unwrap()
 }
 
 fn task<'a>(job: &'a Value, name: &str) -> &'a Value {
@@ -103,60 +18,29 @@ fn task<'a>(job: &'a Value, name: &str) -> &'a Value {
 #[tokio::test]
 async fn tasks_run_in_order_and_hand_their_outputs_on() {
     let stack = Stack::new();
-    let path = stack
-        .create("pipelineJobs?pipelineJobId=run-1", &pipeline_job())
-        .await;
+    let path = stack.create("pipelineJobs?pipelineJobId=run-1", &pipeline_job()).await;
     assert_eq!(path, format!("{PARENT}/pipelineJobs/run-1"));
     let ended = stack.end(&path).await;
-    assert_eq!(
-        ended["state"],
-        "PIPELINE_STATE_SUCCEEDED",
-        "{ended:#}\n{}",
-        stack.printed(&path)
-    );
+    assert_eq!(ended["state"], "PIPELINE_STATE_SUCCEEDED", "{ended:#}\n{}", stack.printed(&path));
 
     let (prepare, train) = (task(&ended, "prepare"), task(&ended, "train"));
-    assert_eq!(
-        (&prepare["state"], &train["state"]),
-        (&json!("SUCCEEDED"), &json!("SUCCEEDED"))
-    );
-    assert_eq!(
-        prepare["execution"]["metadata"],
-        json!({"input:name": "iris", "output:rows": 1})
-    );
-    let data = prepare["outputs"]["data"]["artifacts"][0]["uri"]
-        .as_str()
-        .unwrap();
+    assert_eq!((&prepare["state"], &train["state"]), (&json!("SUCCEEDED"), &json!("SUCCEEDED")));
+    assert_eq!(prepare["execution"]["metadata"], json!({"input:name": "iris", "output:rows": 1}));
+    let data = prepare["outputs"]["data"]["artifacts"][0]["uri"].as_str().unwrap();
     assert_eq!(
         data,
-        format!(
-            "gs://bucket/root/run-1/{}/data",
-            prepare["taskId"].as_str().unwrap()
-        )
+        format!("gs://bucket/root/run-1/{}/data", prepare["taskId"].as_str().unwrap())
     );
     assert_eq!(train["inputs"]["data"]["artifacts"][0]["uri"], data);
     let metrics = &train["outputs"]["metrics"]["artifacts"][0];
     assert_eq!(metrics["schemaTitle"], "system.Metrics");
     assert_eq!(metrics["metadata"], json!({"accuracy": 0.9}));
 
-    let model = train["outputs"]["model"]["artifacts"][0]["uri"]
-        .as_str()
-        .unwrap();
-    assert_eq!(
-        stack
-            .object(model.strip_prefix("gs://bucket/").unwrap())
-            .unwrap(),
-        "iris,1\n"
-    );
+    let model = train["outputs"]["model"]["artifacts"][0]["uri"].as_str().unwrap();
+    assert_eq!(stack.object(model.strip_prefix("gs://bucket/").unwrap()).unwrap(), "iris,1\n");
     let printed = stack.printed(&path);
-    assert!(
-        printed.contains(&format!("train 1 rows at 0.5, {data}\n")),
-        "{printed}"
-    );
-    let input = printed
-        .lines()
-        .find_map(|line| line.strip_prefix("train {"))
-        .unwrap();
+    assert!(printed.contains(&format!("train 1 rows at 0.5, {data}\n")), "{printed}");
+    let input = printed.lines().find_map(|line| line.strip_prefix("train {")).unwrap();
     let input: Value = serde_json::from_str(&format!("{{{input}")).unwrap();
     assert_eq!(
         input["inputs"]["parameterValues"],
@@ -164,9 +48,7 @@ async fn tasks_run_in_order_and_hand_their_outputs_on() {
     );
 
     assert_eq!(ended["labels"], json!({"run": "r1"}));
-    let listed = stack
-        .get(&format!("{PARENT}/pipelineJobs?filter=labels.run%3Dr1"))
-        .await;
+    let listed = stack.get(&format!("{PARENT}/pipelineJobs?filter=labels.run%3Dr1")).await;
     assert_eq!(listed["pipelineJobs"][0]["name"], ended["name"]);
     assert_eq!(listed["pipelineJobs"][0]["jobDetail"], Value::Null);
 }
@@ -188,9 +70,7 @@ async fn a_failed_task_fails_the_pipeline_and_what_follows_is_not_run() {
         "{message}"
     );
     assert_eq!(task(&ended, "prepare")["state"], "FAILED");
-    let message = task(&ended, "prepare")["error"]["message"]
-        .as_str()
-        .unwrap();
+    let message = task(&ended, "prepare")["error"]["message"].as_str().unwrap();
     assert!(
         message.starts_with("The replica workerpool0-0 exited with a non-zero status of 1."),
         "{message}"
@@ -207,10 +87,7 @@ async fn a_task_that_does_not_write_its_output_fails() {
     let path = stack.create("pipelineJobs", &job).await;
     let ended = stack.end(&path).await;
     let message = &task(&ended, "prepare")["error"]["message"];
-    assert_eq!(
-        message,
-        "The task did not write its output parameter 'rows'."
-    );
+    assert_eq!(message, "The task did not write its output parameter 'rows'.");
 }
 
 #[tokio::test]
@@ -232,18 +109,12 @@ async fn a_cancelled_pipeline_stops_its_task() {
 async fn an_id_is_used_once() {
     let stack = Stack::new();
     let collection = format!("{PARENT}/pipelineJobs?pipelineJobId=run-1");
-    assert_eq!(
-        stack.send("POST", &collection, &pipeline_job()).await.0,
-        StatusCode::OK
-    );
+    assert_eq!(stack.send("POST", &collection, &pipeline_job()).await.0, StatusCode::OK);
     let (status, body) = stack.send("POST", &collection, &pipeline_job()).await;
     assert_eq!(status, StatusCode::CONFLICT);
     assert_eq!(body["error"]["status"], "ALREADY_EXISTS");
     let bad = format!("{PARENT}/pipelineJobs?pipelineJobId=Run_1");
-    assert_eq!(
-        stack.send("POST", &bad, &pipeline_job()).await.0,
-        StatusCode::BAD_REQUEST
-    );
+    assert_eq!(stack.send("POST", &bad, &pipeline_job()).await.0, StatusCode::BAD_REQUEST);
 }
 
 #[tokio::test]
@@ -251,11 +122,7 @@ async fn what_cannot_be_run_is_refused_with_its_place() {
     let stack = Stack::new();
     let dag = "/pipelineSpec/root/dag/tasks";
     let cases = [
-        (
-            "/runtimeConfig/gcsOutputDirectory",
-            json!(""),
-            "runtime_config.gcs_output_directory;",
-        ),
+        ("/runtimeConfig/gcsOutputDirectory", json!(""), "runtime_config.gcs_output_directory;"),
         (
             "/runtimeConfig/parameterValues",
             json!({}),
@@ -276,21 +143,13 @@ async fn what_cannot_be_run_is_refused_with_its_place() {
             json!(["other"]),
             "train; Message: There is no task 'other'",
         ),
-        (
-            &format!("{dag}/train/componentRef/name"),
-            json!("x"),
-            "train.component_ref;",
-        ),
+        (&format!("{dag}/train/componentRef/name"), json!("x"), "train.component_ref;"),
         (
             &format!("{dag}/train/inputs/artifacts/data/taskOutputArtifact/outputArtifactKey"),
             json!("x"),
             "has no output artifact 'x'",
         ),
-        (
-            "/pipelineSpec/components/comp-train",
-            json!({"dag": {"tasks": {}}}),
-            "nested",
-        ),
+        ("/pipelineSpec/components/comp-train", json!({"dag": {"tasks": {}}}), "nested"),
         (
             "/pipelineSpec/deploymentSpec/executors/exec-train",
             json!({"importer": {}}),
@@ -319,8 +178,7 @@ async fn what_cannot_be_run_is_refused_with_its_place() {
     ];
     for (pointer, value, part) in cases {
         let mut job = pipeline_job();
-        *job.pointer_mut(pointer)
-            .unwrap_or_else(|| panic!("{pointer}")) = value;
+        *job.pointer_mut(pointer).unwrap_or_else(|| panic!("{pointer}")) = value;
         let message = stack.refuse("pipelineJobs", &job).await;
         assert!(message.contains(part), "{pointer}: {message}");
     }

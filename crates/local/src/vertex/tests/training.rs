@@ -21,10 +21,7 @@ async fn a_training_pipeline_runs_and_names_its_model() {
     let path = stack.create("trainingPipelines", &pipeline).await;
     let ended = stack.end(&path).await;
     assert_eq!(ended["state"], "PIPELINE_STATE_SUCCEEDED", "{ended:#}");
-    assert_eq!(
-        ended["modelToUpload"]["name"],
-        "projects/4711/locations/europe-west4/models/iris"
-    );
+    assert_eq!(ended["modelToUpload"]["name"], "projects/4711/locations/europe-west4/models/iris");
     assert_eq!(stack.object("out/model/model").unwrap(), "m\n");
 }
 
@@ -53,8 +50,5 @@ async fn other_definitions_are_refused() {
         "trainingTaskInputs": {},
     });
     let message = stack.refuse("trainingPipelines", &pipeline).await;
-    assert!(
-        message.contains("Field: training_task_definition;"),
-        "{message}"
-    );
+    assert!(message.contains("Field: training_task_definition;"), "{message}");
 }

@@ -31,9 +31,7 @@ fn tuning_job(script: &str) -> Value {
 #[tokio::test]
 async fn a_tuning_job_tries_and_measures() {
     let stack = Stack::new();
-    let path = stack
-        .create("hyperparameterTuningJobs", &tuning_job(REPORT))
-        .await;
+    let path = stack.create("hyperparameterTuningJobs", &tuning_job(REPORT)).await;
     let ended = stack.end(&path).await;
     assert_eq!(ended["state"], "JOB_STATE_SUCCEEDED", "{ended:#}");
 
@@ -44,11 +42,7 @@ async fn a_tuning_job_tries_and_measures() {
         assert_eq!(trial["state"], "SUCCEEDED");
         let value = |id: &str| {
             let parameters = trial["parameters"].as_array().unwrap();
-            parameters
-                .iter()
-                .find(|it| it["parameterId"] == id)
-                .unwrap()["value"]
-                .clone()
+            parameters.iter().find(|it| it["parameterId"] == id).unwrap()["value"].clone()
         };
         assert!((0.001..=0.1).contains(&value("lr").as_f64().unwrap()));
         assert!((2..=5).contains(&value("depth").as_i64().unwrap()));
@@ -66,16 +60,10 @@ async fn a_tuning_job_tries_and_measures() {
             value("depth"),
             value("kind").as_str().unwrap(),
         );
-        assert!(
-            stack.printed(&path).contains(&line),
-            "{line}{}",
-            stack.printed(&path)
-        );
+        assert!(stack.printed(&path).contains(&line), "{line}{}", stack.printed(&path));
     }
 
-    let again = stack
-        .create("hyperparameterTuningJobs", &tuning_job(REPORT))
-        .await;
+    let again = stack.create("hyperparameterTuningJobs", &tuning_job(REPORT)).await;
     let again = stack.end(&again).await;
     assert_eq!(
         again["trials"][3]["parameters"], trials[3]["parameters"],
@@ -86,16 +74,11 @@ async fn a_tuning_job_tries_and_measures() {
 #[tokio::test]
 async fn trials_that_report_nothing_are_infeasible_and_fail_the_job() {
     let stack = Stack::new();
-    let path = stack
-        .create("hyperparameterTuningJobs", &tuning_job("true"))
-        .await;
+    let path = stack.create("hyperparameterTuningJobs", &tuning_job("true")).await;
     let ended = stack.end(&path).await;
     assert_eq!(ended["state"], "JOB_STATE_FAILED");
     assert_eq!(ended["trials"][0]["state"], "INFEASIBLE");
-    assert_eq!(
-        ended["trials"][0]["infeasibleReason"],
-        "The trial reported no metrics."
-    );
+    assert_eq!(ended["trials"][0]["infeasibleReason"], "The trial reported no metrics.");
 }
 
 #[tokio::test]
@@ -113,16 +96,9 @@ async fn enough_failed_trials_end_the_job_early() {
 #[tokio::test]
 async fn a_cancelled_tuning_job_starts_no_more_trials() {
     let stack = Stack::new();
-    let path = stack
-        .create(
-            "hyperparameterTuningJobs",
-            &tuning_job("echo here; exec sleep 60"),
-        )
-        .await;
-    eventually("two trials run", || {
-        stack.printed(&path).matches("here").count() == 2
-    })
-    .await;
+    let path =
+        stack.create("hyperparameterTuningJobs", &tuning_job("echo here; exec sleep 60")).await;
+    eventually("two trials run", || stack.printed(&path).matches("here").count() == 2).await;
     stack.cancel(&path).await;
     let ended = stack.end(&path).await;
     assert_eq!(ended["state"], "JOB_STATE_CANCELLED");
@@ -136,11 +112,7 @@ async fn a_study_that_cannot_be_run_is_refused() {
         ("/maxTrialCount", json!(0), "max_trial_count"),
         ("/parallelTrialCount", json!(1000), "parallel_trial_count"),
         ("/studySpec/metrics", json!([]), "study_spec.metrics"),
-        (
-            "/studySpec/metrics/0/goal",
-            json!("GOAL_TYPE_UNSPECIFIED"),
-            "study_spec.metrics[0].goal",
-        ),
+        ("/studySpec/metrics/0/goal", json!("GOAL_TYPE_UNSPECIFIED"), "study_spec.metrics[0].goal"),
         (
             "/studySpec/parameters/0/doubleValueSpec",
             json!({"maxValue": 1}),
@@ -156,19 +128,12 @@ async fn a_study_that_cannot_be_run_is_refused() {
             json!({}),
             "study_spec.parameters[2].categorical_value_spec.values",
         ),
-        (
-            "/trialJobSpec",
-            json!({}),
-            "trial_job_spec.worker_pool_specs",
-        ),
+        ("/trialJobSpec", json!({}), "trial_job_spec.worker_pool_specs"),
     ];
     for (pointer, value, field) in cases {
         let mut job = tuning_job("true");
         *job.pointer_mut(pointer).unwrap() = value;
         let message = stack.refuse("hyperparameterTuningJobs", &job).await;
-        assert!(
-            message.contains(&format!("1.Field: {field};")),
-            "{pointer}: {message}"
-        );
+        assert!(message.contains(&format!("1.Field: {field};")), "{pointer}: {message}");
     }
 }

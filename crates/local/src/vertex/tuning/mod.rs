@@ -109,11 +109,8 @@ pub(in crate::vertex) async fn run(run: &Run) -> Result<Ending, Failure> {
     let trials = futures::stream::iter(suggestions).map(|(at, parameters)| {
         let (study, spec, stop) = (&study, &spec, &stop);
         // Trials are recorded in their order, which is that of this closure's calls.
-        let started = if stop.is_cancelled() {
-            None
-        } else {
-            Some(start_trial(run, at, &parameters))
-        };
+        let started =
+            if stop.is_cancelled() { None } else { Some(start_trial(run, at, &parameters)) };
         async move {
             match started {
                 None => Ok(Tried::Stopped),
@@ -149,25 +146,18 @@ pub(in crate::vertex) async fn run(run: &Run) -> Result<Ending, Failure> {
 
 /// The same study asks for the same trials, also when it runs again.
 fn suggestions(study: &StudySpec, count: usize, job: &Resource) -> Vec<Vec<(String, Value)>> {
-    let text = job
-        .get("studySpec")
-        .map(Value::to_string)
-        .unwrap_or_default();
+    let text = job.get("studySpec").map(Value::to_string).unwrap_or_default();
     let mut rng = Rng::with_seed(u64::from(crc32c::crc32c(text.as_bytes())));
     let mut suggest = || {
         let parameters = study.parameters.iter();
-        parameters
-            .map(|it| (it.parameter_id.clone(), it.sample(&mut rng)))
-            .collect()
+        parameters.map(|it| (it.parameter_id.clone(), it.sample(&mut rng))).collect()
     };
     (0..count).map(|_| suggest()).collect()
 }
 
 fn start_trial(run: &Run, at: usize, parameters: &[(String, Value)]) -> Result<(), Failure> {
-    let parameters: Vec<_> = parameters
-        .iter()
-        .map(|(id, value)| json!({"parameterId": id, "value": value}))
-        .collect();
+    let parameters: Vec<_> =
+        parameters.iter().map(|(id, value)| json!({"parameterId": id, "value": value})).collect();
     let id = (at + 1).to_string();
     let trial = json!({"id": id, "state": "ACTIVE", "parameters": parameters, "startTime": now()});
     run.update(|job| {
@@ -189,19 +179,15 @@ async fn try_out(
     let args = parameters.iter().map(|(id, value)| match value {
         Value::String(text) => format!("--{id}={text}"),
         // 16.0 is passed as 16.
-        other => other
-            .as_f64()
-            .map_or_else(|| format!("--{id}={other}"), |it| format!("--{id}={it}")),
+        other => {
+            other.as_f64().map_or_else(|| format!("--{id}={other}"), |it| format!("--{id}={it}"))
+        }
     });
     let directory = run.directory(&id);
     let metric_file = directory.join("output.metrics");
     let created = std::fs::create_dir_all(&directory);
     created.map_err(|error| Failure::internal(format!("no directory for trial {id}: {error}")))?;
-    let trial = Trial {
-        id: id.clone(),
-        args: args.collect(),
-        metric_file,
-    };
+    let trial = Trial { id: id.clone(), args: args.collect(), metric_file };
     let tried = match custom::replicas(run, spec, Some(&trial), stop).await? {
         Ending::Stopped => (Tried::Stopped, None),
         Ending::Failed(failure) => (Tried::Infeasible(failure.message), None),
@@ -251,10 +237,7 @@ fn measurement(file: &Path, study: &StudySpec) -> Result<Value, String> {
     read.map_err(|_| "The trial reported no metrics.".to_owned())?;
     let mut values: BTreeMap<&str, f64> = BTreeMap::new();
     let mut step = 0;
-    for line in text
-        .lines()
-        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-    {
+    for line in text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
         for metric in &study.metrics {
             if let Some(value) = line.get(&metric.metric_id).and_then(number) {
                 values.insert(&metric.metric_id, value);
@@ -262,28 +245,18 @@ fn measurement(file: &Path, study: &StudySpec) -> Result<Value, String> {
                     clippy::cast_possible_truncation,
                     reason = "steps are whole and small; casts saturate"
                 )]
-                let reported = line
-                    .get("global_step")
-                    .and_then(number)
-                    .map_or(0, |it| it as i64);
+                let reported = line.get("global_step").and_then(number).map_or(0, |it| it as i64);
                 step = reported;
             }
         }
     }
-    if let Some(missing) = study
-        .metrics
-        .iter()
-        .find(|it| !values.contains_key(it.metric_id.as_str()))
+    if let Some(missing) =
+        study.metrics.iter().find(|it| !values.contains_key(it.metric_id.as_str()))
     {
-        return Err(format!(
-            "The trial did not report the metric '{}'.",
-            missing.metric_id
-        ));
+        return Err(format!("The trial did not report the metric '{}'.", missing.metric_id));
     }
-    let metrics: Vec<_> = values
-        .iter()
-        .map(|(id, value)| json!({"metricId": id, "value": value}))
-        .collect();
+    let metrics: Vec<_> =
+        values.iter().map(|(id, value)| json!({"metricId": id, "value": value})).collect();
     Ok(json!({"stepCount": step.to_string(), "metrics": metrics}))
 }
 

@@ -48,10 +48,8 @@ struct Values<T> {
 impl ParameterSpec {
     /// The field that is wrong, and what is wrong with it.
     pub(super) fn check(&self) -> Result<(), (&'static str, &'static str)> {
-        let logarithmic = matches!(
-            self.scale_type.as_str(),
-            "UNIT_LOG_SCALE" | "UNIT_REVERSE_LOG_SCALE"
-        );
+        let logarithmic =
+            matches!(self.scale_type.as_str(), "UNIT_LOG_SCALE" | "UNIT_REVERSE_LOG_SCALE");
         let range = |field, min: f64, max: f64| match () {
             () if !min.is_finite() || !max.is_finite() || min > max => {
                 Err((field, "The minimum is larger than the maximum."))
@@ -88,17 +86,13 @@ impl ParameterSpec {
             }
             (None, None, Some(it), None) if !it.values.is_empty() => Ok(()),
             (None, None, None, Some(it)) if !it.values.is_empty() => Ok(()),
-            (None, None, Some(_), None) => Err((
-                "categorical_value_spec.values",
-                "Required field is not set.",
-            )),
+            (None, None, Some(_), None) => {
+                Err(("categorical_value_spec.values", "Required field is not set."))
+            }
             (None, None, None, Some(_)) => {
                 Err(("discrete_value_spec.values", "Required field is not set."))
             }
-            (..) => Err((
-                "parameter_value_spec",
-                "Exactly one kind of value has to be set.",
-            )),
+            (..) => Err(("parameter_value_spec", "Exactly one kind of value has to be set.")),
         }
     }
 
@@ -112,11 +106,7 @@ impl ParameterSpec {
         } else if let Some(it) = &self.categorical_value_spec {
             json!(rng.choice(&it.values))
         } else {
-            json!(
-                self.discrete_value_spec
-                    .as_ref()
-                    .and_then(|it| rng.choice(&it.values))
-            )
+            json!(self.discrete_value_spec.as_ref().and_then(|it| rng.choice(&it.values)))
         }
     }
 
