@@ -10,7 +10,7 @@ use super::super::mount::path_of;
 use super::super::process::{self, Exit};
 use super::super::run::{Ending, Failure, Run};
 use super::placeholder::{Fact, Placeholder, Property, fill};
-use super::spec::{Plan, Source, Task};
+use super::plan::{Plan, Source, Task};
 
 /// Bytes read of a file that a task writes for the pipeline.
 const OUTPUT_BYTES_MAX: u64 = 1 << 20;
@@ -19,7 +19,7 @@ const OUTPUT_BYTES_MAX: u64 = 1 << 20;
 const FAILED_PRECONDITION: i32 = 9;
 
 /// How long a task may take: the real service's default for its jobs.
-const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(7 * 24 * 60 * 60);
+const TIMEOUT: std::time::Duration = std::time::Duration::from_hours(7 * 24);
 
 /// What a task has made.
 #[derive(Clone, Debug, Default)]
@@ -56,7 +56,6 @@ pub(super) fn details(artifacts: &BTreeMap<String, Artifact>) -> Value {
 }
 
 /// A task with everything that it is given.
-#[derive(Debug)]
 pub(super) struct Execution<'a> {
     run: &'a Run,
     task: &'a Task,
