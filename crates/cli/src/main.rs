@@ -3,7 +3,10 @@
 mod completions;
 mod env;
 mod exit;
+#[cfg(feature = "local")]
+mod local;
 mod publish;
+mod roles;
 mod schema;
 
 use std::process::ExitCode;
@@ -30,8 +33,14 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Publish(publish::Args),
+    Worker(roles::Worker),
+    Notifier(roles::Notifier),
     Schema(schema::Args),
     Completions(completions::Args),
+    #[cfg(feature = "local")]
+    Local(local::Args),
+    #[cfg(feature = "local")]
+    Demo(local::demo::Args),
 }
 
 fn main() -> ExitCode {
@@ -54,16 +63,26 @@ fn main() -> ExitCode {
 }
 
 fn run(command: &Command) -> anyhow::Result<u8> {
+    let environment = env::process();
     match command {
-        Command::Publish(args) => {
-            let runtime = tokio::runtime::Runtime::new().context("starting the runtime")?;
-            Ok(runtime.block_on(publish::run(args, &env::process()))?)
+        Command::Publish(args) => Ok(runtime()?.block_on(publish::run(args, &environment))?),
+        Command::Worker(args) => runtime()?.block_on(roles::worker(args)).map(|()| 0),
+        Command::Notifier(args) => {
+            runtime()?.block_on(roles::notifier(args, &environment)).map(|()| 0)
         }
         Command::Schema(args) => schema::run(args).context("writing to stdout").map(|()| 0),
         Command::Completions(args) => {
             completions::run(args).context("writing to stdout").map(|()| 0)
         }
+        #[cfg(feature = "local")]
+        Command::Local(args) => runtime()?.block_on(local::run(args)).map(|()| 0),
+        #[cfg(feature = "local")]
+        Command::Demo(args) => runtime()?.block_on(local::demo::run(args)).map(|()| 0),
     }
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Runtime::new().context("starting the runtime")
 }
 
 fn exit_code(error: &anyhow::Error) -> u8 {

@@ -83,9 +83,8 @@ fn gitlab_token(environment: &Environment) -> anyhow::Result<SecretString> {
     let get = |name: &str| environment.get(name).filter(|it| !it.is_empty());
     let token = match (get("BRANCHLINE_GITLAB_TOKEN"), get("BRANCHLINE_GITLAB_TOKEN_FILE")) {
         (Some(token), _) => token.clone(),
-        (None, Some(file)) => {
-            std::fs::read_to_string(file).with_context(|| format!("reading GitLab's token from {file}"))?
-        }
+        (None, Some(file)) => std::fs::read_to_string(file)
+            .with_context(|| format!("reading GitLab's token from {file}"))?,
         (None, None) => anyhow::bail!(
             "there is no token for GitLab: set BRANCHLINE_GITLAB_TOKEN or BRANCHLINE_GITLAB_TOKEN_FILE"
         ),

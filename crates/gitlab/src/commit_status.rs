@@ -37,7 +37,8 @@ impl StatusState {
         }
     }
 
-    const fn as_str(self) -> &'static str {
+    /// As on the wire.
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Pending => "pending",
             Self::Running => "running",

@@ -73,6 +73,12 @@ impl Client {
         Ok(Self { http, api, token })
     }
 
+    /// Host of the instance, with its port where it is not the usual one.
+    pub fn host(&self) -> String {
+        let host = self.api.host_str().unwrap_or_default();
+        self.api.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+    }
+
     pub(crate) async fn get(
         &self,
         name: &'static str,

@@ -91,7 +91,8 @@ mod tests {
 
     #[test]
     fn only_addresses_without_markup_become_links() {
-        let good = "https://console.cloud.google.com/vertex-ai/locations/r/training/1/cpu?project=p";
+        let good =
+            "https://console.cloud.google.com/vertex-ai/locations/r/training/1/cpu?project=p";
         assert_eq!(link("Job", good), format!("[Job]({good})"));
         for bad in ["javascript:alert(1)", "https://h/a)b", "https://h/<b>", "https://h/ x", ""] {
             assert!(!link("Job", bad).contains("]("), "{bad}");

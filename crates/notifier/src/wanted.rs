@@ -126,3 +126,6 @@ fn cut(text: &str) -> String {
     }
     text.chars().take(TEXT_MAX - 1).chain(['…']).collect()
 }
+
+#[cfg(test)]
+mod tests;

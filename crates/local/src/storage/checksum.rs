@@ -41,10 +41,7 @@ impl Hasher {
     }
 
     pub(super) fn finish(self) -> Checksums {
-        Checksums {
-            crc32c: self.crc32c,
-            md5: self.md5.finalize().into(),
-        }
+        Checksums { crc32c: self.crc32c, md5: self.md5.finalize().into() }
     }
 }
 

@@ -86,11 +86,7 @@ impl Draft {
     }
 
     fn over(sink: Sink) -> Self {
-        Self {
-            sink,
-            size: 0,
-            hasher: Hasher::default(),
-        }
+        Self { sink, size: 0, hasher: Hasher::default() }
     }
 
     pub(super) fn size(&self) -> u64 {
@@ -104,9 +100,7 @@ impl Draft {
     pub(super) fn write(&mut self, chunk: &[u8]) -> Result<(), Error> {
         let size = self.size + chunk.len() as u64;
         if size > OBJECT_BYTES_MAX {
-            return Err(Error::TooLarge {
-                max: OBJECT_BYTES_MAX,
-            });
+            return Err(Error::TooLarge { max: OBJECT_BYTES_MAX });
         }
         match &mut self.sink {
             Sink::Memory(bytes) => bytes.extend_from_slice(chunk),

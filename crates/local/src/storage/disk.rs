@@ -40,10 +40,7 @@ impl Disk {
         }
         fs::create_dir_all(&drafts)?;
         fs::create_dir_all(root.join("buckets"))?;
-        Ok(Self {
-            root: root.to_owned(),
-            drafts: AtomicU64::new(0),
-        })
+        Ok(Self { root: root.to_owned(), drafts: AtomicU64::new(0) })
     }
 
     /// Everything that was stored, by bucket name.
@@ -86,9 +83,7 @@ impl Disk {
     }
 
     pub(super) fn content_path(&self, bucket: &str, generation: i64) -> PathBuf {
-        self.folder(bucket)
-            .join("content")
-            .join(generation.to_string())
+        self.folder(bucket).join("content").join(generation.to_string())
     }
 
     pub(super) fn save_bucket(&self, bucket: &Bucket) -> io::Result<()> {
@@ -118,9 +113,7 @@ impl Disk {
     /// Names are hashed: they may hold slashes and be longer than a file name.
     fn record_path(&self, bucket: &str, name: &str) -> PathBuf {
         let hash = hex::encode(Sha256::digest(name));
-        self.folder(bucket)
-            .join("objects")
-            .join(format!("{hash}.json"))
+        self.folder(bucket).join("objects").join(format!("{hash}.json"))
     }
 
     fn write_json(&self, path: &Path, value: &impl Serialize) -> io::Result<()> {

@@ -70,37 +70,25 @@ impl Error {
                 (StatusCode::NOT_FOUND, "notFound", Code::NotFound)
             }
             Self::BucketExists => (StatusCode::CONFLICT, "conflict", Code::AlreadyExists),
-            Self::PreconditionFailed => (
-                StatusCode::PRECONDITION_FAILED,
-                "conditionNotMet",
-                Code::FailedPrecondition,
-            ),
-            Self::NotModified => (
-                StatusCode::NOT_MODIFIED,
-                "notModified",
-                Code::FailedPrecondition,
-            ),
+            Self::PreconditionFailed => {
+                (StatusCode::PRECONDITION_FAILED, "conditionNotMet", Code::FailedPrecondition)
+            }
+            Self::NotModified => {
+                (StatusCode::NOT_MODIFIED, "notModified", Code::FailedPrecondition)
+            }
             Self::RangeNotSatisfiable { .. } => (
                 StatusCode::RANGE_NOT_SATISFIABLE,
                 "requestedRangeNotSatisfiable",
                 Code::OutOfRange,
             ),
             Self::Invalid(_) => (StatusCode::BAD_REQUEST, "invalid", Code::InvalidArgument),
-            Self::TooLarge { .. } => (
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "uploadTooLarge",
-                Code::InvalidArgument,
-            ),
-            Self::TimedOut => (
-                StatusCode::REQUEST_TIMEOUT,
-                "requestTimeout",
-                Code::DeadlineExceeded,
-            ),
-            Self::Io(_) => (
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "backendError",
-                Code::Internal,
-            ),
+            Self::TooLarge { .. } => {
+                (StatusCode::PAYLOAD_TOO_LARGE, "uploadTooLarge", Code::InvalidArgument)
+            }
+            Self::TimedOut => {
+                (StatusCode::REQUEST_TIMEOUT, "requestTimeout", Code::DeadlineExceeded)
+            }
+            Self::Io(_) => (StatusCode::INTERNAL_SERVER_ERROR, "backendError", Code::Internal),
         }
     }
 
@@ -128,10 +116,7 @@ impl Error {
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
         if let Self::Io(source) = &self {
-            tracing::error!(
-                error = source as &dyn std::error::Error,
-                "data directory failed"
-            );
+            tracing::error!(error = source as &dyn std::error::Error, "data directory failed");
         }
         let (status, reason, _) = self.wire();
         if status == StatusCode::NOT_MODIFIED {
@@ -149,10 +134,7 @@ impl IntoResponse for Error {
 impl From<Error> for Status {
     fn from(error: Error) -> Self {
         if let Error::Io(source) = &error {
-            tracing::error!(
-                error = source as &dyn std::error::Error,
-                "data directory failed"
-            );
+            tracing::error!(error = source as &dyn std::error::Error, "data directory failed");
         }
         let (_, _, code) = error.wire();
         Self::new(code, error.to_string())

@@ -40,11 +40,7 @@ pub(super) struct Page {
 impl Listing {
     /// Everything under a prefix that fits a page.
     pub(super) fn new(prefix: &str) -> Self {
-        Self {
-            prefix: prefix.to_owned(),
-            items_max: PAGE_ITEMS_MAX,
-            ..Self::default()
-        }
+        Self { prefix: prefix.to_owned(), items_max: PAGE_ITEMS_MAX, ..Self::default() }
     }
 
     /// Continues after an earlier page; an empty token is the first page.
@@ -59,11 +55,7 @@ impl Listing {
 
     /// Asks for at most so many items a page; zero and too many mean 1,000.
     pub(super) fn limit(&mut self, items: usize) {
-        self.items_max = if items == 0 {
-            PAGE_ITEMS_MAX
-        } else {
-            items.min(PAGE_ITEMS_MAX)
-        };
+        self.items_max = if items == 0 { PAGE_ITEMS_MAX } else { items.min(PAGE_ITEMS_MAX) };
     }
 
     /// The common prefix that stands for this name, if the delimiter cuts it.
@@ -79,11 +71,7 @@ impl Listing {
 pub(super) fn page(objects: &BTreeMap<String, Entry>, listing: &Listing) -> Page {
     let after = listing.after.as_deref().unwrap_or_default();
     let from = listing.prefix.as_str().max(&listing.start).max(after);
-    let mut page = Page {
-        objects: Vec::new(),
-        prefixes: Vec::new(),
-        next: None,
-    };
+    let mut page = Page { objects: Vec::new(), prefixes: Vec::new(), next: None };
     // Items come in order, and so do the prefixes that stand for some of them.
     let mut last = listing.after.as_deref();
     for (name, entry) in objects.range::<str, _>((Bound::Included(from), Bound::Unbounded)) {

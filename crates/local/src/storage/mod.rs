@@ -37,6 +37,12 @@ pub struct Storage {
     shared: Arc<Shared>,
 }
 
+impl std::fmt::Debug for Storage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Storage")
+    }
+}
+
 struct Shared {
     store: Store,
     sessions: Sessions,
@@ -45,20 +51,13 @@ struct Shared {
 impl Storage {
     /// Opens the service over a data directory, or in memory without one.
     pub fn open(data_dir: Option<&Path>) -> io::Result<Self> {
-        let shared = Shared {
-            store: Store::open(data_dir)?,
-            sessions: Sessions::default(),
-        };
-        Ok(Self {
-            shared: Arc::new(shared),
-        })
+        let shared = Shared { store: Store::open(data_dir)?, sessions: Sessions::default() };
+        Ok(Self { shared: Arc::new(shared) })
     }
 
     /// The JSON API and gRPC on one router.
     pub fn router(&self) -> Router {
-        json::router()
-            .merge(grpc::router())
-            .with_state(self.clone())
+        json::router().merge(grpc::router()).with_state(self.clone())
     }
 
     /// Creates a bucket.
@@ -76,8 +75,7 @@ impl Storage {
         let mut draft = self.store().draft()?;
         draft.write(&content.into())?;
         let to = Target::live(bucket, name);
-        self.store()
-            .write(&to, Attributes::default(), draft, &Preconditions::default())
+        self.store().write(&to, Attributes::default(), draft, &Preconditions::default())
     }
 
     /// The live object of that name with its whole content; `None` also when

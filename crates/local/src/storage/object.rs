@@ -82,9 +82,7 @@ impl Object {
 
 impl Attributes {
     pub(super) fn content_type(&self) -> &str {
-        self.content_type
-            .as_deref()
-            .unwrap_or("application/octet-stream")
+        self.content_type.as_deref().unwrap_or("application/octet-stream")
     }
 
     pub(super) fn check(&self) -> Result<(), Error> {
@@ -119,22 +117,14 @@ pub(super) fn check_bucket_name(name: &str) -> Result<(), Error> {
     let letter = |it: u8| it.is_ascii_lowercase() || it.is_ascii_digit();
     let bytes_max = if name.contains('.') { 222 } else { 63 };
     let valid = (3..=bytes_max).contains(&name.len())
-        && name
-            .bytes()
-            .all(|it| letter(it) || matches!(it, b'-' | b'_' | b'.'))
+        && name.bytes().all(|it| letter(it) || matches!(it, b'-' | b'_' | b'.'))
         && name.bytes().next().is_some_and(letter)
         && name.bytes().last().is_some_and(letter)
-        && name
-            .split('.')
-            .all(|part| (1..=63).contains(&part.len()) && !edged_by_dash(part))
+        && name.split('.').all(|part| (1..=63).contains(&part.len()) && !edged_by_dash(part))
         && name.parse::<Ipv4Addr>().is_err()
         && !name.starts_with("goog")
         && !name.contains("google");
-    if valid {
-        Ok(())
-    } else {
-        Err(Error::invalid(format!("Invalid bucket name: '{name}'.")))
-    }
+    if valid { Ok(()) } else { Err(Error::invalid(format!("Invalid bucket name: '{name}'."))) }
 }
 
 /// A component of a dotted name must be valid in a host name.

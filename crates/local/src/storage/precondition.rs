@@ -45,9 +45,7 @@ impl Preconditions {
     fn differs(&self, live: Option<&Object>) -> bool {
         let (generation, metageneration) = numbers(live);
         self.generation_is_not.is_none_or(|it| it != generation)
-            && self
-                .metageneration_is_not
-                .is_none_or(|it| it != metageneration)
+            && self.metageneration_is_not.is_none_or(|it| it != metageneration)
     }
 }
 

@@ -48,18 +48,11 @@ pub(super) struct Target {
 
 impl Target {
     pub(super) fn live(bucket: impl Into<String>, name: impl Into<String>) -> Self {
-        Self {
-            bucket: bucket.into(),
-            name: name.into(),
-            generation: None,
-        }
+        Self { bucket: bucket.into(), name: name.into(), generation: None }
     }
 
     fn missing(&self) -> Error {
-        Error::NoSuchObject {
-            bucket: self.bucket.clone(),
-            object: self.name.clone(),
-        }
+        Error::NoSuchObject { bucket: self.bucket.clone(), object: self.name.clone() }
     }
 }
 
@@ -72,13 +65,7 @@ impl Store {
         };
         let entries = namespaces.values().flat_map(|it| it.objects.values());
         let generation = entries.map(|it| it.object.generation).max().unwrap_or(0);
-        Ok(Self {
-            state: Mutex::new(State {
-                namespaces,
-                generation,
-            }),
-            disk,
-        })
+        Ok(Self { state: Mutex::new(State { namespaces, generation }), disk })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -99,17 +86,11 @@ impl Store {
         if state.namespaces.contains_key(name) {
             return Err(Error::BucketExists);
         }
-        let bucket = Bucket {
-            name: name.to_owned(),
-            created: milliseconds(Timestamp::now()),
-        };
+        let bucket = Bucket { name: name.to_owned(), created: milliseconds(Timestamp::now()) };
         if let Some(disk) = &self.disk {
             disk.save_bucket(&bucket)?;
         }
-        let namespace = Namespace {
-            bucket: bucket.clone(),
-            objects: BTreeMap::new(),
-        };
+        let namespace = Namespace { bucket: bucket.clone(), objects: BTreeMap::new() };
         state.namespaces.insert(name.to_owned(), namespace);
         Ok(bucket)
     }
@@ -120,11 +101,7 @@ impl Store {
 
     pub(super) fn buckets(&self) -> Vec<Bucket> {
         let state = self.lock();
-        state
-            .namespaces
-            .values()
-            .map(|it| it.bucket.clone())
-            .collect()
+        state.namespaces.values().map(|it| it.bucket.clone()).collect()
     }
 
     /// Whether a write would be taken now: lets an upload fail before its content arrives.
@@ -222,10 +199,7 @@ impl Store {
         if let Some(disk) = &self.disk {
             disk.delete_object(object)?;
         }
-        state
-            .namespace_mut(&target.bucket)?
-            .objects
-            .remove(&target.name);
+        state.namespace_mut(&target.bucket)?.objects.remove(&target.name);
         Ok(())
     }
 
@@ -234,10 +208,7 @@ impl Store {
     }
 
     fn content_path(&self, object: &Object) -> std::path::PathBuf {
-        let disk = self
-            .disk
-            .as_ref()
-            .expect("content is in files with a data directory only");
+        let disk = self.disk.as_ref().expect("content is in files with a data directory only");
         disk.content_path(&object.bucket, object.generation)
     }
 
@@ -274,11 +245,7 @@ impl State {
         let namespace = self.namespace(&target.bucket)?;
         let entry = namespace.objects.get(&target.name);
         entry
-            .filter(|it| {
-                target
-                    .generation
-                    .is_none_or(|wanted| wanted == it.object.generation)
-            })
+            .filter(|it| target.generation.is_none_or(|wanted| wanted == it.object.generation))
             .ok_or_else(|| target.missing())
     }
 

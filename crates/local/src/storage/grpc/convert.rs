@@ -25,9 +25,7 @@ pub(super) use preconditions;
 /// The bucket's own name in `projects/_/buckets/NAME`.
 pub(super) fn bucket_id(name: &str) -> Result<&str, Error> {
     name.strip_prefix(BUCKETS).ok_or_else(|| {
-        Error::invalid(format!(
-            "The bucket name must begin with {BUCKETS}: '{name}'."
-        ))
+        Error::invalid(format!("The bucket name must begin with {BUCKETS}: '{name}'."))
     })
 }
 
@@ -66,15 +64,11 @@ pub(super) fn update(
         match path.as_str() {
             "*" => *attributes = new.clone(),
             "content_type" => attributes.content_type.clone_from(&new.content_type),
-            "content_encoding" => attributes
-                .content_encoding
-                .clone_from(&new.content_encoding),
-            "content_disposition" => attributes
-                .content_disposition
-                .clone_from(&new.content_disposition),
-            "content_language" => attributes
-                .content_language
-                .clone_from(&new.content_language),
+            "content_encoding" => attributes.content_encoding.clone_from(&new.content_encoding),
+            "content_disposition" => {
+                attributes.content_disposition.clone_from(&new.content_disposition)
+            }
+            "content_language" => attributes.content_language.clone_from(&new.content_language),
             "cache_control" => attributes.cache_control.clone_from(&new.cache_control),
             "custom_time" => attributes.custom_time = new.custom_time,
             "metadata" => attributes.metadata.clone_from(&new.metadata),
@@ -146,10 +140,7 @@ impl From<Object> for proto::Object {
 }
 
 fn time(time: Timestamp) -> prost_types::Timestamp {
-    prost_types::Timestamp {
-        seconds: time.as_second(),
-        nanos: time.subsec_nanosecond(),
-    }
+    prost_types::Timestamp { seconds: time.as_second(), nanos: time.subsec_nanosecond() }
 }
 
 fn parse_time(time: prost_types::Timestamp) -> Result<Timestamp, Error> {

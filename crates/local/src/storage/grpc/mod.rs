@@ -117,9 +117,7 @@ fn update_object(storage: &Storage, it: &UpdateObjectRequest) -> Result<proto::O
     let target = target(&object.bucket, &object.name, object.generation)?;
     let new = attributes(object)?;
     let store = storage.store();
-    let object = store.update(&target, &when, |it| {
-        update(it, &new, mask.unwrap_or_default())
-    })?;
+    let object = store.update(&target, &when, |it| update(it, &new, mask.unwrap_or_default()))?;
     Ok(object.into())
 }
 

@@ -38,10 +38,7 @@ impl<S: Sync> FromRequestParts<S> for Call {
         let host = parts.headers.get(header::HOST);
         let host = host.and_then(|it| it.to_str().ok());
         // HTTP/2 has the host in the target instead.
-        let host = host.or(parts
-            .uri
-            .authority()
-            .map(axum::http::uri::Authority::as_str));
+        let host = host.or(parts.uri.authority().map(axum::http::uri::Authority::as_str));
         let base = format!("http://{}", host.unwrap_or("localhost"));
         Ok(Self { query, base })
     }
@@ -54,8 +51,7 @@ impl Call {
 
     pub(super) fn integer(&self, name: &str) -> Result<Option<i64>, Error> {
         let parse = |text: &str| {
-            text.parse()
-                .map_err(|_| Error::invalid(format!("Invalid value for {name}: {text}.")))
+            text.parse().map_err(|_| Error::invalid(format!("Invalid value for {name}: {text}.")))
         };
         self.text(name).map(parse).transpose()
     }
@@ -63,11 +59,7 @@ impl Call {
     /// The object in the path, in the generation that the call asks for.
     pub(super) fn target(&self, (bucket, name): (String, String)) -> Result<Target, Error> {
         let generation = self.integer("generation")?;
-        Ok(Target {
-            bucket,
-            name,
-            generation,
-        })
+        Ok(Target { bucket, name, generation })
     }
 
     pub(super) fn preconditions(&self) -> Result<Preconditions, Error> {
@@ -120,9 +112,7 @@ impl Incoming {
         let mut body = BytesMut::new();
         while let Some(chunk) = self.next().await? {
             if body.len() + chunk.len() > JSON_BYTES_MAX {
-                return Err(Error::TooLarge {
-                    max: JSON_BYTES_MAX as u64,
-                });
+                return Err(Error::TooLarge { max: JSON_BYTES_MAX as u64 });
             }
             body.extend_from_slice(&chunk);
         }

@@ -48,11 +48,7 @@ async fn respond(
     describe(&object, headers);
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     if let Some(Part { first, last }) = part {
-        insert(
-            headers,
-            header::CONTENT_RANGE,
-            &format!("bytes {first}-{last}/{size}"),
-        );
+        insert(headers, header::CONTENT_RANGE, &format!("bytes {first}-{last}/{size}"));
         *response.status_mut() = StatusCode::PARTIAL_CONTENT;
     }
     Ok(response)
@@ -91,11 +87,7 @@ fn parse_range(header: &str, size: u64) -> Option<Part> {
         return Some(Part { first, last: end });
     }
     let first = first.parse().ok()?;
-    let last = if last.is_empty() {
-        end
-    } else {
-        last.parse::<u64>().ok()?.min(end)
-    };
+    let last = if last.is_empty() { end } else { last.parse::<u64>().ok()?.min(end) };
     (first > end || first <= last).then_some(Part { first, last })
 }
 
@@ -119,10 +111,7 @@ fn describe(object: &Object, headers: &mut HeaderMap) {
         ("x-goog-hash", &hash),
         ("x-goog-metageneration", &object.metageneration.to_string()),
         ("x-goog-storage-class", "STANDARD"),
-        (
-            "x-goog-stored-content-encoding",
-            encoding.unwrap_or("identity"),
-        ),
+        ("x-goog-stored-content-encoding", encoding.unwrap_or("identity")),
         ("x-goog-stored-content-length", &object.size.to_string()),
     ];
     for (name, value) in all {

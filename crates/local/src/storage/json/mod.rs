@@ -32,19 +32,10 @@ pub(super) fn router() -> Router<Storage> {
         .route("/storage/v1/b/{bucket}/o", get(list_objects))
         .route(
             object,
-            get(get_object)
-                .delete(delete_object)
-                .patch(patch_object)
-                .put(replace_attributes),
+            get(get_object).delete(delete_object).patch(patch_object).put(replace_attributes),
         )
-        .route(
-            &format!("{object}/rewriteTo/b/{{to_bucket}}/o/{{to_object}}"),
-            post(rewrite_object),
-        )
-        .route(
-            &format!("{object}/copyTo/b/{{to_bucket}}/o/{{to_object}}"),
-            post(copy_object),
-        )
+        .route(&format!("{object}/rewriteTo/b/{{to_bucket}}/o/{{to_object}}"), post(rewrite_object))
+        .route(&format!("{object}/copyTo/b/{{to_bucket}}/o/{{to_object}}"), post(copy_object))
         .route(&format!("/download{object}"), get(download::media))
         .route("/upload/storage/v1/b/{bucket}/o", upload.clone())
         .route("/resumable/upload/storage/v1/b/{bucket}/o", upload)
@@ -101,11 +92,7 @@ async fn list_objects(
     listing.limit(usize::try_from(items).map_err(|_| Error::invalid("Invalid maxResults."))?);
     let page = storage.store().list(&bucket, &listing)?;
 
-    let items: Vec<Value> = page
-        .objects
-        .iter()
-        .map(|it| resource::object(it, &call))
-        .collect();
+    let items: Vec<Value> = page.objects.iter().map(|it| resource::object(it, &call)).collect();
     let mut answer = json!({ "kind": "storage#objects" });
     if !items.is_empty() {
         answer["items"] = json!(items);
@@ -152,9 +139,7 @@ async fn patch_object(
     let changes = Incoming::new(body).json().await?;
     let target = call.target(path)?;
     let when = call.preconditions()?;
-    let object = storage
-        .store()
-        .update(&target, &when, |it| resource::merge(it, &changes))?;
+    let object = storage.store().update(&target, &when, |it| resource::merge(it, &changes))?;
     Ok(Json(resource::object(&object, &call)))
 }
 
@@ -214,10 +199,8 @@ async fn copy(
     let mut attributes = Attributes::default();
     resource::merge(&mut attributes, &body)?;
     let attributes = (attributes != Attributes::default()).then_some(attributes);
-    let from = Target {
-        generation: call.integer("sourceGeneration")?,
-        ..Target::live(bucket, object)
-    };
+    let from =
+        Target { generation: call.integer("sourceGeneration")?, ..Target::live(bucket, object) };
     let to = Target::live(to_bucket, to_object);
     let object = storage.store().copy(
         &from,

@@ -19,9 +19,7 @@ pub(super) fn boundary(content_type: &str) -> Option<&str> {
     let mut parameters = parameters.split(';').map(str::trim);
     let boundary = parameters.find_map(|it| it.strip_prefix("boundary="))?;
     let boundary = boundary.trim_matches(['"', '\'']);
-    (1..=BOUNDARY_BYTES_MAX)
-        .contains(&boundary.len())
-        .then_some(boundary)
+    (1..=BOUNDARY_BYTES_MAX).contains(&boundary.len()).then_some(boundary)
 }
 
 /// Reads one part after the other; each has to be read to its end.
@@ -36,12 +34,8 @@ pub(super) struct Multipart<'a> {
 
 impl<'a> Multipart<'a> {
     pub(super) async fn new(incoming: &'a mut Incoming, boundary: &str) -> Result<Self, Error> {
-        let mut it = Self {
-            incoming,
-            buffer: BytesMut::new(),
-            line_end: "\r\n",
-            delimiter: String::new(),
-        };
+        let mut it =
+            Self { incoming, buffer: BytesMut::new(), line_end: "\r\n", delimiter: String::new() };
         let opening = format!("--{boundary}");
         while it.buffer.len() < opening.len() + 2 {
             it.fill().await?;
@@ -106,9 +100,7 @@ impl<'a> Multipart<'a> {
         let mut part = BytesMut::new();
         while let Some(chunk) = self.next_chunk().await? {
             if part.len() + chunk.len() > bytes_max {
-                return Err(Error::TooLarge {
-                    max: bytes_max as u64,
-                });
+                return Err(Error::TooLarge { max: bytes_max as u64 });
             }
             part.extend_from_slice(&chunk);
         }

@@ -29,12 +29,7 @@ pub(super) fn bucket(bucket: &Bucket, call: &Call) -> Value {
 }
 
 pub(super) fn object(object: &Object, call: &Call) -> Value {
-    let Object {
-        bucket,
-        name,
-        generation,
-        ..
-    } = object;
+    let Object { bucket, name, generation, .. } = object;
     let path = format!("storage/v1/b/{bucket}/o/{}", percent_encode(name));
     let base = &call.base;
     let created = time(object.created);
@@ -133,15 +128,12 @@ fn text<'a>(field: &str, value: &'a Value) -> Result<Option<&'a str>, Error> {
     match value {
         Value::Null => Ok(None),
         Value::String(text) => Ok(Some(text)),
-        _ => Err(Error::invalid(format!(
-            "Invalid value for {field}: {value}."
-        ))),
+        _ => Err(Error::invalid(format!("Invalid value for {field}: {value}."))),
     }
 }
 
 fn parse_time(text: &str) -> Result<Timestamp, Error> {
-    text.parse()
-        .map_err(|_| Error::invalid(format!("Invalid value for customTime: {text}.")))
+    text.parse().map_err(|_| Error::invalid(format!("Invalid value for customTime: {text}.")))
 }
 
 fn time(time: Timestamp) -> String {

@@ -168,9 +168,7 @@ async fn take(draft: &mut Draft, piece: &Piece, incoming: &mut Incoming) -> Resu
             .write(&chunk.split_off(usize::try_from(repeated).expect("it is within the chunk")))?;
     }
     if piece.length().is_some_and(|it| received < it) {
-        return Err(Error::invalid(
-            "The body is shorter than its Content-Range.",
-        ));
+        return Err(Error::invalid("The body is shorter than its Content-Range."));
     }
     Ok(piece.is_last())
 }
@@ -186,19 +184,12 @@ struct Piece {
 
 impl Piece {
     /// The whole content at once.
-    const ALL: Self = Self {
-        first: Some(0),
-        last: None,
-        total: None,
-    };
+    const ALL: Self = Self { first: Some(0), last: None, total: None };
 
     fn parse(header: &str) -> Result<Self, Error> {
         let piece = Self::parse_numbers(header);
         let piece = piece.filter(|it| {
-            it.is_last()
-                || it
-                    .length()
-                    .is_some_and(|length| length % PIECE_QUANTUM == 0)
+            it.is_last() || it.length().is_some_and(|length| length % PIECE_QUANTUM == 0)
         });
         piece.ok_or_else(|| Error::invalid(format!("Invalid Content-Range: {header}.")))
     }
@@ -212,20 +203,12 @@ impl Piece {
         let (range, total) = header.strip_prefix("bytes ")?.split_once('/')?;
         let total: Option<u64> = number(total)?;
         if range == "*" {
-            return Some(Self {
-                first: None,
-                last: None,
-                total,
-            });
+            return Some(Self { first: None, last: None, total });
         }
         let (first, last) = range.split_once('-')?;
         let (first, last) = (number(first)??, number(last)?);
         let ordered = last.is_none_or(|last| first <= last && total.is_none_or(|it| last < it));
-        ordered.then_some(Self {
-            first: Some(first),
-            last,
-            total,
-        })
+        ordered.then_some(Self { first: Some(first), last, total })
     }
 
     fn length(&self) -> Option<u64> {

@@ -151,9 +151,7 @@ async fn multipart(
         let checksums = parse_json(&body.read_part(JSON_BYTES_MAX).await?)?;
         resource::declare(&mut plan.declared, &checksums)?;
         if body.next_part().await?.is_some() {
-            return Err(Error::invalid(
-                "A multipart upload has at most three parts.",
-            ));
+            return Err(Error::invalid("A multipart upload has at most three parts."));
         }
     }
     plan.finish(storage, draft)

@@ -22,11 +22,7 @@ fn a_boundary_may_be_quoted_with_either_mark() {
 
 /// All parts of a body that arrives in pieces of so many bytes.
 async fn parts(body: &str, piece: usize) -> Result<Vec<(usize, String)>, Error> {
-    let pieces: Vec<_> = body
-        .as_bytes()
-        .chunks(piece)
-        .map(Bytes::copy_from_slice)
-        .collect();
+    let pieces: Vec<_> = body.as_bytes().chunks(piece).map(Bytes::copy_from_slice).collect();
     let pieces = stream::iter(pieces).map(Ok::<_, Infallible>);
     let mut incoming = Incoming::new(Body::from_stream(pieces));
     let mut multipart = Multipart::new(&mut incoming, "b").await?;
@@ -47,11 +43,7 @@ async fn parts_are_the_same_however_the_body_arrives() {
     let expected = [(2, "one\r\n--\r\n-b"), (0, ""), (0, "last")];
     let expected: Vec<_> = expected.map(|(n, text)| (n, text.to_owned())).into();
     for piece in 1..body.len() {
-        assert_eq!(
-            parts(body, piece).await.unwrap(),
-            expected,
-            "pieces of {piece}"
-        );
+        assert_eq!(parts(body, piece).await.unwrap(), expected, "pieces of {piece}");
         let unix = body.replace("\r\n", "\n");
         let parts = parts(&unix, piece).await.unwrap();
         assert_eq!(parts[2], expected[2], "pieces of {piece}");
@@ -60,14 +52,9 @@ async fn parts_are_the_same_however_the_body_arrives() {
 
 #[tokio::test]
 async fn a_body_that_ends_early_is_refused() {
-    for body in [
-        "",
-        "--c\r\n\r\n",
-        "--b",
-        "--b\r\nA: 1",
-        "--b\r\n\r\none",
-        "--b\r\nA\r\n\r\none\r\n--b--",
-    ] {
+    for body in
+        ["", "--c\r\n\r\n", "--b", "--b\r\nA: 1", "--b\r\n\r\none", "--b\r\nA\r\n\r\none\r\n--b--"]
+    {
         assert!(parts(body, 3).await.is_err(), "{body:?}");
     }
 }
