@@ -86,6 +86,8 @@ mod tests {
         for (text, expected) in cases {
             assert_eq!(code(text), expected, "{text:?}");
         }
+        assert_eq!(cell("a|b"), "`a\\|b`");
+        assert_eq!(cell("a\\|b"), "`a\\ \\|b`");
         assert_eq!(code(&"ü".repeat(9_000)).chars().count(), SHOWN_MAX + 3);
     }
 

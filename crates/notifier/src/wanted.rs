@@ -112,7 +112,7 @@ fn describe(run: &Run, place_in_line: Option<u32>) -> String {
 
 fn succeeded(ending: &Ending) -> String {
     let shown = ending.metrics.iter().take(METRICS_SHOWN);
-    let metrics: Vec<_> = shown.map(|(name, value)| format!("{} {value}", line(name))).collect();
+    let metrics: Vec<_> = shown.map(|(name, value)| format!("{} {value:?}", line(name))).collect();
     if metrics.is_empty() {
         Outcome::Succeeded.as_str().to_owned()
     } else {

@@ -42,7 +42,7 @@ fn every_outcome_has_its_status() {
     use StatusState as S;
     let end = |outcome, reason, metrics: &[_]| running_then([finished(outcome, reason, metrics)]);
     let metrics = [("accuracy", 0.97), ("b", 1.0), ("c", 2.5), ("d", 3.0)];
-    let text = "succeeded: accuracy 0.97, b 1, c 2.5";
+    let text = "succeeded: accuracy 0.97, b 1.0, c 2.5";
     check(end(Outcome::Succeeded, None, &metrics), None, S::Success, text);
     check(end(Outcome::Succeeded, None, &[]), None, S::Success, "succeeded");
     check(end(Outcome::Failed, Some("exit 1"), &[]), None, S::Failed, "failed: exit 1");
