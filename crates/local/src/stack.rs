@@ -77,6 +77,7 @@ impl Stack {
         };
         let pubsub = PubSub::open(directory("pubsub")?.as_deref())?;
         let storage = Storage::open(directory("storage")?.as_deref())?;
+        storage.set_external_url(&format!("http://127.0.0.1:{}", ports.storage));
         let vertex = Vertex::open(directory("vertex")?.as_deref(), storage.clone())?;
         let gitlab = GitLab::open(directory("gitlab")?.as_deref())?;
         gitlab.set_external_url(&format!("http://127.0.0.1:{}", ports.gitlab));
