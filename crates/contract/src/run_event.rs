@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::artifact::Sha256;
+use crate::job_kind::JobKind;
 use crate::origin::{Gitlab, Vertex};
 use crate::run_id::{RunId, RunName};
 
@@ -131,6 +132,37 @@ pub struct LedgerHead {
 pub struct VertexJob {
     /// Resource name.
     pub name: String,
-    /// Page in Google's console.
+    /// Page in Google's console; empty when the name has another form.
     pub console_url: String,
+}
+
+impl VertexJob {
+    /// The job of that resource name.
+    pub fn new(kind: JobKind, name: String) -> Self {
+        let console_url = console_url(kind, &name).unwrap_or_default();
+        Self { name, console_url }
+    }
+}
+
+/// Page of a job, from its `projects/P/locations/R/COLLECTION/ID`.
+fn console_url(kind: JobKind, name: &str) -> Option<String> {
+    let parts: Vec<&str> = name.split('/').collect();
+    let ["projects", project, "locations", region, _, id] = parts[..] else {
+        return None;
+    };
+    let base = "https://console.cloud.google.com/vertex-ai";
+    Some(match kind {
+        JobKind::CustomJob => {
+            format!("{base}/locations/{region}/training/{id}/cpu?project={project}")
+        }
+        JobKind::HyperparameterTuningJob => {
+            format!("{base}/training/locations/{region}/studies/{id}?project={project}")
+        }
+        JobKind::TrainingPipeline => {
+            format!("{base}/locations/{region}/training/{id}?project={project}")
+        }
+        JobKind::PipelineJob => {
+            format!("{base}/locations/{region}/pipelines/runs/{id}?project={project}")
+        }
+    })
 }

@@ -9,7 +9,7 @@ use crate::job_kind::JobKind;
 /// What is to run, with its placeholders still in it: `{"custom_job": {…}}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-#[expect(clippy::enum_variant_names, reason = "the four names are Vertex AI's")]
+#[expect(clippy::enum_variant_names, reason = "Vertex AI's own names")]
 pub enum Training {
     /// Body of a Vertex AI `CustomJob`.
     CustomJob(Value),

@@ -1,0 +1,200 @@
+//! One fact in the life of a run, as it is stored: immutable, created once,
+//! chained to the fact before it.
+
+use std::collections::BTreeMap;
+
+use branchline_contract::{ArtifactReady, Outcome, Sha256};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// A stored fact. Its position is in the object's name, and here too, so that
+/// objects cannot be swapped unnoticed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Fact {
+    /// Position in the run's ledger; the first is 0.
+    pub sequence: u32,
+    /// SHA-256 of the bytes of the fact before; none at position 0.
+    pub previous: Option<Sha256>,
+    /// Random per write: tells one's own bytes from another writer's at the same position.
+    pub nonce: String,
+    /// When it was written, by the writer's clock. Nothing is decided by it.
+    pub time: Timestamp,
+    /// Who wrote it or on whose behalf.
+    pub actor: String,
+    /// What made the writer write it, such as a message id.
+    pub cause: String,
+    /// Attempt that it belongs to; the first is 1.
+    pub attempt: u32,
+    /// What happened.
+    #[serde(flatten)]
+    pub body: Body,
+}
+
+/// What happened, by kind.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", content = "body", rename_all = "kebab-case")]
+pub enum Body {
+    /// A CI job asked for the run. Always the first fact, and only that.
+    Requested {
+        /// The request, without its token.
+        request: Box<ArtifactReady>,
+        /// Full digest behind the run id.
+        digest: Sha256,
+    },
+    /// Every input exists as it was announced.
+    Verified {
+        /// Whether contents were read and their SHA-256 compared, beside the checksums that Cloud Storage keeps.
+        contents_read: bool,
+    },
+    /// An approval is wanted.
+    Held {
+        /// What is wanted.
+        reason: String,
+    },
+    /// The approval was given.
+    Approved {
+        /// Why.
+        reason: String,
+    },
+    /// It may train; it waits in line.
+    Admitted {},
+    /// It may not train.
+    Rejected {
+        /// Every reason, one sentence each.
+        reasons: Vec<String>,
+    },
+    /// Another CI job announced the same request.
+    Duplicate {
+        /// That job.
+        ci_job: u64,
+    },
+    /// One create call is about to be sent.
+    Intended(Intent),
+    /// Vertex AI definitely refused the call of the last intent.
+    Refused {
+        /// Nonce of the intent.
+        intent: String,
+        /// Vertex AI's words.
+        message: String,
+    },
+    /// Vertex AI owns a job for the run.
+    Submitted {
+        /// Nonce of the intent that created it.
+        intent: String,
+        /// The job's resource name.
+        job: String,
+    },
+    /// The job was seen running.
+    Running {},
+    /// Something outside keeps the run from going on.
+    Blocked {
+        /// What, and what would help.
+        reason: String,
+    },
+    /// Somebody wants the run to end.
+    CancelRequested {
+        /// Who and why.
+        reason: String,
+    },
+    /// The attempt ended.
+    Finished {
+        /// How.
+        outcome: Outcome,
+        /// Vertex AI's words, or why there is no job.
+        reason: Option<String>,
+        /// Metrics of the trained model.
+        #[serde(default)]
+        metrics: BTreeMap<String, f64>,
+        /// Where the model lies.
+        model_uri: Option<String>,
+    },
+    /// A new attempt begins.
+    Retried {
+        /// CI job that asked for it.
+        ci_job: u64,
+    },
+    /// Intake gave up for now; a replay resumes it.
+    Stalled {
+        /// What it met last.
+        reason: String,
+    },
+}
+
+/// What has to be known to find the job of a create call whose answer was lost.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Intent {
+    /// Random; the job carries it as the label `branchline-intent`.
+    pub nonce: String,
+    /// Bound of the whole call, counted from before this fact was written.
+    pub duration_ms: u64,
+    /// What `{{ output }}` stands for in this intent.
+    pub output: String,
+}
+
+/// A fact with the digest of the bytes it was read from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    /// The fact.
+    pub fact: Fact,
+    /// SHA-256 of its bytes.
+    pub sha256: Sha256,
+}
+
+/// Why bytes are not a fact that can be folded here.
+#[derive(Debug, thiserror::Error)]
+pub enum DecodeError {
+    /// Not a fact at all.
+    #[error("the fact does not decode")]
+    Malformed(#[source] serde_json::Error),
+    /// Written by a newer version; the run is left alone.
+    #[error("a fact of kind {0:?} was written by a newer version")]
+    UnknownKind(String),
+}
+
+impl Entry {
+    /// Reads the bytes of one fact.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        match serde_json::from_slice(bytes) {
+            Ok(fact) => Ok(Self { fact, sha256: Sha256::of(bytes) }),
+            Err(error) => Err(explain(bytes, error)),
+        }
+    }
+}
+
+impl Fact {
+    /// The bytes that are stored and hashed.
+    pub fn encode(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("a fact is plain data")
+    }
+}
+
+/// Kinds that this version knows, as on the wire.
+const KINDS: [&str; 16] = [
+    "requested",
+    "verified",
+    "held",
+    "approved",
+    "admitted",
+    "rejected",
+    "duplicate",
+    "intended",
+    "refused",
+    "submitted",
+    "running",
+    "blocked",
+    "cancel-requested",
+    "finished",
+    "retried",
+    "stalled",
+];
+
+fn explain(bytes: &[u8], error: serde_json::Error) -> DecodeError {
+    #[derive(Deserialize)]
+    struct Kind {
+        kind: String,
+    }
+    match serde_json::from_slice::<Kind>(bytes) {
+        Ok(Kind { kind }) if !KINDS.contains(&kind.as_str()) => DecodeError::UnknownKind(kind),
+        Ok(_) | Err(_) => DecodeError::Malformed(error),
+    }
+}

@@ -1,0 +1,331 @@
+//! The life of one run: the fold of its facts. Pure: no clock, no network, no `async`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use branchline_contract::{
+    ArtifactReady, LedgerHead, Outcome, Phase, RunEvent, RunId, Sha256, VertexJob,
+};
+use jiff::Timestamp;
+
+use crate::fact::{Body, Entry, Intent};
+
+/// What is known about a run after its last fact.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Run {
+    /// Its id.
+    pub id: RunId,
+    /// Full digest behind the id.
+    pub digest: Sha256,
+    /// The request, without its token.
+    pub request: ArtifactReady,
+    /// Position and hash of the last fact.
+    pub head: LedgerHead,
+    /// When the first fact was written.
+    pub requested_at: Timestamp,
+    /// When the last fact was written.
+    pub recorded_at: Timestamp,
+    /// The attempt that counts.
+    pub attempt: u32,
+    /// Where that attempt stands.
+    pub state: State,
+    /// The create call of that attempt that has no answer yet, or led to the job.
+    pub intent: Option<Intent>,
+    /// Job of that attempt in Vertex AI, once there is one.
+    pub job: Option<String>,
+    /// What keeps it from going on, while that lasts.
+    pub blocked: Option<String>,
+    /// Whether somebody wants it to end, and why.
+    pub cancel: Option<String>,
+    /// Every CI job that announced the request.
+    pub ci_jobs: BTreeSet<u64>,
+}
+
+/// Where an attempt stands. Within one attempt it only moves down this list,
+/// but for `Intended` and `Admitted`, which alternate until a call succeeds.
+#[derive(Clone, Debug, PartialEq)]
+pub enum State {
+    /// Asked for; nothing has been checked.
+    Requested,
+    /// Intake gave up for now, for this reason.
+    Stalled(String),
+    /// Every input exists as announced.
+    Verified,
+    /// An approval is wanted.
+    Held(String),
+    /// Waits in line.
+    Admitted,
+    /// A create call may be under way.
+    Intended,
+    /// Vertex AI owns a job.
+    Submitted,
+    /// The job was seen running.
+    Running,
+    /// It ended.
+    Finished(Ending),
+}
+
+/// How an attempt ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ending {
+    /// The outcome.
+    pub outcome: Outcome,
+    /// Why.
+    pub reason: Option<String>,
+    /// Metrics of the trained model.
+    pub metrics: BTreeMap<String, f64>,
+    /// Where the model lies.
+    pub model_uri: Option<String>,
+}
+
+impl Ending {
+    /// An end that Vertex AI had no part in.
+    pub const fn without_job(outcome: Outcome, reason: String) -> Self {
+        Self { outcome, reason: Some(reason), metrics: BTreeMap::new(), model_uri: None }
+    }
+}
+
+/// Facts that do not make a run.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FoldError {
+    /// There is none.
+    #[error("there are no facts")]
+    Empty,
+    /// The first fact is not the request.
+    #[error("the first fact is not a request")]
+    NotRequested,
+    /// A position is missing or occurs twice.
+    #[error("position {expected} holds the fact of position {found}")]
+    Position {
+        /// Position it was read from.
+        expected: u32,
+        /// Position that it states.
+        found: u32,
+    },
+    /// The hash of the fact before is not the one that was recorded.
+    #[error("the fact at position {0} does not follow the one before it")]
+    Chain(u32),
+}
+
+impl Run {
+    /// Folds the facts of a run, oldest first, and tells every event that they ask for.
+    pub fn fold(entries: &[Entry]) -> Result<(Self, Vec<RunEvent>), FoldError> {
+        let (first, rest) = entries.split_first().ok_or(FoldError::Empty)?;
+        let mut run = Self::begin(first)?;
+        let mut events = Vec::new();
+        for entry in rest {
+            events.extend(run.apply(entry)?);
+        }
+        Ok((run, events))
+    }
+
+    /// The run after its first fact.
+    pub fn begin(entry: &Entry) -> Result<Self, FoldError> {
+        let fact = &entry.fact;
+        let Body::Requested { request, digest } = &fact.body else {
+            return Err(FoldError::NotRequested);
+        };
+        if fact.sequence != 0 {
+            return Err(FoldError::Position { expected: 0, found: fact.sequence });
+        }
+        if fact.previous.is_some() {
+            return Err(FoldError::Chain(0));
+        }
+        Ok(Self {
+            id: RunId::derive(request).0,
+            digest: *digest,
+            head: LedgerHead { sequence: 0, sha256: entry.sha256 },
+            requested_at: fact.time,
+            recorded_at: fact.time,
+            attempt: fact.attempt,
+            state: State::Requested,
+            intent: None,
+            job: None,
+            blocked: None,
+            cancel: None,
+            ci_jobs: BTreeSet::from([request.gitlab.job_id]),
+            request: request.as_ref().clone(),
+        })
+    }
+
+    /// Takes in one more fact and tells the event that it asks for. A fact
+    /// that does not fit the state is absorbed: it is late, not wrong.
+    pub fn apply(&mut self, entry: &Entry) -> Result<Option<RunEvent>, FoldError> {
+        let (fact, expected) = (&entry.fact, self.head.sequence + 1);
+        if fact.sequence != expected {
+            return Err(FoldError::Position { expected, found: fact.sequence });
+        }
+        if fact.previous != Some(self.head.sha256) {
+            return Err(FoldError::Chain(fact.sequence));
+        }
+        self.head = LedgerHead { sequence: fact.sequence, sha256: entry.sha256 };
+        self.recorded_at = fact.time;
+        let phase = match fact.body {
+            Body::Duplicate { ci_job } => {
+                self.ci_jobs.insert(ci_job);
+                None
+            }
+            Body::Retried { ci_job } => {
+                self.ci_jobs.insert(ci_job);
+                self.retry(fact.attempt);
+                None
+            }
+            _ if fact.attempt == self.attempt => self.step(&fact.body),
+            _ => None,
+        };
+        Ok(phase.map(|it| self.event(it)))
+    }
+
+    /// Moves the attempt on and tells the phase that is to be announced.
+    fn step(&mut self, body: &Body) -> Option<Phase> {
+        use State as S;
+        if self.ending().is_some() {
+            return None;
+        }
+        match (&self.state, body) {
+            (S::Requested | S::Stalled(_), Body::Verified { .. })
+            | (S::Held(_), Body::Approved { .. }) => self.to(S::Verified, None),
+            (S::Requested | S::Stalled(_) | S::Verified, Body::Held { reason }) => {
+                self.to(S::Held(reason.clone()), Some(Phase::Held))
+            }
+            (S::Requested | S::Verified | S::Stalled(_), Body::Stalled { reason }) => {
+                self.to(S::Stalled(reason.clone()), Some(Phase::Held))
+            }
+            (S::Verified, Body::Admitted {}) => self.to(S::Admitted, Some(Phase::Queued)),
+            (
+                S::Requested | S::Stalled(_) | S::Verified | S::Held(_),
+                Body::Rejected { reasons },
+            ) => self.finish(Ending::without_job(Outcome::Rejected, reasons.join("\n"))),
+            (S::Admitted | S::Intended, Body::Intended(intent)) => {
+                self.intent = Some(intent.clone());
+                self.to(S::Intended, None)
+            }
+            (S::Intended, Body::Refused { .. }) => {
+                self.intent = None;
+                self.to(S::Admitted, None)
+            }
+            (S::Intended, Body::Submitted { job, .. }) => {
+                (self.job, self.blocked) = (Some(job.clone()), None);
+                self.to(S::Submitted, Some(Phase::Submitted))
+            }
+            (S::Submitted, Body::Running {}) => self.to(S::Running, Some(Phase::Running)),
+            (S::Admitted | S::Intended, Body::Blocked { reason }) => {
+                self.blocked = Some(reason.clone());
+                Some(Phase::Queued)
+            }
+            (_, Body::CancelRequested { reason }) => {
+                self.cancel = Some(reason.clone());
+                None
+            }
+            (_, Body::Finished { outcome, reason, metrics, model_uri }) => self.finish(Ending {
+                outcome: *outcome,
+                reason: reason.clone(),
+                metrics: metrics.clone(),
+                model_uri: model_uri.clone(),
+            }),
+            (
+                S::Requested
+                | S::Stalled(_)
+                | S::Verified
+                | S::Held(_)
+                | S::Admitted
+                | S::Intended
+                | S::Submitted
+                | S::Running
+                | S::Finished(_),
+                Body::Requested { .. }
+                | Body::Verified { .. }
+                | Body::Held { .. }
+                | Body::Approved { .. }
+                | Body::Admitted {}
+                | Body::Rejected { .. }
+                | Body::Duplicate { .. }
+                | Body::Intended(_)
+                | Body::Refused { .. }
+                | Body::Submitted { .. }
+                | Body::Running {}
+                | Body::Blocked { .. }
+                | Body::Retried { .. }
+                | Body::Stalled { .. },
+            ) => None,
+        }
+    }
+
+    fn to(&mut self, state: State, phase: Option<Phase>) -> Option<Phase> {
+        self.state = state;
+        phase
+    }
+
+    fn finish(&mut self, ending: Ending) -> Option<Phase> {
+        self.blocked = None;
+        self.to(State::Finished(ending), Some(Phase::Completed))
+    }
+
+    fn retry(&mut self, attempt: u32) {
+        if self.ending().is_some() && attempt == self.attempt + 1 {
+            (self.attempt, self.state) = (attempt, State::Requested);
+            (self.intent, self.job, self.blocked, self.cancel) = (None, None, None, None);
+        }
+    }
+
+    /// What the outside is told about the run as it stands.
+    fn event(&self, phase: Phase) -> RunEvent {
+        let ending = self.ending();
+        RunEvent {
+            run_id: self.id.clone(),
+            run: self.request.run.clone(),
+            attempt: self.attempt,
+            phase,
+            gitlab: self.request.gitlab.clone(),
+            vertex: self.request.vertex.clone(),
+            ledger: self.head,
+            place_in_line: None,
+            vertex_job: self.vertex_job(),
+            outcome: ending.map(|it| it.outcome),
+            reason: self.reason().map(str::to_owned),
+            metrics: ending.map(|it| it.metrics.clone()).unwrap_or_default(),
+            model_uri: ending.and_then(|it| it.model_uri.clone()),
+            requested_at: self.requested_at,
+            recorded_at: self.recorded_at,
+        }
+    }
+
+    /// The job in Vertex AI, with its page in the console.
+    pub fn vertex_job(&self) -> Option<VertexJob> {
+        let kind = self.request.training.kind();
+        self.job.as_ref().map(|name| VertexJob::new(kind, name.clone()))
+    }
+
+    /// Why it waits, or how it ended.
+    pub fn reason(&self) -> Option<&str> {
+        match &self.state {
+            State::Stalled(reason) | State::Held(reason) => Some(reason),
+            State::Finished(ending) => ending.reason.as_deref(),
+            State::Requested
+            | State::Verified
+            | State::Admitted
+            | State::Intended
+            | State::Submitted
+            | State::Running => self.blocked.as_deref(),
+        }
+    }
+
+    /// How the attempt ended, if it did.
+    pub const fn ending(&self) -> Option<&Ending> {
+        match &self.state {
+            State::Finished(ending) => Some(ending),
+            State::Requested
+            | State::Stalled(_)
+            | State::Verified
+            | State::Held(_)
+            | State::Admitted
+            | State::Intended
+            | State::Submitted
+            | State::Running => None,
+        }
+    }
+
+    /// Whether another CI job announcing the same request starts the next attempt.
+    pub fn ended_badly(&self) -> bool {
+        self.ending().is_some_and(|it| it.outcome != Outcome::Succeeded)
+    }
+}
