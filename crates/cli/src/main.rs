@@ -1,2 +1,94 @@
-//! The executable.
-fn main() {}
+//! The executable `branchline`: the command line, and errors as one sentence.
+
+mod completions;
+mod env;
+mod exit;
+#[cfg(feature = "local")]
+mod local;
+mod publish;
+mod roles;
+mod schema;
+
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+
+/// From git branch to trained model
+///
+/// GitLab CI announces an artifact; Branchline checks it, decides whether it may train, submits
+/// one Vertex AI job, watches it, and reports back where the commit lives.
+#[derive(Debug, Parser)]
+#[command(
+    name = "branchline",
+    version,
+    after_help = "\
+Exit codes are those of sysexits.h; `branchline help publish` lists them."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Publish(publish::Args),
+    Worker(roles::Worker),
+    Notifier(roles::Notifier),
+    Schema(schema::Args),
+    Completions(completions::Args),
+    #[cfg(feature = "local")]
+    Local(local::Args),
+    #[cfg(feature = "local")]
+    Demo(local::demo::Args),
+}
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let wrong = error.use_stderr();
+            // Nobody is left to tell when the terminal itself is gone.
+            drop(error.print());
+            return if wrong { exit::USAGE.into() } else { ExitCode::SUCCESS };
+        }
+    };
+    match run(&cli.command) {
+        Ok(code) => code.into(),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            exit_code(&error).into()
+        }
+    }
+}
+
+fn run(command: &Command) -> anyhow::Result<u8> {
+    let environment = env::process();
+    match command {
+        Command::Publish(args) => Ok(runtime()?.block_on(publish::run(args, &environment))?),
+        Command::Worker(args) => runtime()?.block_on(roles::worker(args)).map(|()| 0),
+        Command::Notifier(args) => {
+            runtime()?.block_on(roles::notifier(args, &environment)).map(|()| 0)
+        }
+        Command::Schema(args) => schema::run(args).context("writing to stdout").map(|()| 0),
+        Command::Completions(args) => {
+            completions::run(args).context("writing to stdout").map(|()| 0)
+        }
+        #[cfg(feature = "local")]
+        Command::Local(args) => runtime()?.block_on(local::run(args)).map(|()| 0),
+        #[cfg(feature = "local")]
+        Command::Demo(args) => runtime()?.block_on(local::demo::run(args)).map(|()| 0),
+    }
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Runtime::new().context("starting the runtime")
+}
+
+fn exit_code(error: &anyhow::Error) -> u8 {
+    match error.downcast_ref::<publish::Error>() {
+        Some(error) => error.exit_code(),
+        None if error.downcast_ref::<std::io::Error>().is_some() => exit::CANNOT_CREATE,
+        None => exit::SOFTWARE,
+    }
+}

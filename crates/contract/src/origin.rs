@@ -91,8 +91,9 @@ pub struct Gitlab {
 pub struct MergeRequest {
     /// Number within the project.
     pub iid: u64,
-    /// Branch it would merge into.
-    pub target_branch: RefName,
+    /// Branch it would merge into; a branch pipeline is not told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target_branch: Option<RefName>,
 }
 
 /// Where Vertex AI runs the job.

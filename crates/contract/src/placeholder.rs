@@ -2,6 +2,9 @@
 
 use serde_json::Value;
 
+use crate::artifact_ready::ArtifactReady;
+use crate::run_id::RunId;
+
 /// What stands for a placeholder.
 pub enum Fill {
     /// This text.
@@ -48,6 +51,58 @@ pub fn is_one(text: &str) -> bool {
 
 fn without(text: &str) -> Option<String> {
     expand_text(text, "", &|_| Fill::Text(String::new())).ok()
+}
+
+/// Fills the placeholders of a training spec. A pipeline spec in it is left
+/// alone: it has parameters of its own, and its code may hold any braces.
+pub fn expand_training(body: &Value, fill: &impl Fn(&str) -> Fill) -> Result<Value, Error> {
+    let mut body = body.clone();
+    let specs = PIPELINE_SPEC.map(|key| body.get_mut(key).map(Value::take));
+    let mut filled = expand(&body, fill)?;
+    for (key, spec) in PIPELINE_SPEC.into_iter().zip(specs) {
+        if let (Some(slot), Some(spec)) = (filled.get_mut(key), spec) {
+            *slot = spec;
+        }
+    }
+    Ok(filled)
+}
+
+/// As Vertex AI takes it.
+const PIPELINE_SPEC: [&str; 2] = ["pipelineSpec", "pipeline_spec"];
+
+/// What a placeholder of a request stands for, once its run and output directory are known.
+pub fn fill(request: &ArtifactReady, run: &RunId, output: &str, name: &str) -> Fill {
+    let text = match name.split('.').collect::<Vec<_>>()[..] {
+        ["output"] => Some(output.to_owned()),
+        ["run", "id"] => Some(run.to_string()),
+        ["commit", "sha"] => Some(request.gitlab.sha.to_string()),
+        ["commit", "ref"] => Some(request.gitlab.git_ref.to_string()),
+        ["artifacts", artifact, "uri"] => artifact_uri(request, artifact),
+        // Where Vertex AI mounts the bucket for the training code.
+        ["artifacts", artifact, "path"] => {
+            artifact_uri(request, artifact).map(|it| it.replacen("gs://", "/gcs/", 1))
+        }
+        _ => None,
+    };
+    text.map_or(Fill::Unknown, Fill::Text)
+}
+
+/// The object of an artifact, or the directory that all of its objects share.
+fn artifact_uri(request: &ArtifactReady, name: &str) -> Option<String> {
+    let mut uris = request.artifacts.iter().filter(|it| it.name.as_str() == name);
+    let first = uris.next()?.uri.as_str();
+    let mut shared = first.len();
+    for other in uris.map(|it| it.uri.as_str()) {
+        let same = first.bytes().zip(other.bytes()).take_while(|(a, b)| a == b).count();
+        // Two equal URIs are one directory's files as well.
+        shared = shared.min(same).min(first.len() - 1);
+    }
+    if shared == first.len() {
+        return Some(first.to_owned());
+    }
+    let directory = &first[..=first[..first.floor_char_boundary(shared)].rfind('/')?];
+    // Objects of two buckets share no directory.
+    (directory.len() > "gs://".len()).then(|| directory.to_owned())
 }
 
 fn walk(value: &Value, path: &str, fill: &impl Fn(&str) -> Fill) -> Result<Value, Error> {

@@ -1,1 +1,14 @@
-//! The only door to GitLab's API.
+//! The only door to GitLab's API: commit statuses, merge requests, notes.
+
+mod commit_status;
+mod error;
+mod http;
+mod merge_request;
+mod note;
+mod retry;
+
+pub use commit_status::{CommitStatus, NewStatus, StatusState};
+pub use error::{Class, Error};
+pub use http::Client;
+pub use merge_request::MergeRequest;
+pub use note::{Note, User};

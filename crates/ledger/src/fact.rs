@@ -120,6 +120,50 @@ pub enum Body {
     },
 }
 
+impl Body {
+    /// Every kind that this version knows.
+    const KINDS: [&str; 16] = [
+        "requested",
+        "verified",
+        "held",
+        "approved",
+        "admitted",
+        "rejected",
+        "duplicate",
+        "intended",
+        "refused",
+        "submitted",
+        "running",
+        "blocked",
+        "cancel-requested",
+        "finished",
+        "retried",
+        "stalled",
+    ];
+
+    /// The kind, as on the wire.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Requested { .. } => "requested",
+            Self::Verified { .. } => "verified",
+            Self::Held { .. } => "held",
+            Self::Approved { .. } => "approved",
+            Self::Admitted { .. } => "admitted",
+            Self::Rejected { .. } => "rejected",
+            Self::Duplicate { .. } => "duplicate",
+            Self::Intended(_) => "intended",
+            Self::Refused { .. } => "refused",
+            Self::Submitted { .. } => "submitted",
+            Self::Running { .. } => "running",
+            Self::Blocked { .. } => "blocked",
+            Self::CancelRequested { .. } => "cancel-requested",
+            Self::Finished { .. } => "finished",
+            Self::Retried { .. } => "retried",
+            Self::Stalled { .. } => "stalled",
+        }
+    }
+}
+
 /// What has to be known to find the job of a create call whose answer was lost.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Intent {
@@ -168,33 +212,15 @@ impl Fact {
     }
 }
 
-/// Kinds that this version knows, as on the wire.
-const KINDS: [&str; 16] = [
-    "requested",
-    "verified",
-    "held",
-    "approved",
-    "admitted",
-    "rejected",
-    "duplicate",
-    "intended",
-    "refused",
-    "submitted",
-    "running",
-    "blocked",
-    "cancel-requested",
-    "finished",
-    "retried",
-    "stalled",
-];
-
 fn explain(bytes: &[u8], error: serde_json::Error) -> DecodeError {
     #[derive(Deserialize)]
     struct Kind {
         kind: String,
     }
     match serde_json::from_slice::<Kind>(bytes) {
-        Ok(Kind { kind }) if !KINDS.contains(&kind.as_str()) => DecodeError::UnknownKind(kind),
+        Ok(Kind { kind }) if !Body::KINDS.contains(&kind.as_str()) => {
+            DecodeError::UnknownKind(kind)
+        }
         Ok(_) | Err(_) => DecodeError::Malformed(error),
     }
 }

@@ -28,8 +28,10 @@ pub struct Run {
     pub attempt: u32,
     /// Where that attempt stands.
     pub state: State,
-    /// The create call of that attempt that has no answer yet, or led to the job.
-    pub intent: Option<Intent>,
+    /// The create calls of that attempt, in order; the last one may still be under way.
+    pub intents: Vec<Intent>,
+    /// The call that led to the job.
+    pub submitted_by: Option<Intent>,
     /// Job of that attempt in Vertex AI, once there is one.
     pub job: Option<String>,
     /// What keeps it from going on, while that lasts.
@@ -138,7 +140,8 @@ impl Run {
             recorded_at: fact.time,
             attempt: fact.attempt,
             state: State::Requested,
-            intent: None,
+            intents: Vec::new(),
+            submitted_by: None,
             job: None,
             blocked: None,
             cancel: None,
@@ -196,17 +199,11 @@ impl Run {
                 Body::Rejected { reasons },
             ) => self.finish(Ending::without_job(Outcome::Rejected, reasons.join("\n"))),
             (S::Admitted | S::Intended, Body::Intended(intent)) => {
-                self.intent = Some(intent.clone());
+                self.intents.push(intent.clone());
                 self.to(S::Intended, None)
             }
-            (S::Intended, Body::Refused { .. }) => {
-                self.intent = None;
-                self.to(S::Admitted, None)
-            }
-            (S::Intended, Body::Submitted { job, .. }) => {
-                (self.job, self.blocked) = (Some(job.clone()), None);
-                self.to(S::Submitted, Some(Phase::Submitted))
-            }
+            (S::Intended, Body::Refused { .. }) => self.to(S::Admitted, None),
+            (S::Intended, Body::Submitted { intent, job }) => self.submitted(intent, job),
             (S::Submitted, Body::Running {}) => self.to(S::Running, Some(Phase::Running)),
             (S::Admitted | S::Intended, Body::Blocked { reason }) => {
                 self.blocked = Some(reason.clone());
@@ -255,6 +252,12 @@ impl Run {
         phase
     }
 
+    fn submitted(&mut self, intent: &str, job: &str) -> Option<Phase> {
+        self.submitted_by = self.intents.iter().find(|it| it.nonce == intent).cloned();
+        (self.job, self.blocked) = (Some(job.to_owned()), None);
+        self.to(State::Submitted, Some(Phase::Submitted))
+    }
+
     fn finish(&mut self, ending: Ending) -> Option<Phase> {
         self.blocked = None;
         self.to(State::Finished(ending), Some(Phase::Completed))
@@ -263,7 +266,8 @@ impl Run {
     fn retry(&mut self, attempt: u32) {
         if self.ending().is_some() && attempt == self.attempt + 1 {
             (self.attempt, self.state) = (attempt, State::Requested);
-            (self.intent, self.job, self.blocked, self.cancel) = (None, None, None, None);
+            self.intents.clear();
+            (self.submitted_by, self.job, self.blocked, self.cancel) = (None, None, None, None);
         }
     }
 
@@ -329,3 +333,6 @@ impl Run {
         self.ending().is_some_and(|it| it.outcome != Outcome::Succeeded)
     }
 }
+
+#[cfg(test)]
+mod tests;

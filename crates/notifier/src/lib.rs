@@ -1,1 +1,85 @@
-//! Reports runs to GitLab: commit status and merge request note.
+//! Reports runs to GitLab: a commit status and a merge request note.
+//!
+//! Events are hints; what is reported is the fold of the ledger. So late,
+//! repeated and reordered events change nothing.
+
+mod config;
+mod escape;
+mod handle;
+mod note;
+mod report;
+#[cfg(test)]
+mod testing;
+mod wanted;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use branchline_gcp::pubsub::{Publisher, Subscriber};
+use branchline_gcp::storage::Storage;
+use branchline_gitlab::Client;
+use branchline_ledger::Store;
+use branchline_service::{DeadLetters, Health, consume, health};
+use secrecy::SecretString;
+use tokio::net::TcpListener;
+use tokio::sync::OnceCell;
+use tokio_util::sync::CancellationToken;
+
+pub use config::Config;
+
+use handle::Notifier;
+
+/// A notifier that could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A client of Google Cloud could not be built.
+    #[error(transparent)]
+    Google(#[from] branchline_gcp::Error),
+    /// The client of GitLab could not be built.
+    #[error(transparent)]
+    Gitlab(#[from] branchline_gitlab::Error),
+    /// The health port could not be bound.
+    #[error("listening on {address}")]
+    Listen {
+        /// The address of the configuration.
+        address: SocketAddr,
+        /// Why not.
+        source: std::io::Error,
+    },
+}
+
+/// Runs the notifier until `stop`, then drains it. `token` is that of a GitLab
+/// user who may set commit statuses and write notes.
+pub async fn run(
+    config: Config,
+    token: SecretString,
+    stop: CancellationToken,
+) -> Result<(), Error> {
+    let client = Client::new(&config.gitlab, token)?;
+    let storage = Storage::connect(&config.google).await?;
+    let publisher = Publisher::connect(&config.google).await?;
+    let subscriber = Subscriber::connect(&config.google).await?;
+    let listener = TcpListener::bind(config.listen)
+        .await
+        .map_err(|source| Error::Listen { address: config.listen, source })?;
+
+    let health = Health::default();
+    let served = tokio::spawn(health::serve(listener, health.clone(), stop.clone()));
+    let notifier = Arc::new(Notifier {
+        store: Store::new(storage, config.ledger_bucket),
+        host: client.host(),
+        client,
+        health,
+        own: OnceCell::new(),
+    });
+    let dead_letters =
+        DeadLetters::new(publisher, config.dead_letter_topic, config.subscription.clone());
+    let deliveries = subscriber.subscribe(&config.subscription, config.consume.subscribe());
+    consume(deliveries, &dead_letters, config.consume, stop, move |message| {
+        let notifier = notifier.clone();
+        async move { notifier.handle(&message).await }
+    })
+    .await;
+    served.await.ok();
+    Ok(())
+}

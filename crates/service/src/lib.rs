@@ -1,1 +1,15 @@
-//! What every role does: configuration, consuming, publishing, telemetry, health and shutdown.
+//! What every role does: configuration, consuming and settling, dead letters,
+//! telemetry, health and shutdown.
+
+pub mod config;
+pub mod consume;
+pub mod dead_letter;
+pub mod health;
+pub mod settlement;
+pub mod shutdown;
+pub mod telemetry;
+
+pub use consume::{Message, consume};
+pub use dead_letter::DeadLetters;
+pub use health::Health;
+pub use settlement::{Class, Settlement};

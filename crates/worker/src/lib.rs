@@ -1,1 +1,93 @@
 //! Intake and reconcile: from an announced artifact to a finished run.
+
+mod admission;
+mod config;
+mod intake;
+mod job_body;
+mod metrics;
+mod reconcile;
+mod verify;
+
+use std::sync::Arc;
+
+use branchline_gcp::pubsub::{Publisher, Subscriber};
+use branchline_gcp::storage::Storage;
+use branchline_gcp::vertex::Vertex;
+use branchline_ledger::{Lease, Queue, Store};
+use branchline_service::{DeadLetters, Health, consume, health};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use config::Config;
+
+/// A worker that could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A client could not be built.
+    #[error(transparent)]
+    Google(#[from] branchline_gcp::Error),
+    /// The health port could not be bound.
+    #[error("listening on {address}")]
+    Listen {
+        /// The address of the configuration.
+        address: std::net::SocketAddr,
+        /// Why not.
+        source: std::io::Error,
+    },
+}
+
+/// Runs the worker until `stop`, then drains it.
+pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
+    let google = &config.google;
+    let storage = Storage::connect(google).await?;
+    let publisher = Publisher::connect(google).await?;
+    let subscriber = Subscriber::connect(google).await?;
+    let vertex = Vertex::connect(google).await?;
+    let listener = TcpListener::bind(config.listen)
+        .await
+        .map_err(|source| Error::Listen { address: config.listen, source })?;
+
+    let store = Store::new(storage.clone(), config.ledger_bucket.clone());
+    let queue = Queue::new(storage.clone(), config.queue_bucket.clone());
+    let health = Health::default();
+    let dead_letters = DeadLetters::new(
+        publisher.clone(),
+        config.dead_letter_topic.clone(),
+        config.subscription.clone(),
+    );
+    let holder = format!("{}-{:016x}", std::process::id(), fastrand::u64(..));
+    let lease = Lease::new(storage.clone(), config.queue_bucket.clone(), holder, config.lease());
+    let doors = (store.clone(), queue.clone());
+    let settings = settings(&config);
+    let leader = reconcile::Leader::new(storage.clone(), doors, vertex, publisher, settings);
+
+    let tasks = TaskTracker::new();
+    tasks.spawn(leader.run(lease, health.clone(), stop.clone()));
+    let served = tasks.spawn(health::serve(listener, health, stop.clone()));
+    tasks.close();
+    let deliveries = subscriber.subscribe(&config.subscription, config.consume.subscribe());
+    let options = config.consume;
+    let intake = Arc::new(intake::Intake { storage, store, queue, config });
+    consume(deliveries, &dead_letters, options, stop, move |message| {
+        let intake = intake.clone();
+        async move { intake.handle(&message).await }
+    })
+    .await;
+    tasks.wait().await;
+    served.await.ok();
+    Ok(())
+}
+
+fn settings(config: &Config) -> reconcile::Settings {
+    reconcile::Settings {
+        installation: config.installation.clone(),
+        output_bucket: config.output_bucket.clone(),
+        run_event_topic: config.run_event_topic.clone(),
+        tick: config.tick(),
+        create: config.create(),
+        settle: config.settle(),
+        wait_max: config.wait_max(),
+        creates_per_minute: config.creates_per_minute.get(),
+    }
+}

@@ -1,1 +1,273 @@
 //! GitLab: the projects, pipelines, statuses and merge requests that the roles see.
+//!
+//! The API is GitLab's REST API v4, as far as it is served here; what is not is a
+//! 404. The methods of [`GitLab`] stand for what people and runners do with it:
+//! push, open a merge request, run a CI job.
+
+mod api;
+mod commit_status;
+mod error;
+mod merge_request;
+mod note;
+mod pipeline;
+mod project;
+mod repository;
+mod state;
+mod table;
+#[cfg(test)]
+mod tests;
+mod user;
+mod variables;
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use axum::Router;
+
+pub use self::error::Error;
+pub use self::user::AccessLevel;
+pub use self::variables::Variables;
+
+use self::api::RateLimit;
+use self::pipeline::{JobKind, Source, Status};
+use self::repository::Changes;
+use self::state::State;
+use self::user::{BOT, Kind, PERSON, User};
+
+/// A GitLab instance; clones share it.
+#[derive(Clone)]
+pub struct GitLab {
+    // Held for the length of one request; its writes are small files.
+    state: Arc<Mutex<State>>,
+    rate_limit: Arc<Mutex<RateLimit>>,
+}
+
+/// What makes a pipeline start.
+#[derive(Clone, Copy, Debug)]
+pub enum Trigger<'a> {
+    /// A push to this branch: its newest commit.
+    Push(&'a str),
+    /// A pushed tag.
+    Tag(&'a str),
+    /// An open merge request, by its iid.
+    MergeRequest(u64),
+}
+
+/// A CI job that a runner has just picked up.
+#[derive(Clone, Debug)]
+pub struct CiJob {
+    /// The job's id.
+    pub id: u64,
+    /// The pipeline's id.
+    pub pipeline_id: u64,
+    /// The commit that the job works on.
+    pub sha: String,
+    /// What GitLab predefines in the job's environment.
+    pub variables: Variables,
+}
+
+/// How a CI job ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JobEnd {
+    /// The script exited with 0.
+    Success,
+    /// The script exited with anything else.
+    Failed,
+    /// Someone cancelled the job.
+    Canceled,
+}
+
+impl GitLab {
+    /// Opens the instance in a directory, or in memory.
+    pub fn open(dir: Option<&Path>) -> std::io::Result<Self> {
+        let state = State::open(dir).map_err(|error| match error {
+            Error::Store(error) => error,
+            other => std::io::Error::other(other),
+        })?;
+        Ok(Self {
+            state: Arc::new(Mutex::new(state)),
+            rate_limit: Arc::new(Mutex::new(RateLimit::default())),
+        })
+    }
+
+    /// The API, below `/api/v4`.
+    pub fn router(&self) -> Router {
+        api::router(self.clone())
+    }
+
+    /// Sets the URL under which this instance is reached (`external_url` in
+    /// GitLab's own configuration), without a trailing slash.
+    pub fn set_external_url(&self, url: &str) {
+        url.trim_end_matches('/').clone_into(&mut self.lock().external_url);
+    }
+
+    /// Sets how many requests a user has in a minute.
+    pub fn set_rate_limit(&self, per_minute: u32) {
+        self.lock_rate_limit().per_minute = per_minute;
+    }
+
+    /// The token of the bot that Branchline's roles act as, a Maintainer.
+    pub fn token(&self) -> String {
+        self.lock().users[&BOT].token.clone()
+    }
+
+    /// Adds a user who has this role in every project, and returns a token.
+    pub fn create_user(&self, username: &str, level: AccessLevel) -> Result<String, Error> {
+        self.lock().add_user(username, username, level, Kind::Human)
+    }
+
+    /// Creates a project (`group/name`) with a first commit on its protected
+    /// default branch, and returns the project's id.
+    pub fn create_project(
+        &self,
+        path: &str,
+        default_branch: &str,
+        files: &[(&str, &[u8])],
+    ) -> Result<u64, Error> {
+        let id = self.lock().create_project(path, default_branch)?;
+        self.commit(id, default_branch, "Initial commit", files)?;
+        Ok(id)
+    }
+
+    /// Adds or replaces files on a branch, which starts at the default branch if
+    /// it is new, and returns the commit's sha.
+    pub fn commit(
+        &self,
+        project_id: u64,
+        branch: &str,
+        message: &str,
+        files: &[(&str, &[u8])],
+    ) -> Result<String, Error> {
+        let mut state = self.lock();
+        let person = state.person()?;
+        let start = state.project(project_id)?.default_branch.clone();
+        let file = |(path, content): &(&str, &[u8])| ((*path).to_owned(), Some(content.to_vec()));
+        let changes = files.iter().map(file).collect::<Changes>();
+        state.commit(project_id, branch, Some(&start), &person, message, changes)
+    }
+
+    /// Protects a branch: only Maintainers push to it and set statuses there.
+    pub fn protect_branch(&self, project_id: u64, branch: &str) -> Result<(), Error> {
+        self.lock().protect_branch(project_id, branch)
+    }
+
+    /// Tags a commit.
+    pub fn tag(&self, project_id: u64, name: &str, sha: &str) -> Result<(), Error> {
+        self.lock().tag(project_id, name, sha)
+    }
+
+    /// Opens a merge request and returns its iid.
+    pub fn open_merge_request(
+        &self,
+        project_id: u64,
+        source: &str,
+        target: &str,
+        title: &str,
+    ) -> Result<u64, Error> {
+        let mut state = self.lock();
+        let person = state.person()?;
+        state.open_merge_request(project_id, &person, source, target, title, "")
+    }
+
+    /// Closes an open merge request.
+    pub fn close_merge_request(&self, project_id: u64, iid: u64) -> Result<(), Error> {
+        let mut state = self.lock();
+        let person = state.person()?;
+        state.close_merge_request(project_id, iid, &person)
+    }
+
+    /// Merges an open merge request and returns the merge commit's sha.
+    pub fn merge(&self, project_id: u64, iid: u64) -> Result<String, Error> {
+        let mut state = self.lock();
+        let person = state.person()?;
+        state.merge(project_id, iid, &person)
+    }
+
+    /// Starts a pipeline with one running job in it.
+    pub fn start_pipeline(
+        &self,
+        project_id: u64,
+        trigger: Trigger<'_>,
+        job_name: &str,
+    ) -> Result<CiJob, Error> {
+        let mut state = self.lock();
+        let person = state.person()?;
+        let project = state.project(project_id)?;
+        let (sha, reference, iid) = match trigger {
+            Trigger::Push(branch) => {
+                let tip = project.branches.get(branch).ok_or(Error::NotFound("Branch"))?;
+                (tip.sha.clone(), branch.to_owned(), None)
+            }
+            Trigger::Tag(tag) => {
+                let sha = project.tags.get(tag).ok_or(Error::NotFound("Tag"))?;
+                (sha.clone(), tag.to_owned(), None)
+            }
+            Trigger::MergeRequest(iid) => {
+                let merge_request = state.merge_request(project_id, iid)?;
+                (state.diff(merge_request).head, merge_request.ref_path(), Some(iid))
+            }
+        };
+        let source = iid.map_or(Source::Push, |_| Source::MergeRequestEvent);
+        let pipeline = state.create_pipeline(project_id, &person, source, &sha, &reference, iid)?;
+        state.start_job(&pipeline, &person, job_name)
+    }
+
+    /// Runs a job again in its pipeline, as someone pressing retry does.
+    pub fn retry_job(&self, job_id: u64) -> Result<CiJob, Error> {
+        let mut state = self.lock();
+        let person = state.person()?;
+        let job = state.jobs.get(&job_id).ok_or(Error::NotFound("Job"))?.clone();
+        let pipeline = state.pipeline(job.project_id, job.pipeline_id)?.clone();
+        state.start_job(&pipeline, &person, &job.name)
+    }
+
+    /// Ends a running job with its log.
+    pub fn finish_job(&self, job_id: u64, end: JobEnd, trace: &str) -> Result<(), Error> {
+        let mut state = self.lock();
+        let job = state.jobs.get(&job_id).filter(|it| it.kind == JobKind::Build);
+        let mut job = job.ok_or(Error::NotFound("Job"))?.clone();
+        job.set_status(match end {
+            JobEnd::Success => Status::Success,
+            JobEnd::Failed => Status::Failed,
+            JobEnd::Canceled => Status::Canceled,
+        });
+        trace.clone_into(&mut job.trace);
+        state.put_job(job)
+    }
+
+    /// Writes a commit's files into a directory, as the runner does before a job.
+    pub fn checkout(&self, project_id: u64, sha: &str, dir: &Path) -> Result<(), Error> {
+        self.lock().checkout(project_id, sha, dir)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("nobody panics while holding the lock")
+    }
+
+    fn lock_rate_limit(&self) -> MutexGuard<'_, RateLimit> {
+        self.rate_limit.lock().expect("nobody panics while holding the lock")
+    }
+}
+
+impl State {
+    fn person(&self) -> Result<User, Error> {
+        self.user(PERSON).cloned()
+    }
+
+    fn start_job(
+        &mut self,
+        pipeline: &pipeline::Pipeline,
+        user: &User,
+        name: &str,
+    ) -> Result<CiJob, Error> {
+        let mut job = self.new_job(pipeline, user, JobKind::Build, name, &pipeline.reference);
+        job.set_status(Status::Running);
+        self.put_job(job.clone())?;
+        Ok(CiJob {
+            id: job.id,
+            pipeline_id: pipeline.id,
+            sha: job.sha.clone(),
+            variables: self.variables(pipeline, &job)?,
+        })
+    }
+}

@@ -1,0 +1,342 @@
+//! `branchline demo`: the whole way of one commit, on this machine, in one process.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail, ensure};
+use branchline_contract::{CommitSha, Outcome, RunId};
+use branchline_gcp::storage::Storage;
+use branchline_gcp::vertex::Vertex;
+use branchline_gcp::{Config, Credentials};
+use branchline_gitlab::{Client, CommitStatus, StatusState};
+use branchline_ledger::{History, Store};
+use branchline_local::gitlab::{CiJob, JobEnd, Trigger};
+use branchline_local::installation::{self, PROJECT, subscription, topic};
+use branchline_local::stack::{Endpoints, Options, Stack};
+use branchline_service::telemetry::{self, Format};
+use secrecy::SecretString;
+use serde_json::json;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::Command;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::timeline;
+
+const PROJECT_PATH: &str = "demo/iris";
+const BRANCH: &str = "more-epochs";
+/// The notifier is a few events behind the ledger at most.
+const REPORTED_WITHIN: Duration = Duration::from_secs(30);
+const RUN_WITHIN: Duration = Duration::from_mins(5);
+const MODEL_BYTES_MAX: u64 = 1 << 20;
+
+/// Show one commit's whole way to a trained model, on this machine
+///
+/// Starts the local stack, a worker and a notifier in one process, opens a merge request with
+/// the example project in the local GitLab, runs `branchline publish` as its CI job would, and
+/// shows the run step by step: the ledger, Vertex AI, the commit status, the merge request note
+/// and the model.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  branchline demo --output /tmp/model")]
+pub(crate) struct Args {
+    /// The example project
+    #[arg(long, value_name = "DIR", default_value = "examples/iris")]
+    example: PathBuf,
+    /// Run of its branchline.yaml to ask for
+    #[arg(long, value_name = "NAME", default_value = "iris")]
+    run: String,
+    /// Directory that the trained model is copied to
+    #[arg(long, value_name = "DIR", default_value = "target/demo")]
+    output: PathBuf,
+    /// What the roles log on stderr, such as info
+    #[arg(long, value_name = "FILTER", default_value = "error")]
+    log: String,
+}
+
+/// A merge request and the CI job that runs for it.
+struct MergeRequest {
+    project_id: u64,
+    iid: u64,
+    job: CiJob,
+}
+
+/// Runs the demo; an error when anything is not as it should be.
+pub(crate) async fn run(args: &Args) -> anyhow::Result<()> {
+    telemetry::init(Format::Auto, &args.log)?;
+    println!("stack  │ Pub/Sub, Cloud Storage, Vertex AI and GitLab on loopback;");
+    println!("       │ training commands run as processes of this machine and user");
+    let stack = Stack::start(Options::default()).await?;
+    let stop = CancellationToken::new();
+    installation::create(&stack, PROJECT)?;
+    let roles = start_roles(&stack, &stop)?;
+
+    let shown = show(args, &stack).await;
+    stop.cancel();
+    for role in roles {
+        role.await.context("a role panicked")??;
+    }
+    stack.shutdown().await;
+    shown
+}
+
+/// Where our own clients find the stack.
+fn google(stack: &Stack) -> Config {
+    let Endpoints { pubsub, storage, vertex, .. } = stack.endpoints();
+    Config {
+        credentials: Credentials::Anonymous,
+        pubsub_endpoint: Some(format!("http://{pubsub}")),
+        storage_endpoint: Some(format!("http://{storage}")),
+        vertex_endpoint: Some(format!("http://{vertex}")),
+    }
+}
+
+/// The worker and the notifier, configured as their files would.
+fn start_roles(
+    stack: &Stack,
+    stop: &CancellationToken,
+) -> anyhow::Result<[JoinHandle<anyhow::Result<()>>; 2]> {
+    let Endpoints { pubsub, storage, vertex, gitlab } = stack.endpoints();
+    let google = json!({
+        "credentials": "anonymous",
+        "pubsub_endpoint": format!("http://{pubsub}"),
+        "storage_endpoint": format!("http://{storage}"),
+        "vertex_endpoint": format!("http://{vertex}"),
+    });
+    let worker: branchline_worker::Config = serde_json::from_value(json!({
+        "subscription": subscription(PROJECT, "artifact-ready-worker"),
+        "dead_letter_topic": topic(PROJECT, "dead-letters"),
+        "run_event_topic": topic(PROJECT, "run-events"),
+        "ledger_bucket": installation::LEDGER,
+        "queue_bucket": installation::QUEUE,
+        "output_bucket": installation::OUTPUT,
+        "regions": ["europe-west4"],
+        "tick_millis": 200,
+        "settle_secs": 5,
+        "listen": "127.0.0.1:0",
+        "google": google,
+    }))
+    .context("configuring the worker")?;
+    let notifier: branchline_notifier::Config = serde_json::from_value(json!({
+        "subscription": subscription(PROJECT, "run-events-notifier"),
+        "dead_letter_topic": topic(PROJECT, "dead-letters"),
+        "ledger_bucket": installation::LEDGER,
+        "gitlab": format!("http://{gitlab}"),
+        "listen": "127.0.0.1:0",
+        "google": google,
+    }))
+    .context("configuring the notifier")?;
+    let token = SecretString::from(stack.gitlab.token());
+    let (worker_stop, notifier_stop) = (stop.clone(), stop.clone());
+    Ok([
+        tokio::spawn(async move { Ok(branchline_worker::run(worker, worker_stop).await?) }),
+        tokio::spawn(
+            async move { Ok(branchline_notifier::run(notifier, token, notifier_stop).await?) },
+        ),
+    ])
+}
+
+async fn show(args: &Args, stack: &Stack) -> anyhow::Result<()> {
+    let checkout = tempfile::tempdir().context("making a directory for the checkout")?;
+    let merge_request = open_merge_request(args, stack)?;
+    stack
+        .gitlab
+        .checkout(merge_request.project_id, &merge_request.job.sha, checkout.path())
+        .context("checking the commit out")?;
+
+    let google = google(stack);
+    let storage = Storage::connect(&google).await?;
+    let store = Store::new(storage.clone(), installation::LEDGER.to_owned());
+    let vertex = Vertex::connect(&google).await?;
+    let ci = CiScript::start(&args.run, stack, &merge_request.job, checkout.path())?;
+    let (run, script) = ci.run_id().await?;
+    let followed = timeline::follow(&store, &vertex, merge_request.project_id, &run);
+    let history = tokio::time::timeout(RUN_WITHIN, followed)
+        .await
+        .context("waiting for the run to end")??;
+    let status = script.await.context("the CI job's output was lost")??;
+    let end = if status.success() { JobEnd::Success } else { JobEnd::Failed };
+    stack.gitlab.finish_job(merge_request.job.id, end, "")?;
+
+    report(stack, &merge_request, &args.run).await?;
+    ensure!(status.success(), "the CI job ended with {status}");
+    let outcome = history.run.ending().map(|it| it.outcome);
+    ensure!(outcome == Some(Outcome::Succeeded), "the run ended as {outcome:?}");
+    save_model(&storage, &history, &args.output).await
+}
+
+/// Commits the example to a new project, and to a branch a change that is worth a training.
+fn open_merge_request(args: &Args, stack: &Stack) -> anyhow::Result<MergeRequest> {
+    let files = read_files(&args.example)?;
+    let borrowed: Vec<(&str, &[u8])> =
+        files.iter().map(|(path, bytes)| (path.as_str(), bytes.as_slice())).collect();
+    let gitlab = &stack.gitlab;
+    let project_id = gitlab.create_project(PROJECT_PATH, "main", &borrowed)?;
+    let config = files.get("branchline.yaml").context("the example has no branchline.yaml")?;
+    let config = String::from_utf8_lossy(config).replace(r#"epochs: "300""#, r#"epochs: "400""#);
+    let message = "Train for 400 epochs";
+    gitlab.commit(project_id, BRANCH, message, &[("branchline.yaml", config.as_bytes())])?;
+    let iid = gitlab.open_merge_request(project_id, BRANCH, "main", message)?;
+    let job = gitlab.start_pipeline(project_id, Trigger::MergeRequest(iid), "train")?;
+    println!(
+        "gitlab │ {PROJECT_PATH}!{iid} “{message}”, commit {}, CI job {}",
+        &job.sha[..8],
+        job.id
+    );
+    Ok(MergeRequest { project_id, iid, job })
+}
+
+fn read_files(root: &Path) -> anyhow::Result<BTreeMap<String, Vec<u8>>> {
+    let mut files = BTreeMap::new();
+    for entry in walkdir::WalkDir::new(root).sort_by_file_name() {
+        let entry = entry.context("reading the example project; run this from the repository")?;
+        if entry.file_type().is_file() {
+            let relative = entry.path().strip_prefix(root).expect("it was found below");
+            let bytes = std::fs::read(entry.path())
+                .with_context(|| format!("reading {}", entry.path().display()))?;
+            files.insert(relative.to_string_lossy().into_owned(), bytes);
+        }
+    }
+    Ok(files)
+}
+
+/// `branchline publish` as a process of its own, in the environment of a CI job.
+struct CiScript {
+    child: tokio::process::Child,
+    run_id: tokio::sync::oneshot::Receiver<String>,
+    output: [JoinHandle<std::io::Result<()>>; 2],
+}
+
+impl CiScript {
+    fn start(run: &str, stack: &Stack, job: &CiJob, checkout: &Path) -> anyhow::Result<Self> {
+        println!("ci     │ $ branchline publish {run} --wait");
+        let executable = std::env::current_exe().context("finding this executable")?;
+        let exports =
+            stack.exports().into_iter().filter(|(name, _)| name.starts_with("BRANCHLINE_"));
+        let mut child = Command::new(executable)
+            .args(["publish", run, "--wait", "--timeout", "5m"])
+            .current_dir(checkout)
+            .env_clear()
+            .envs(&job.variables)
+            // What a runner keeps for its jobs; a job does not have the token of the notifier.
+            .envs(exports.filter(|(name, _)| *name != "BRANCHLINE_GITLAB_TOKEN"))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .context("starting the CI job")?;
+        let (tell, run_id) = tokio::sync::oneshot::channel();
+        let stdout = child.stdout.take().expect("it is piped");
+        let stderr = child.stderr.take().expect("it is piped");
+        let mut tell = Some(tell);
+        let output = [
+            tokio::spawn(copy(stdout, move |line| {
+                // The first line that publish prints is the run's id, for scripts.
+                if let Some(tell) = tell.take() {
+                    tell.send(line.to_owned()).ok();
+                }
+            })),
+            tokio::spawn(copy(stderr, |_| {})),
+        ];
+        Ok(Self { child, run_id, output })
+    }
+
+    /// The id of the run that the job asked for, and how the job will end.
+    async fn run_id(self) -> anyhow::Result<(RunId, JoinHandle<anyhow::Result<ExitStatus>>)> {
+        let Self { mut child, run_id, output } = self;
+        let script = tokio::spawn(async move {
+            for copied in output {
+                copied.await.context("reading the CI job's output")??;
+            }
+            Ok(child.wait().await?)
+        });
+        match run_id.await {
+            Ok(id) => Ok((RunId::parse(id)?, script)),
+            Err(_) => bail!("the CI job ended with {} and asked for nothing", script.await??),
+        }
+    }
+}
+
+async fn copy(
+    from: impl tokio::io::AsyncRead + Unpin,
+    mut each: impl FnMut(&str),
+) -> std::io::Result<()> {
+    let mut lines = BufReader::new(from).lines();
+    while let Some(line) = lines.next_line().await? {
+        println!("ci     │ {line}");
+        each(&line);
+    }
+    Ok(())
+}
+
+/// Shows what a developer sees in GitLab, once it is what it should be.
+async fn report(stack: &Stack, of: &MergeRequest, run: &str) -> anyhow::Result<()> {
+    let address = format!("http://{}", stack.endpoints().gitlab);
+    let client = Client::new(&address, SecretString::from(stack.gitlab.token()))?;
+    let sha = CommitSha::parse(of.job.sha.clone())?;
+    let name = format!("branchline/{run}");
+    let status = tokio::time::timeout(REPORTED_WITHIN, ended_status(&client, of, &sha, &name))
+        .await
+        .context("waiting for the commit status")??;
+    println!("gitlab │ commit status {name}: {}", status.status.as_str());
+    let notes = notes(&client, of).await?;
+    println!("gitlab │ {} note on the merge request:", notes.len());
+    for line in notes.iter().flat_map(|it| it.lines()) {
+        println!("       │   {line}");
+    }
+    ensure!(notes.len() == 1, "{} notes instead of one", notes.len());
+    ensure!(
+        status.status == StatusState::Success,
+        "the commit status is {}",
+        status.status.as_str()
+    );
+    Ok(())
+}
+
+async fn ended_status(
+    client: &Client,
+    of: &MergeRequest,
+    sha: &CommitSha,
+    name: &str,
+) -> anyhow::Result<CommitStatus> {
+    loop {
+        let statuses = client.commit_statuses(of.project_id, sha, name).await?;
+        let ended = statuses.into_iter().find(|it| it.status.is_terminal());
+        if let Some(status) = ended {
+            return Ok(status);
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+async fn notes(client: &Client, of: &MergeRequest) -> anyhow::Result<Vec<String>> {
+    let bodies = RefCell::new(Vec::new());
+    let collect = |note: &branchline_gitlab::Note| {
+        bodies.borrow_mut().push(note.body.clone());
+        false
+    };
+    client.find_note(of.project_id, of.iid, collect).await?;
+    Ok(bodies.into_inner())
+}
+
+/// Copies the trained model here, where it can be looked at.
+async fn save_model(storage: &Storage, history: &History, output: &Path) -> anyhow::Result<()> {
+    let ending = history.run.ending().expect("it succeeded");
+    let uri = ending.model_uri.as_deref().context("the run left no model")?;
+    let place = uri.strip_prefix("gs://").and_then(|it| it.split_once('/'));
+    let (bucket, prefix) = place.with_context(|| format!("the model lies at {uri}"))?;
+    let (_, model) =
+        storage.read(bucket, &format!("{prefix}model.json"), None, MODEL_BYTES_MAX).await?;
+    std::fs::create_dir_all(output)
+        .and_then(|()| std::fs::write(output.join("model.json"), &model))
+        .with_context(|| format!("writing the model to {}", output.display()))?;
+    println!("model  │ {uri}, copied to {}", output.join("model.json").display());
+    let accuracy = ending.metrics.get("accuracy").context("the run reported no accuracy")?;
+    println!("model  │ accuracy on the held-out rows: {accuracy}");
+    Ok(())
+}

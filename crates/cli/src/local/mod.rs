@@ -1,0 +1,70 @@
+//! `branchline local`: the embedded stack as a command, with what an
+//! installation of Branchline needs set up in it.
+
+pub(crate) mod demo;
+mod timeline;
+
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use branchline_local::installation;
+use branchline_local::stack::{Options, Stack};
+use branchline_service::shutdown::stop_on_signal;
+
+/// Run Pub/Sub, Cloud Storage, Vertex AI and GitLab on this machine
+///
+/// Listens on loopback only, and runs the commands of training jobs as local processes. Prints
+/// `export` lines with which gcloud, Google's client libraries and branchline itself find the
+/// stack, then serves until Ctrl-C or SIGTERM.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  branchline local --data-dir /tmp/branchline
+  branchline local > stack.env &  . ./stack.env; gcloud pubsub topics list")]
+pub(crate) struct Args {
+    /// Directory that keeps everything across restarts; in memory without it
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Google Cloud project in which topics and subscriptions are made
+    #[arg(long, value_name = "PROJECT", default_value = installation::PROJECT)]
+    project: String,
+    /// Port of Pub/Sub; 0 takes a free one, here and below
+    #[arg(long, value_name = "PORT", default_value_t = 8085)]
+    pubsub_port: u16,
+    /// Port of Cloud Storage
+    #[arg(long, value_name = "PORT", default_value_t = 4443)]
+    storage_port: u16,
+    /// Port of Vertex AI
+    #[arg(long, value_name = "PORT", default_value_t = 8086)]
+    vertex_port: u16,
+    /// Port of GitLab
+    #[arg(long, value_name = "PORT", default_value_t = 8087)]
+    gitlab_port: u16,
+}
+
+/// Serves until a signal.
+pub(crate) async fn run(args: &Args) -> anyhow::Result<()> {
+    let stop = stop_on_signal().context("listening for signals")?;
+    let stack = Stack::start(Options {
+        data_dir: args.data_dir.clone(),
+        pubsub_port: args.pubsub_port,
+        storage_port: args.storage_port,
+        vertex_port: args.vertex_port,
+        gitlab_port: args.gitlab_port,
+    })
+    .await
+    .context("starting the stack")?;
+    installation::create(&stack, &args.project)?;
+    eprintln!("# training commands run as processes of this machine and user");
+    let mut out = std::io::stdout().lock();
+    for (name, value) in stack.exports() {
+        writeln!(out, "export {name}={value}").context("writing to stdout")?;
+    }
+    out.flush().context("writing to stdout")?;
+    drop(out);
+    eprintln!("# serving until Ctrl-C");
+    stop.cancelled().await;
+    stack.shutdown().await;
+    Ok(())
+}

@@ -1,0 +1,9 @@
+//! Pub/Sub: publish messages, receive them, create what they go through.
+
+mod admin;
+mod publish;
+mod receive;
+
+pub use admin::{Admin, SubscriptionSpec};
+pub use publish::{Message, Publisher};
+pub use receive::{Deliveries, Delivery, SubscribeOptions, Subscriber};

@@ -1,0 +1,248 @@
+//! Receives messages from a subscription.
+//!
+//! A task of its own owns the SDK's stream, because the stream's `next` loses
+//! the connection when it is cancelled before the first answer. A stream that
+//! fails is reported and built again with backoff.
+//!
+//! What happens to a message that is not settled: Pub/Sub counts a delivery
+//! attempt whether its lease runs out or it is nacked, so a healthy message
+//! keeps its attempt only when it is handled. That is why [`Deliveries::stop`]
+//! still hands out what has already been received, and why nothing here nacks
+//! by itself. A [`Delivery`] that is dropped, by a panic or by a shutdown that
+//! ran out of time, is nacked by the SDK: it comes back by the subscription's
+//! backoff instead of at the end of its lease.
+
+use crate::call::{Call, timestamp};
+use crate::config::Config;
+use crate::error::{Error, Result};
+use bytes::Bytes;
+use google_cloud_gax::backoff_policy::BackoffPolicy as _;
+use google_cloud_gax::exponential_backoff::ExponentialBackoff;
+use google_cloud_gax::retry_state::RetryState;
+use google_cloud_pubsub::client::Subscriber as SdkSubscriber;
+use google_cloud_pubsub::model;
+use google_cloud_pubsub::subscriber::MessageStream;
+use google_cloud_pubsub::subscriber::ShutdownBehavior;
+use google_cloud_pubsub::subscriber::handler::Handler;
+use jiff::Timestamp;
+use std::collections::BTreeMap;
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+use tokio::task::{JoinHandle, JoinSet};
+use tracing::Instrument as _;
+
+/// Receives from any subscription.
+#[derive(Clone, Debug)]
+pub struct Subscriber {
+    client: SdkSubscriber,
+}
+
+/// How much may be received at once, and for how long.
+#[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_field_names, reason = "every one of them is a limit")]
+pub struct SubscribeOptions {
+    /// Messages that are received and not yet settled. Keep it at what is
+    /// handled at once, so that none waits here while its lease runs.
+    pub outstanding_max: u32,
+    /// The same in bytes.
+    pub bytes_max: u32,
+    /// How long a message is kept from being redelivered while it is handled.
+    pub lease_max: Duration,
+}
+
+/// The messages of one subscription.
+#[derive(Debug)]
+pub struct Deliveries {
+    received: mpsc::Receiver<Result<Delivery>>,
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+/// One message on its way to one handler.
+#[derive(Debug)]
+#[expect(clippy::struct_field_names, reason = "the field's own term is delivery attempt")]
+pub struct Delivery {
+    /// The id the server gave it; a repeated publish has another.
+    pub id: String,
+    /// The body.
+    pub data: Bytes,
+    /// The attributes.
+    pub attributes: BTreeMap<String, String>,
+    /// The ordering key, or nothing.
+    pub ordering_key: String,
+    /// When the server took it in.
+    pub publish_time: Timestamp,
+    /// Which attempt this is, where the subscription counts them.
+    pub delivery_attempt: Option<u32>,
+    handler: Handler,
+}
+
+impl Subscriber {
+    /// Builds the client; nothing is sent yet.
+    pub fn connect(config: &Config) -> Call<'_, Self> {
+        const DOING: &str = "connecting to Pub/Sub for receiving";
+        Box::pin(async move {
+            config.check(DOING)?;
+            let mut client = SdkSubscriber::builder().with_credentials(config.credentials(DOING)?);
+            if let Some(endpoint) = &config.pubsub_endpoint {
+                client = client.with_endpoint(endpoint);
+            }
+            let client = client.build().await.map_err(|it| Error::client(DOING, it))?;
+            Ok(Self { client })
+        })
+    }
+
+    /// Begins to receive from `projects/P/subscriptions/S`.
+    pub fn subscribe(&self, subscription: &str, options: SubscribeOptions) -> Deliveries {
+        // One message waits in the channel at most; the rest waits in the SDK.
+        let (sender, received) = mpsc::channel(1);
+        let (stop, stopped) = watch::channel(false);
+        let pump = Pump {
+            client: self.client.clone(),
+            subscription: subscription.to_owned(),
+            options,
+            sender,
+            stopped,
+        };
+        let span = tracing::info_span!(
+            "pubsub.receive",
+            messaging.destination.subscription.name = subscription
+        );
+        let task = tokio::spawn(pump.run().instrument(span));
+        Deliveries { received, stop, task }
+    }
+}
+
+impl Deliveries {
+    /// The next message, or a failure of the stream, which is being built again;
+    /// `None` after [`stop`](Self::stop). Cancelling this loses nothing.
+    pub async fn recv(&mut self) -> Option<Result<Delivery>> {
+        self.received.recv().await
+    }
+
+    /// Receives nothing more. What has been received still comes, then `None`.
+    pub fn stop(&self) {
+        self.stop.send_replace(true);
+    }
+
+    /// Stops, and waits until every delivery is settled and the server has been
+    /// told. A delivery that nobody has taken is given back.
+    pub async fn settled(mut self) {
+        self.stop();
+        self.received.close();
+        while self.received.recv().await.is_some() {}
+        if let Err(panic) = self.task.await
+            && panic.is_panic()
+        {
+            std::panic::resume_unwind(panic.into_panic());
+        }
+    }
+}
+
+impl Delivery {
+    /// The message is done with. Best effort, as everything in Pub/Sub: it may
+    /// come again.
+    pub fn ack(self) {
+        self.handler.ack();
+    }
+
+    /// The message is to come again, after the subscription's backoff.
+    pub fn nack(self) {
+        self.handler.nack();
+    }
+
+    fn new(message: model::Message, handler: Handler) -> Self {
+        Self {
+            id: message.message_id,
+            data: message.data,
+            attributes: message.attributes.into_iter().collect(),
+            ordering_key: message.ordering_key,
+            publish_time: timestamp(message.publish_time).unwrap_or_default(),
+            delivery_attempt: handler.delivery_attempt().and_then(|it| u32::try_from(it).ok()),
+            handler,
+        }
+    }
+}
+
+/// The task that owns the stream.
+struct Pump {
+    client: SdkSubscriber,
+    subscription: String,
+    options: SubscribeOptions,
+    sender: mpsc::Sender<Result<Delivery>>,
+    stopped: watch::Receiver<bool>,
+}
+
+impl Pump {
+    async fn run(mut self) {
+        // Streams that ended still send the acks of what they delivered.
+        let mut ended = JoinSet::new();
+        let backoff = ExponentialBackoff::default();
+        let mut failures = 0_u32;
+        while !*self.stopped.borrow() && !self.sender.is_closed() {
+            let mut stream = self.open();
+            let token = stream.shutdown_token();
+            let end = self.forward(&mut stream).await;
+            ended.spawn(async move { token.shutdown().await });
+            while ended.try_join_next().is_some() {}
+            let Some(delivered_any) = end else { break };
+            failures = if delivered_any { 1 } else { failures + 1 };
+            let delay = backoff.on_failure(&RetryState::new(true).set_attempt_count(failures));
+            // Full jitter may be nothing at all; a stream is never rebuilt at once.
+            let delay = delay.max(Duration::from_millis(100));
+            let _ = tokio::time::timeout(delay, self.stopped.wait_for(|it| *it)).await;
+        }
+        // Nobody is waiting for more; what was handed out is still to be settled.
+        drop(self.sender);
+        ended.join_all().await;
+    }
+
+    fn open(&self) -> MessageStream {
+        self.client
+            .subscribe(&self.subscription)
+            .set_max_outstanding_messages(self.options.outstanding_max)
+            .set_max_outstanding_bytes(self.options.bytes_max)
+            .set_max_lease(self.options.lease_max)
+            .set_shutdown_behavior(ShutdownBehavior::WaitForProcessing)
+            .build()
+    }
+
+    /// Hands on what the stream yields. `None` when it is over for good, else
+    /// whether it yielded anything before it failed.
+    async fn forward(&mut self, stream: &mut MessageStream) -> Option<bool> {
+        let mut delivered_any = false;
+        let mut more_max = self.options.outstanding_max;
+        loop {
+            if *self.stopped.borrow() {
+                // Busy servers refill a stream as fast as it is read.
+                more_max = more_max.checked_sub(1)?;
+            }
+            let next = tokio::select! {
+                // First, so that a stop takes nothing from what was received:
+                // while `next` is pending, the SDK holds no message. It is
+                // cancelled only when the stream is not read again.
+                biased;
+                next = stream.next() => next,
+                () = self.sender.closed() => return None,
+                _ = self.stopped.wait_for(|it| *it) => return None,
+            };
+            let item = match next {
+                Some(Ok((message, handler))) => {
+                    delivered_any = true;
+                    Ok(Delivery::new(message, handler))
+                }
+                Some(Err(source)) => {
+                    Err(Error::api(format!("receiving from {}", self.subscription), source))
+                }
+                None => return Some(delivered_any),
+            };
+            let failed = item.is_err();
+            if self.sender.send(item).await.is_err() {
+                return None;
+            }
+            if failed {
+                return Some(delivered_any);
+            }
+        }
+    }
+}

@@ -1,0 +1,322 @@
+//! Cloud Storage: small objects in memory, metadata, listings. Whole files are
+//! in `transfer`.
+//!
+//! Every write carries a precondition, so the SDK may repeat it. A repeat of a
+//! write that had in fact happened fails with a conflict: the caller reads back
+//! what is there before it believes one.
+
+mod transfer;
+
+use crate::call::{CALL_TIME_MAX, Call, RETRY_TIME_MAX, bounded, timestamp};
+use crate::config::Config;
+use crate::error::{Error, Result};
+use bytes::{Bytes, BytesMut};
+use google_cloud_gax::retry_policy::RetryPolicyExt as _;
+use google_cloud_storage::client::{Storage as DataClient, StorageControl};
+use google_cloud_storage::model;
+use google_cloud_storage::model_ext::ObjectHighlights;
+use google_cloud_storage::read_object::ReadObjectResponse;
+use google_cloud_storage::read_resume_policy::{ReadResumePolicyExt as _, Recommended};
+use google_cloud_storage::retry_policy::RetryableErrors;
+use google_cloud_wkt::FieldMask;
+use jiff::Timestamp;
+use std::collections::BTreeMap;
+use tracing::instrument;
+
+/// How often one read may go on after a broken connection.
+const READ_RESUMES_MAX: u32 = 8;
+
+/// Cloud Storage.
+#[derive(Clone, Debug)]
+pub struct Storage {
+    data: DataClient,
+    control: StorageControl,
+}
+
+/// One generation of an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Object {
+    /// The bucket's name, without `projects/_/buckets/`.
+    pub bucket: String,
+    /// The object's name.
+    pub name: String,
+    /// Which content this is.
+    pub generation: i64,
+    /// Which metadata of that content this is.
+    pub metageneration: i64,
+    /// Bytes.
+    pub size: i64,
+    /// CRC32C of the content.
+    pub crc32c: Option<u32>,
+    /// User metadata.
+    pub metadata: BTreeMap<String, String>,
+    /// When this generation was created; a read of the content does not tell.
+    pub created: Option<Timestamp>,
+}
+
+/// One page of a listing, in the order of names.
+#[derive(Clone, Debug)]
+pub struct Page {
+    /// The objects, with their metadata.
+    pub objects: Vec<Object>,
+    /// The token of the next page, if there is one.
+    pub next: Option<String>,
+}
+
+/// What to list.
+#[derive(Clone, Debug, Default)]
+pub struct List<'a> {
+    /// The bucket's name.
+    pub bucket: &'a str,
+    /// Only names that begin with this.
+    pub prefix: &'a str,
+    /// Only names that are not smaller than this.
+    pub start: Option<&'a str>,
+    /// `next` of the page before.
+    pub page_token: Option<String>,
+    /// At most this many objects; the server gives at most 1,000.
+    pub page_size: u16,
+}
+
+impl Storage {
+    /// Builds the clients; nothing is sent yet.
+    pub fn connect(config: &Config) -> Call<'_, Self> {
+        const DOING: &str = "connecting to Cloud Storage";
+        Box::pin(async move {
+            config.check(DOING)?;
+            let credentials = config.credentials(DOING)?;
+            let mut data = DataClient::builder()
+                .with_credentials(credentials.clone())
+                .with_retry_policy(RetryableErrors.with_time_limit(RETRY_TIME_MAX))
+                .with_read_resume_policy(Recommended.with_attempt_limit(READ_RESUMES_MAX));
+            let mut control = StorageControl::builder()
+                .with_credentials(credentials)
+                .with_retry_policy(RetryableErrors.with_time_limit(RETRY_TIME_MAX));
+            if let Some(endpoint) = &config.storage_endpoint {
+                data = data.with_endpoint(endpoint);
+                control = control.with_endpoint(endpoint);
+            }
+            let data = data.build().await.map_err(|it| Error::client(DOING, it))?;
+            let control = control.build().await.map_err(|it| Error::client(DOING, it))?;
+            Ok(Self { data, control })
+        })
+    }
+
+    /// Creates an object that must not exist yet.
+    #[instrument(name = "storage.create", skip_all, fields(storage.bucket = bucket, storage.object = name))]
+    pub fn create<'a>(
+        &'a self,
+        bucket: &'a str,
+        name: &'a str,
+        content: Bytes,
+        metadata: BTreeMap<String, String>,
+    ) -> Call<'a, Object> {
+        Box::pin(async move {
+            let write = self
+                .data
+                .write_object(resource(bucket), name, content)
+                .set_if_generation_match(0)
+                .set_metadata(metadata);
+            let doing = doing("creating", bucket, name);
+            Ok(object(bounded(doing, CALL_TIME_MAX, write.send_unbuffered()).await?))
+        })
+    }
+
+    /// Replaces the content of an object, if it still is of `if_generation`.
+    /// Its metadata is replaced too, by none.
+    #[instrument(name = "storage.replace", skip_all, fields(storage.bucket = bucket, storage.object = name))]
+    pub fn replace<'a>(
+        &'a self,
+        bucket: &'a str,
+        name: &'a str,
+        if_generation: i64,
+        content: Bytes,
+    ) -> Call<'a, Object> {
+        Box::pin(async move {
+            let write = self
+                .data
+                .write_object(resource(bucket), name, content)
+                .set_if_generation_match(if_generation);
+            let doing = doing("replacing", bucket, name);
+            Ok(object(bounded(doing, CALL_TIME_MAX, write.send_unbuffered()).await?))
+        })
+    }
+
+    /// Reads an object of at most `bytes_max`; its checksum has been verified.
+    #[instrument(name = "storage.read", skip_all, fields(storage.bucket = bucket, storage.object = name))]
+    pub fn read<'a>(
+        &'a self,
+        bucket: &'a str,
+        name: &'a str,
+        generation: Option<i64>,
+        bytes_max: u64,
+    ) -> Call<'a, (Object, Bytes)> {
+        Box::pin(async move {
+            let mut reading = self.open(bucket, name, generation).await?;
+            let mut content = BytesMut::new();
+            // The size that a header promises is a hint; what arrives is counted.
+            let mut size = u64::try_from(reading.object.size).unwrap_or_default();
+            while size <= bytes_max {
+                let Some(piece) = reading.next().await? else {
+                    return Ok((reading.object, content.freeze()));
+                };
+                content.extend_from_slice(&piece);
+                size = size.max(content.len() as u64);
+            }
+            let why = format!("it has {size} bytes or more; at most {bytes_max} are read");
+            Err(Error::refused(reading.doing, why))
+        })
+    }
+
+    /// What is known about an object, without its content.
+    #[instrument(name = "storage.stat", skip_all, fields(storage.bucket = bucket, storage.object = name))]
+    pub fn stat<'a>(
+        &'a self,
+        bucket: &'a str,
+        name: &'a str,
+        generation: Option<i64>,
+    ) -> Call<'a, Object> {
+        Box::pin(async move {
+            let get = self
+                .control
+                .get_object()
+                .set_bucket(resource(bucket))
+                .set_object(name)
+                .set_generation(generation.unwrap_or_default());
+            let doing = doing("looking up", bucket, name);
+            Ok(object(bounded(doing, CALL_TIME_MAX, get.send()).await?))
+        })
+    }
+
+    /// One page of a bucket's objects.
+    #[instrument(name = "storage.list", skip_all, fields(storage.bucket = list.bucket, storage.prefix = list.prefix))]
+    pub fn list<'a>(&'a self, list: List<'a>) -> Call<'a, Page> {
+        Box::pin(async move {
+            let doing = doing("listing", list.bucket, list.prefix);
+            let request = self
+                .control
+                .list_objects()
+                .set_parent(resource(list.bucket))
+                .set_prefix(list.prefix)
+                .set_lexicographic_start(list.start.unwrap_or_default())
+                .set_page_token(list.page_token.unwrap_or_default())
+                .set_page_size(list.page_size);
+            let answer = bounded(doing, CALL_TIME_MAX, request.send()).await?;
+            Ok(Page {
+                objects: answer.objects.into_iter().map(object).collect(),
+                next: Some(answer.next_page_token).filter(|it| !it.is_empty()),
+            })
+        })
+    }
+
+    /// Replaces an object's metadata, if it still is of `if_metageneration`.
+    #[instrument(name = "storage.set_metadata", skip_all, fields(storage.bucket = bucket, storage.object = name))]
+    pub fn set_metadata<'a>(
+        &'a self,
+        bucket: &'a str,
+        name: &'a str,
+        if_metageneration: i64,
+        metadata: BTreeMap<String, String>,
+    ) -> Call<'a, Object> {
+        Box::pin(async move {
+            let wanted = model::Object::new()
+                .set_bucket(resource(bucket))
+                .set_name(name)
+                .set_metadata(metadata);
+            let update = self
+                .control
+                .update_object()
+                .set_object(wanted)
+                .set_if_metageneration_match(if_metageneration)
+                .set_update_mask(FieldMask::default().set_paths(["metadata"]));
+            let doing = doing("updating", bucket, name);
+            Ok(object(bounded(doing, CALL_TIME_MAX, update.send()).await?))
+        })
+    }
+
+    /// Deletes an object, if it still is of `if_generation`.
+    #[instrument(name = "storage.delete", skip_all, fields(storage.bucket = bucket, storage.object = name))]
+    pub fn delete<'a>(
+        &'a self,
+        bucket: &'a str,
+        name: &'a str,
+        if_generation: i64,
+    ) -> Call<'a, ()> {
+        Box::pin(async move {
+            let delete = self
+                .control
+                .delete_object()
+                .set_bucket(resource(bucket))
+                .set_object(name)
+                .set_if_generation_match(if_generation);
+            bounded(doing("deleting", bucket, name), CALL_TIME_MAX, delete.send()).await
+        })
+    }
+
+    /// Begins to read an object's content.
+    async fn open(&self, bucket: &str, name: &str, generation: Option<i64>) -> Result<Reading> {
+        let doing = doing("reading", bucket, name);
+        let mut read = self.data.read_object(resource(bucket), name);
+        if let Some(generation) = generation {
+            read = read.set_generation(generation);
+        }
+        let response = bounded(doing.clone(), CALL_TIME_MAX, read.send()).await?;
+        let object = highlighted(bucket, name, response.object());
+        if object.crc32c.is_none() {
+            // The SDK verifies what the server promises, and nothing was promised.
+            return Err(Error::corrupt(doing, "the answer carries no CRC32C"));
+        }
+        Ok(Reading { doing, object, response })
+    }
+}
+
+/// An object being read. Each piece may take [`CALL_TIME_MAX`], the whole any time.
+struct Reading {
+    doing: String,
+    object: Object,
+    response: ReadObjectResponse,
+}
+
+impl Reading {
+    /// The next piece. Only the end says that all pieces were right: the SDK
+    /// reports a wrong checksum in its place.
+    async fn next(&mut self) -> Result<Option<Bytes>> {
+        let next = async { self.response.next().await.transpose() };
+        bounded(self.doing.clone(), CALL_TIME_MAX, next).await
+    }
+}
+
+/// The bucket as Google's crates name it.
+fn resource(bucket: &str) -> String {
+    format!("projects/_/buckets/{bucket}")
+}
+
+fn doing(verb: &str, bucket: &str, name: &str) -> String {
+    format!("{verb} gs://{bucket}/{name}")
+}
+
+fn object(it: model::Object) -> Object {
+    Object {
+        bucket: it.bucket.rsplit('/').next().unwrap_or_default().to_owned(),
+        name: it.name,
+        generation: it.generation,
+        metageneration: it.metageneration,
+        size: it.size,
+        crc32c: it.checksums.and_then(|it| it.crc32c),
+        metadata: it.metadata.into_iter().collect(),
+        created: timestamp(it.create_time),
+    }
+}
+
+fn highlighted(bucket: &str, name: &str, it: ObjectHighlights) -> Object {
+    Object {
+        bucket: bucket.to_owned(),
+        name: name.to_owned(),
+        generation: it.generation,
+        metageneration: it.metageneration,
+        size: it.size,
+        crc32c: it.checksums.and_then(|it| it.crc32c),
+        metadata: it.metadata.into_iter().collect(),
+        created: None,
+    }
+}

@@ -1,0 +1,134 @@
+//! The one HTTP door. Every answer is bounded in size and time; redirects are
+//! not followed, so the token goes to the configured host only.
+
+use std::time::{Duration, SystemTime};
+
+use reqwest::header::HeaderMap;
+use reqwest::{Method, StatusCode, Url, redirect};
+use secrecy::{ExposeSecret, SecretString};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tracing::instrument;
+
+use crate::error::{Error, message};
+use crate::retry;
+
+/// A page of the longest notes that GitLab stores may be larger; such a page is refused.
+const ANSWER_MAX: usize = 32 << 20;
+const CONNECT_TIME_MAX: Duration = Duration::from_secs(5);
+/// GitLab itself waits up to ten seconds for the lock of a commit's statuses.
+const CALL_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// One GitLab, as one user. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Client {
+    http: reqwest::Client,
+    api: Url,
+    token: SecretString,
+}
+
+/// One call to the API.
+#[derive(Clone, Copy)]
+pub(crate) struct Call<'a> {
+    /// What it asks, for errors and spans.
+    pub(crate) name: &'static str,
+    pub(crate) method: &'a Method,
+    /// Below `/api/v4/`.
+    pub(crate) path: &'a str,
+    pub(crate) query: &'a [(&'a str, String)],
+    pub(crate) body: Option<&'a Value>,
+}
+
+/// The body and headers of a success.
+pub(crate) struct Answer {
+    pub(crate) headers: HeaderMap,
+    body: Vec<u8>,
+    call: &'static str,
+}
+
+impl Answer {
+    pub(crate) fn json<T: DeserializeOwned>(&self) -> Result<T, Error> {
+        let call = self.call;
+        serde_json::from_slice(&self.body).map_err(|source| Error::Decode { call, source })
+    }
+}
+
+impl Client {
+    /// A client of the GitLab at `address` (`https://HOST`, with a path where it
+    /// is installed under one), as the user that the token stands for.
+    pub fn new(address: &str, token: SecretString) -> Result<Self, Error> {
+        let refused = || Error::Address(address.to_owned());
+        let api = Url::parse(&format!("{}/api/v4/", address.trim_end_matches('/')))
+            .ok()
+            .filter(|it| matches!(it.scheme(), "http" | "https") && it.has_host())
+            .ok_or_else(refused)?;
+        let http = reqwest::Client::builder()
+            .user_agent(concat!("branchline/", env!("CARGO_PKG_VERSION")))
+            .redirect(redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .connect_timeout(CONNECT_TIME_MAX)
+            .timeout(CALL_TIME_MAX)
+            .build()
+            .map_err(Error::Client)?;
+        Ok(Self { http, api, token })
+    }
+
+    /// Host of the instance, with its port where it is not the usual one.
+    pub fn host(&self) -> String {
+        let host = self.api.host_str().unwrap_or_default();
+        self.api.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+    }
+
+    pub(crate) async fn get(
+        &self,
+        name: &'static str,
+        path: &str,
+        query: &[(&str, String)],
+    ) -> Result<Answer, Error> {
+        self.call(Call { name, method: &Method::GET, path, query, body: None }).await
+    }
+
+    /// Asks until there is an answer or the retries are used up.
+    #[instrument(name = "gitlab.call", skip_all, fields(call = call.name))]
+    pub(crate) async fn call(&self, call: Call<'_>) -> Result<Answer, Error> {
+        retry::bounded(call.method, || self.call_once(call)).await
+    }
+
+    async fn call_once(&self, call: Call<'_>) -> Result<Answer, retry::Failure> {
+        let Call { name, method, path, query, body } = call;
+        let url = self.api.join(path).map_err(|_| Error::Address(path.to_owned()))?;
+        let unanswered =
+            |source: reqwest::Error| Error::Unanswered { call: name, source: source.without_url() };
+        let mut request = self
+            .http
+            .request(method.clone(), url)
+            .query(query)
+            .bearer_auth(self.token.expose_secret());
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let mut response = request.send().await.map_err(|source| retry::Failure {
+            sent: !source.is_connect(),
+            error: unanswered(source),
+            retry_after: None,
+        })?;
+
+        let (status, headers) = (response.status(), response.headers().clone());
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(unanswered)? {
+            if body.len() + chunk.len() > ANSWER_MAX {
+                return Err(Error::TooLarge { call: name, max: ANSWER_MAX }.into());
+            }
+            body.extend_from_slice(&chunk);
+        }
+        if status.is_success() {
+            return Ok(Answer { headers, body, call: name });
+        }
+        Err(retry::Failure {
+            // Both are answered before anything is done.
+            sent: !matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::CONFLICT),
+            error: Error::Status { call: name, status: status.as_u16(), message: message(&body) },
+            retry_after: retry::wanted_wait(&headers, SystemTime::now()),
+        })
+    }
+}

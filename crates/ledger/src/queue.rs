@@ -1,0 +1,224 @@
+//! The queue: one object per attempt that is not announced to its end,
+//! `queue/<time>-<run id>-<attempt>`, in the order in which messages came.
+//!
+//! An entry holds nothing that the ledger does not. Its metadata caches the
+//! head of the run, so that the leader learns of new facts from the listing
+//! alone, and remembers up to which fact events are published.
+
+use std::collections::BTreeMap;
+
+use branchline_contract::{Invalid, RunId};
+use branchline_gcp::storage::{List, Object, Storage};
+use branchline_gcp::{Class, Error as GcpError};
+use bytes::Bytes;
+use jiff::Timestamp;
+
+const PREFIX: &str = "queue/";
+const PROJECT_ID: &str = "project-id";
+const HEAD: &str = "head";
+const PUBLISHED: &str = "published";
+/// Contention on one entry is a worker pod and the leader; more is somebody's loop.
+const UPDATES_MAX: u32 = 8;
+
+/// The queue in a bucket.
+#[derive(Clone)]
+pub struct Queue {
+    storage: Storage,
+    bucket: String,
+}
+
+/// Name of an entry. Orders by time of the message, not by the clock of a pod.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Ticket {
+    time: String,
+    /// The run.
+    pub run: RunId,
+    /// Its attempt.
+    pub attempt: u32,
+}
+
+/// One entry as it was listed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Queued {
+    /// Its name.
+    pub ticket: Ticket,
+    /// GitLab project of the run, the other half of its place in the ledger.
+    pub project_id: u64,
+    /// Position of the newest fact that a worker pod told of.
+    pub head: Option<u32>,
+    /// Position up to which events are published.
+    pub published: Option<u32>,
+    generation: i64,
+    metageneration: i64,
+}
+
+impl Ticket {
+    /// The entry of an attempt that a message of that time asked for.
+    pub fn new(published: Timestamp, run: RunId, attempt: u32) -> Self {
+        let utc = published.to_zoned(jiff::tz::TimeZone::UTC);
+        Self { time: utc.strftime("%Y%m%dT%H%M%S%6f").to_string(), run, attempt }
+    }
+
+    fn object(&self) -> String {
+        format!("{PREFIX}{}-{}-{}", self.time, self.run, self.attempt)
+    }
+
+    fn parse(object: &str) -> Result<Self, Invalid> {
+        let parts = object.strip_prefix(PREFIX).and_then(|it| it.split_once('-'));
+        let parts = parts.and_then(|(time, it)| Some((time, it.rsplit_once('-')?)));
+        let (time, run, attempt) = match parts {
+            Some((time, (run, attempt))) => (time.to_owned(), run, attempt),
+            None => (String::new(), object, ""),
+        };
+        // An object that is no entry fails here, with its name in the error.
+        let run = RunId::parse(run)?;
+        Ok(Self { time, run, attempt: attempt.parse().unwrap_or(0) })
+    }
+}
+
+impl Queue {
+    /// The queue in that bucket.
+    pub const fn new(storage: Storage, bucket: String) -> Self {
+        Self { storage, bucket }
+    }
+
+    /// Writes an entry unless it is there.
+    pub async fn ensure(&self, ticket: &Ticket, project_id: u64) -> Result<(), GcpError> {
+        let metadata = BTreeMap::from([(PROJECT_ID.to_owned(), project_id.to_string())]);
+        match self.storage.create(&self.bucket, &ticket.object(), Bytes::new(), metadata).await {
+            Ok(_) => Ok(()),
+            Err(error) if error.class() == Class::Conflict => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Tells the leader that the run has facts up to `head`. `false` when the entry is gone.
+    pub async fn tell(&self, ticket: &Ticket, head: u32) -> Result<bool, GcpError> {
+        for _ in 0..UPDATES_MAX {
+            let object = match self.storage.stat(&self.bucket, &ticket.object(), None).await {
+                Ok(object) => object,
+                Err(error) if error.class() == Class::NotFound => return Ok(false),
+                Err(error) => return Err(error),
+            };
+            let mut metadata = object.metadata.clone();
+            if position(&metadata, HEAD).is_some_and(|it| it >= head) {
+                return Ok(true);
+            }
+            metadata.insert(HEAD.to_owned(), head.to_string());
+            if self.update(&object.name, object.metageneration, metadata).await?.is_some() {
+                return Ok(true);
+            }
+        }
+        // Whoever keeps changing it tells the leader just as well.
+        Ok(true)
+    }
+
+    /// Moves the cursor of an entry. `None` when it changed since it was listed: list again.
+    pub async fn mark_published(
+        &self,
+        entry: &Queued,
+        published: u32,
+    ) -> Result<Option<Queued>, GcpError> {
+        let mut metadata = BTreeMap::from([
+            (PROJECT_ID.to_owned(), entry.project_id.to_string()),
+            (PUBLISHED.to_owned(), published.to_string()),
+        ]);
+        if let Some(head) = entry.head.max(Some(published)) {
+            metadata.insert(HEAD.to_owned(), head.to_string());
+        }
+        let updated = self.update(&entry.ticket.object(), entry.metageneration, metadata).await?;
+        Ok(updated.and_then(|it| Queued::read(&it).ok()))
+    }
+
+    /// Removes an entry whose attempt is announced to its end, if it is still the one that was listed.
+    pub async fn remove(&self, entry: &Queued) -> Result<(), GcpError> {
+        match self.storage.delete(&self.bucket, &entry.ticket.object(), entry.generation).await {
+            Ok(()) => Ok(()),
+            Err(error) if matches!(error.class(), Class::NotFound | Class::Conflict) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Every entry, oldest first. Objects that are no entries are told apart, not lost in silence.
+    pub async fn list(&self) -> Result<(Vec<Queued>, Vec<Invalid>), GcpError> {
+        let (mut entries, mut strangers) = (Vec::new(), Vec::new());
+        let mut token = None;
+        loop {
+            let page = self
+                .storage
+                .list(List {
+                    bucket: &self.bucket,
+                    prefix: PREFIX,
+                    start: None,
+                    page_token: token,
+                    page_size: 1_000,
+                })
+                .await?;
+            for object in &page.objects {
+                match Queued::read(object) {
+                    Ok(entry) => entries.push(entry),
+                    Err(error) => strangers.push(error),
+                }
+            }
+            token = page.next;
+            if token.is_none() {
+                return Ok((entries, strangers));
+            }
+        }
+    }
+
+    async fn update(
+        &self,
+        name: &str,
+        metageneration: i64,
+        metadata: BTreeMap<String, String>,
+    ) -> Result<Option<Object>, GcpError> {
+        match self.storage.set_metadata(&self.bucket, name, metageneration, metadata).await {
+            Ok(object) => Ok(Some(object)),
+            Err(error) if matches!(error.class(), Class::NotFound | Class::Conflict) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl Queued {
+    fn read(object: &Object) -> Result<Self, Invalid> {
+        let project_id = object.metadata.get(PROJECT_ID).and_then(|it| it.parse().ok());
+        Ok(Self {
+            ticket: Ticket::parse(&object.name)?,
+            project_id: project_id.unwrap_or_default(),
+            head: position(&object.metadata, HEAD),
+            published: position(&object.metadata, PUBLISHED),
+            generation: object.generation,
+            metageneration: object.metageneration,
+        })
+    }
+}
+
+fn position(metadata: &BTreeMap<String, String>, key: &str) -> Option<u32> {
+    metadata.get(key).and_then(|it| it.parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_is_found_again_by_its_name_and_orders_by_message_time() {
+        let run = RunId::parse("iris-small-0123456789abcdef0123").unwrap();
+        let early = Ticket::new("2026-11-23T03:04:05.000006Z".parse().unwrap(), run.clone(), 2);
+        let late = Ticket::new("2026-11-23T03:04:05.1Z".parse().unwrap(), run, 1);
+        assert_eq!(early.object(), "queue/20261123T030405000006-iris-small-0123456789abcdef0123-2");
+        assert_eq!(Ticket::parse(&early.object()), Ok(early.clone()));
+        assert!(early.object() < late.object());
+    }
+
+    #[test]
+    fn a_strange_object_is_not_taken_for_an_entry() {
+        for name in
+            ["queue/", "queue/x", "queue/2026-iris-1", "other/1-iris-0123456789abcdef0123-1"]
+        {
+            assert!(Ticket::parse(name).is_err(), "{name}");
+        }
+    }
+}

@@ -1,0 +1,232 @@
+use std::collections::BTreeMap;
+
+use branchline_contract::{ArtifactReady, Outcome, RunId};
+use expect_test::{Expect, expect};
+use serde_json::json;
+
+use super::Run;
+use crate::fact::{Body, DecodeError, Entry, Fact, Intent};
+use crate::run::FoldError;
+
+fn request() -> ArtifactReady {
+    serde_json::from_value(json!({
+        "run": "iris",
+        "artifacts": [],
+        "training": {"custom_job": {"jobSpec": {}}},
+        "vertex": {"project": "demo-project", "region": "europe-west4"},
+        "gitlab": {
+            "host": "gitlab.example.com", "project_id": 7, "project_path": "team/iris",
+            "sha": "0123456789012345678901234567890123456789", "ref": "main",
+            "pipeline_id": 1, "job_id": 10
+        }
+    }))
+    .unwrap()
+}
+
+/// A ledger of these facts, each with the attempt it belongs to.
+fn ledger(facts: Vec<(u32, Body)>) -> Vec<Entry> {
+    let mut entries: Vec<Entry> = Vec::new();
+    for (attempt, body) in facts {
+        let fact = Fact {
+            sequence: u32::try_from(entries.len()).unwrap(),
+            previous: entries.last().map(|it| it.sha256),
+            nonce: String::new(),
+            time: "2026-11-23T00:00:00Z".parse().unwrap(),
+            actor: "test".to_owned(),
+            cause: "test".to_owned(),
+            attempt,
+            body,
+        };
+        entries.push(Entry::decode(&fact.encode()).unwrap());
+    }
+    entries
+}
+
+fn requested() -> (u32, Body) {
+    let request = request();
+    let digest = RunId::derive(&request).1;
+    (1, Body::Requested { request: Box::new(request), digest })
+}
+
+fn intended(nonce: &str) -> (u32, Body) {
+    let (nonce, output) = (nonce.to_owned(), format!("gs://o/{nonce}/"));
+    (1, Body::Intended(Intent { nonce, duration_ms: 1, output }))
+}
+
+fn finished(outcome: Outcome) -> Body {
+    Body::Finished { outcome, reason: None, metrics: BTreeMap::new(), model_uri: None }
+}
+
+/// Folds fact by fact and tells state and event behind each.
+fn check(facts: Vec<(u32, Body)>, expect: &Expect) {
+    let entries = ledger(facts);
+    let mut run = Run::begin(&entries[0]).unwrap();
+    let mut story = format!("requested -> attempt 1 {:?}\n", run.state);
+    for entry in &entries[1..] {
+        let event = run.apply(entry).unwrap();
+        let event = event.map_or(String::new(), |it| format!(", says {}", it.phase.as_str()));
+        let state = format!("{:?}", run.state);
+        let state = state.split(['(', ' ']).next().unwrap();
+        let kind = entry.fact.body.kind();
+        story += &format!("{kind} -> attempt {} {state}{event}\n", run.attempt);
+    }
+    expect.assert_eq(&story);
+    let (folded, _) = Run::fold(&entries).unwrap();
+    assert_eq!(folded, run, "folding at once is folding one by one");
+}
+
+#[test]
+fn a_run_goes_from_request_to_outcome() {
+    let submitted = Body::Submitted { intent: "a".to_owned(), job: "jobs/1".to_owned() };
+    let facts = vec![
+        requested(),
+        (1, Body::Verified { contents_read: false }),
+        (1, Body::Admitted {}),
+        intended("a"),
+        (1, submitted),
+        (1, Body::Running {}),
+        (1, finished(Outcome::Succeeded)),
+    ];
+    check(
+        facts,
+        &expect![[r"
+        requested -> attempt 1 Requested
+        verified -> attempt 1 Verified
+        admitted -> attempt 1 Admitted, says queued
+        intended -> attempt 1 Intended
+        submitted -> attempt 1 Submitted, says submitted
+        running -> attempt 1 Running, says running
+        finished -> attempt 1 Finished, says completed
+    "]],
+    );
+}
+
+#[test]
+fn a_late_or_repeated_fact_changes_nothing_and_says_nothing() {
+    let facts = vec![
+        requested(),
+        (1, Body::Rejected { reasons: vec!["no".to_owned()] }),
+        (1, Body::Verified { contents_read: false }),
+        (1, Body::Admitted {}),
+        (1, Body::Running {}),
+        (1, finished(Outcome::Succeeded)),
+        (1, Body::CancelRequested { reason: "late".to_owned() }),
+    ];
+    check(
+        facts,
+        &expect![[r"
+        requested -> attempt 1 Requested
+        rejected -> attempt 1 Finished, says completed
+        verified -> attempt 1 Finished
+        admitted -> attempt 1 Finished
+        running -> attempt 1 Finished
+        finished -> attempt 1 Finished
+        cancel-requested -> attempt 1 Finished
+    "]],
+    );
+}
+
+#[test]
+fn a_retry_begins_the_next_attempt_only_behind_an_end() {
+    let facts = vec![
+        requested(),
+        (2, Body::Retried { ci_job: 11 }),
+        (1, finished(Outcome::Failed)),
+        (3, Body::Retried { ci_job: 12 }),
+        (2, Body::Retried { ci_job: 13 }),
+        (1, finished(Outcome::Succeeded)),
+        (2, Body::Verified { contents_read: true }),
+    ];
+    check(
+        facts,
+        &expect![[r"
+        requested -> attempt 1 Requested
+        retried -> attempt 1 Requested
+        finished -> attempt 1 Finished, says completed
+        retried -> attempt 1 Finished
+        retried -> attempt 2 Requested
+        finished -> attempt 2 Requested
+        verified -> attempt 2 Verified
+    "]],
+    );
+}
+
+#[test]
+fn a_refused_call_goes_back_in_line_and_the_job_belongs_to_the_intent_it_carries() {
+    let facts = vec![
+        requested(),
+        (1, Body::Verified { contents_read: false }),
+        (1, Body::Admitted {}),
+        intended("a"),
+        (1, Body::Refused { intent: "a".to_owned(), message: "no right".to_owned() }),
+        (1, Body::Blocked { reason: "no right".to_owned() }),
+        intended("b"),
+        intended("c"),
+        (1, Body::Submitted { intent: "b".to_owned(), job: "jobs/1".to_owned() }),
+    ];
+    let (run, _) = Run::fold(&ledger(facts.clone())).unwrap();
+    assert_eq!(run.submitted_by.unwrap().output, "gs://o/b/");
+    assert_eq!(run.blocked, None);
+    check(
+        facts,
+        &expect![[r"
+        requested -> attempt 1 Requested
+        verified -> attempt 1 Verified
+        admitted -> attempt 1 Admitted, says queued
+        intended -> attempt 1 Intended
+        refused -> attempt 1 Admitted
+        blocked -> attempt 1 Admitted, says queued
+        intended -> attempt 1 Intended
+        intended -> attempt 1 Intended
+        submitted -> attempt 1 Submitted, says submitted
+    "]],
+    );
+}
+
+#[test]
+fn every_ci_job_that_announced_the_request_is_remembered() {
+    let facts = vec![requested(), (1, Body::Duplicate { ci_job: 11 })];
+    let (run, events) = Run::fold(&ledger(facts)).unwrap();
+    assert_eq!(run.ci_jobs.into_iter().collect::<Vec<_>>(), [10, 11]);
+    assert_eq!(events, []);
+}
+
+#[test]
+fn facts_that_were_tampered_with_do_not_fold() {
+    let facts = || {
+        ledger(vec![
+            requested(),
+            (1, Body::Verified { contents_read: false }),
+            (1, Body::Admitted {}),
+        ])
+    };
+    let mut swapped = facts();
+    swapped.swap(1, 2);
+    let mut missing = facts();
+    missing.remove(1);
+    let mut changed = facts();
+    changed[1].fact.actor = "somebody else".to_owned();
+    changed[1] = Entry::decode(&changed[1].fact.encode()).unwrap();
+    let cases = [
+        ("none", vec![], FoldError::Empty),
+        ("no request", facts()[1..].to_vec(), FoldError::NotRequested),
+        ("swapped", swapped, FoldError::Position { expected: 1, found: 2 }),
+        ("missing", missing, FoldError::Position { expected: 1, found: 2 }),
+        ("changed", changed, FoldError::Chain(2)),
+    ];
+    for (name, entries, expected) in cases {
+        assert_eq!(Run::fold(&entries).map(|_| ()), Err(expected), "{name}");
+    }
+}
+
+#[test]
+fn a_fact_of_a_newer_version_is_told_from_garbage() {
+    let entry = &ledger(vec![requested()])[0];
+    let text = String::from_utf8(entry.fact.encode()).unwrap();
+    let newer = text.replace(r#""kind":"requested""#, r#""kind":"teleported""#);
+    assert!(matches!(
+        Entry::decode(newer.as_bytes()),
+        Err(DecodeError::UnknownKind(kind)) if kind == "teleported"
+    ));
+    assert!(matches!(Entry::decode(b"{}"), Err(DecodeError::Malformed(_))));
+}

@@ -1,0 +1,201 @@
+//! The ledger in Cloud Storage: `runs/<GitLab project id>/<run id>/000000.json`
+//! and onwards. The position is the name, so that of two writers one learns it.
+
+use std::collections::BTreeMap;
+
+use branchline_contract::{LedgerHead, RunEvent, RunId};
+use branchline_gcp::storage::{List, Storage};
+use branchline_gcp::{Class, Error as GcpError};
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use jiff::Timestamp;
+
+use crate::fact::{Body, DecodeError, Entry, Fact};
+use crate::run::{FoldError, Run};
+
+/// Facts are small; a larger object is not one.
+const FACT_BYTES_MAX: u64 = 8 << 20;
+/// More facts than any run can have.
+const FACTS_MAX: usize = 10_000;
+const READS_AT_ONCE: usize = 16;
+
+/// Reads and appends facts.
+#[derive(Clone)]
+pub struct Store {
+    storage: Storage,
+    bucket: String,
+}
+
+/// A run as it was read: its fold, and the events that its facts ask for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct History {
+    /// The fold.
+    pub run: Run,
+    /// Every event, oldest first.
+    pub events: Vec<RunEvent>,
+    /// The facts themselves.
+    pub entries: Vec<Entry>,
+}
+
+/// Who writes a fact, and why.
+#[derive(Clone, Copy, Debug)]
+pub struct Author<'a> {
+    /// Who.
+    pub actor: &'a str,
+    /// Why, such as a message id.
+    pub cause: &'a str,
+}
+
+/// What became of an append.
+#[derive(Debug)]
+pub enum Appended {
+    /// The fact stands at its position.
+    Written(Box<Entry>),
+    /// Somebody else's fact stands there: fold again and decide again.
+    Taken,
+}
+
+/// A ledger that could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Cloud Storage did not do it.
+    #[error(transparent)]
+    Storage(#[from] GcpError),
+    /// An object under the run is not a fact.
+    #[error("reading the fact {object}")]
+    Decode {
+        /// The object.
+        object: String,
+        /// Why it is not one.
+        source: DecodeError,
+    },
+    /// The facts do not make a run.
+    #[error("folding the facts of {run}")]
+    Fold {
+        /// The run.
+        run: RunId,
+        /// Where they break.
+        source: FoldError,
+    },
+    /// A run with more facts than any run has.
+    #[error("{0} has more than {FACTS_MAX} facts")]
+    TooMany(RunId),
+}
+
+impl Error {
+    /// What the failure asks for. A ledger that does not fold stays so until an operator looks.
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Storage(source) => source.class(),
+            Self::Decode { .. } | Self::Fold { .. } | Self::TooMany(_) => Class::Refused,
+        }
+    }
+}
+
+impl Store {
+    /// The ledger in that bucket.
+    pub const fn new(storage: Storage, bucket: String) -> Self {
+        Self { storage, bucket }
+    }
+
+    /// Reads the whole history of a run; `None` when nothing was ever requested.
+    pub async fn load(&self, project_id: u64, run: &RunId) -> Result<Option<History>, Error> {
+        let prefix = prefix(project_id, run);
+        let mut names = Vec::new();
+        let mut token = None;
+        loop {
+            let page = self
+                .storage
+                .list(List {
+                    bucket: &self.bucket,
+                    prefix: &prefix,
+                    start: None,
+                    page_token: token,
+                    page_size: 1_000,
+                })
+                .await?;
+            names.extend(page.objects.into_iter().map(|it| it.name));
+            if names.len() > FACTS_MAX {
+                return Err(Error::TooMany(run.clone()));
+            }
+            token = page.next;
+            if token.is_none() {
+                break;
+            }
+        }
+        if names.is_empty() {
+            return Ok(None);
+        }
+        let reads: Vec<_> = names.into_iter().map(|name| self.read(name)).collect();
+        let entries: Vec<Entry> = stream::iter(reads).buffered(READS_AT_ONCE).try_collect().await?;
+        let (folded, events) =
+            Run::fold(&entries).map_err(|source| Error::Fold { run: run.clone(), source })?;
+        Ok(Some(History { run: folded, events, entries }))
+    }
+
+    /// Writes the first fact of a run.
+    pub async fn begin(
+        &self,
+        project_id: u64,
+        run: &RunId,
+        body: Body,
+        author: Author<'_>,
+    ) -> Result<Appended, Error> {
+        self.write(project_id, run, None, 1, body, author).await
+    }
+
+    /// Writes the fact behind the head of `run`, for its attempt; `Retried` opens the next one.
+    pub async fn append(
+        &self,
+        run: &Run,
+        body: Body,
+        author: Author<'_>,
+    ) -> Result<Appended, Error> {
+        let attempt = run.attempt + u32::from(matches!(body, Body::Retried { .. }));
+        let project_id = run.request.gitlab.project_id;
+        self.write(project_id, &run.id, Some(run.head), attempt, body, author).await
+    }
+
+    async fn write(
+        &self,
+        project_id: u64,
+        run: &RunId,
+        head: Option<LedgerHead>,
+        attempt: u32,
+        body: Body,
+        author: Author<'_>,
+    ) -> Result<Appended, Error> {
+        let fact = Fact {
+            sequence: head.map_or(0, |it| it.sequence + 1),
+            previous: head.map(|it| it.sha256),
+            nonce: format!("{:032x}", fastrand::u128(..)),
+            time: Timestamp::now(),
+            actor: author.actor.to_owned(),
+            cause: author.cause.to_owned(),
+            attempt,
+            body,
+        };
+        let name = format!("{}{:06}.json", prefix(project_id, run), fact.sequence);
+        let bytes = fact.encode();
+        let written = Entry::decode(&bytes).expect("a fact decodes as it was encoded");
+        let created = self.storage.create(&self.bucket, &name, bytes.into(), BTreeMap::new()).await;
+        match created {
+            Ok(_) => Ok(Appended::Written(Box::new(written))),
+            // Clients retry by themselves: the fact in our way may be our own.
+            Err(error) if error.class() == Class::Conflict => {
+                let found = self.read(name).await?;
+                let ours = found.sha256 == written.sha256;
+                Ok(if ours { Appended::Written(Box::new(found)) } else { Appended::Taken })
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn read(&self, name: String) -> Result<Entry, Error> {
+        let (_, bytes) = self.storage.read(&self.bucket, &name, None, FACT_BYTES_MAX).await?;
+        Entry::decode(&bytes).map_err(|source| Error::Decode { object: name, source })
+    }
+}
+
+fn prefix(project_id: u64, run: &RunId) -> String {
+    format!("runs/{project_id}/{run}/")
+}

@@ -1,0 +1,87 @@
+//! Users, their roles and their tokens.
+
+use serde::{Deserialize, Serialize};
+
+use super::error::Error;
+use super::state::State;
+
+/// A role, the same in every project of this instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum AccessLevel {
+    /// Reads code, pipelines and merge requests, and comments on them.
+    Reporter,
+    /// Also pushes to unprotected branches and sets statuses on their commits.
+    Developer,
+    /// Also pushes to protected branches and sets statuses on their commits.
+    Maintainer,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct User {
+    pub(super) id: u64,
+    pub(super) username: String,
+    pub(super) name: String,
+    pub(super) access_level: AccessLevel,
+    pub(super) bot: bool,
+    pub(super) token: String,
+}
+
+impl User {
+    pub(super) fn email(&self) -> String {
+        format!("{}@noreply.localhost", self.username)
+    }
+}
+
+/// Who acts when a method of this process stands for a person.
+pub(super) const PERSON: u64 = 1;
+/// Whose token the roles use.
+pub(super) const BOT: u64 = 2;
+
+impl State {
+    /// Makes sure that the person and the bot exist.
+    pub(super) fn seed_users(&mut self) -> Result<(), Error> {
+        if !self.users.contains_key(&PERSON) {
+            self.add_user("root", "Administrator", AccessLevel::Maintainer, Kind::Human)?;
+        }
+        if !self.users.contains_key(&BOT) {
+            let name = "Branchline";
+            self.add_user("branchline-bot", name, AccessLevel::Maintainer, Kind::Bot)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn add_user(
+        &mut self,
+        username: &str,
+        name: &str,
+        access_level: AccessLevel,
+        kind: Kind,
+    ) -> Result<String, Error> {
+        let random: String = std::iter::repeat_with(fastrand::alphanumeric).take(20).collect();
+        let user = User {
+            id: self.users.next_id(),
+            username: username.to_owned(),
+            name: name.to_owned(),
+            access_level,
+            bot: kind == Kind::Bot,
+            token: format!("glpat-{random}"),
+        };
+        let token = user.token.clone();
+        self.users.put(user.id, user)?;
+        Ok(token)
+    }
+
+    pub(super) fn user(&self, id: u64) -> Result<&User, Error> {
+        self.users.get(&id).ok_or(Error::NotFound("User"))
+    }
+
+    pub(super) fn user_by_token(&self, token: &str) -> Option<&User> {
+        self.users.values().find(|it| it.token == token)
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Human,
+    Bot,
+}

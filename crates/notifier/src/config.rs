@@ -1,0 +1,32 @@
+//! The notifier's configuration file. Strict: a key that is not known is an error.
+
+use std::net::SocketAddr;
+
+use serde::Deserialize;
+
+/// `notifier.yaml`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Subscription that carries run events, `projects/P/subscriptions/S`.
+    pub subscription: String,
+    /// Topic for what cannot be reported, `projects/P/topics/T`.
+    pub dead_letter_topic: String,
+    /// Bucket of the run ledger.
+    pub ledger_bucket: String,
+    /// Address of the GitLab that is reported to, `https://HOST`. Runs of another host are refused.
+    pub gitlab: String,
+    /// How run events are consumed.
+    #[serde(default)]
+    pub consume: branchline_service::consume::Options,
+    /// Address of `/livez` and `/readyz`.
+    #[serde(default = "default_listen")]
+    pub listen: SocketAddr,
+    /// Endpoints and credentials; Google's own by default.
+    #[serde(default)]
+    pub google: branchline_gcp::Config,
+}
+
+fn default_listen() -> SocketAddr {
+    SocketAddr::from(([0, 0, 0, 0], 8080))
+}

@@ -1,0 +1,200 @@
+//! Takes deliveries, has them handled, and settles them.
+
+use std::collections::BTreeMap;
+use std::mem::take;
+use std::num::NonZeroU32;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use branchline_contract::DATA_MAX;
+use branchline_gcp::pubsub::{Deliveries, Delivery, SubscribeOptions};
+use bytes::Bytes;
+use futures::FutureExt;
+use jiff::Timestamp;
+use serde::Deserialize;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, debug, error, field, info_span, warn};
+
+use crate::dead_letter::DeadLetters;
+use crate::settlement::{Class, Settlement};
+use crate::telemetry::chain;
+
+/// Reading and checking large objects takes its time.
+const LEASE_MAX: Duration = Duration::from_hours(1);
+
+/// How a role consumes; a section of its configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Options {
+    /// Messages handled at once by this process.
+    pub in_flight_max: NonZeroU32,
+    /// How long what is in flight may take to finish after SIGTERM.
+    pub grace_seconds: u64,
+    /// Deliveries of one message; that of the subscription's dead-letter policy.
+    pub attempts_max: NonZeroU32,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            in_flight_max: NonZeroU32::new(16).expect("16 is not zero"),
+            grace_seconds: 25,
+            attempts_max: NonZeroU32::new(100).expect("100 is not zero"),
+        }
+    }
+}
+
+impl Options {
+    /// Receives no more than is handled at once, so that one poison message
+    /// does not take its neighbours along.
+    pub fn subscribe(self) -> SubscribeOptions {
+        let outstanding_max = self.in_flight_max.get();
+        SubscribeOptions {
+            outstanding_max,
+            bytes_max: u32::try_from(DATA_MAX)
+                .map_or(u32::MAX, |it| it.saturating_mul(outstanding_max)),
+            lease_max: LEASE_MAX,
+        }
+    }
+}
+
+/// A message as its handler sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// The id that Pub/Sub gave it; a repeated publish has another.
+    pub id: String,
+    /// The body.
+    pub data: Bytes,
+    /// The attributes.
+    pub attributes: BTreeMap<String, String>,
+    /// When Pub/Sub took it in.
+    pub publish_time: Timestamp,
+    /// Which delivery this is, where the subscription counts them.
+    pub delivery_attempt: Option<u32>,
+}
+
+/// Has every delivery handled, until `stop`; then nothing more is received, and
+/// what was received gets the grace period to finish. Nothing healthy is
+/// nacked: on Pub/Sub a nack costs an attempt.
+///
+/// The handler runs in the span `delivery` and records `run.id` there. It
+/// returns its failures and leaves it to this loop to log them.
+pub async fn consume<H, F>(
+    mut deliveries: Deliveries,
+    dead_letters: &DeadLetters,
+    options: Options,
+    stop: CancellationToken,
+    handle: H,
+) where
+    H: Fn(Arc<Message>) -> F,
+    F: Future<Output = Settlement> + Send + 'static,
+{
+    let permits = Arc::new(Semaphore::new(options.in_flight_max.get() as usize));
+    let mut tasks = JoinSet::new();
+    let begin = |tasks: &mut JoinSet<()>, (permit, mut delivery): (_, Delivery)| {
+        while tasks.try_join_next().is_some() {}
+        let message = Arc::new(message(&mut delivery));
+        let span = info_span!(
+            "delivery",
+            messaging.message.id = message.id,
+            messaging.delivery_attempt = message.delivery_attempt,
+            run.id = field::Empty,
+        );
+        let work = settle(
+            delivery,
+            handle(message.clone()),
+            message,
+            dead_letters.clone(),
+            options.attempts_max.get(),
+            permit,
+        );
+        tasks.spawn(work.instrument(span));
+    };
+
+    while let Some(Some(next)) = stop.run_until_cancelled(next(&mut deliveries, &permits)).await {
+        begin(&mut tasks, next);
+    }
+    deliveries.stop();
+    let drain = async {
+        while let Some(next) = next(&mut deliveries, &permits).await {
+            begin(&mut tasks, next);
+        }
+        while tasks.join_next().await.is_some() {}
+        deliveries.settled().await;
+    };
+    if timeout(Duration::from_secs(options.grace_seconds), drain).await.is_err() {
+        warn!(in_flight = tasks.len(), "grace period ended; what was in flight comes again");
+    }
+}
+
+/// The next delivery, once there is room for it; `None` when nothing more comes.
+/// Cancelling this loses nothing.
+async fn next(
+    deliveries: &mut Deliveries,
+    permits: &Arc<Semaphore>,
+) -> Option<(OwnedSemaphorePermit, Delivery)> {
+    let permit = permits.clone().acquire_owned().await.expect("never closed");
+    loop {
+        match deliveries.recv().await? {
+            Ok(delivery) => return Some((permit, delivery)),
+            Err(error) => warn!(error = &error as &dyn std::error::Error, "receiving failed"),
+        }
+    }
+}
+
+fn message(delivery: &mut Delivery) -> Message {
+    Message {
+        id: take(&mut delivery.id),
+        data: take(&mut delivery.data),
+        attributes: take(&mut delivery.attributes),
+        publish_time: delivery.publish_time,
+        delivery_attempt: delivery.delivery_attempt,
+    }
+}
+
+/// The one place where a failed delivery is logged, and where it becomes a decision.
+async fn settle(
+    delivery: Delivery,
+    handling: impl Future<Output = Settlement>,
+    message: Arc<Message>,
+    dead_letters: DeadLetters,
+    attempts_max: u32,
+    _permit: OwnedSemaphorePermit,
+) {
+    let handled = AssertUnwindSafe(handling).catch_unwind().await;
+    let settlement = handled.unwrap_or_else(|_| {
+        error!("handler panicked");
+        Settlement::Retry { class: Class::Bug, reason: "the handler panicked".to_owned() }
+    });
+    match settlement.on_attempt(message.delivery_attempt, attempts_max) {
+        Settlement::Ack => {
+            debug!("delivery was handled");
+            delivery.ack();
+        }
+        Settlement::Retry { class, reason } => {
+            warn!(class = class.as_str(), reason, "delivery was nacked");
+            delivery.nack();
+        }
+        Settlement::DeadLetter { class, reason } => {
+            match dead_letters.publish(&message, class, &reason).await {
+                Ok(()) => {
+                    warn!(class = class.as_str(), reason, "delivery became a dead letter");
+                    delivery.ack();
+                }
+                Err(error) => {
+                    error!(
+                        class = class.as_str(),
+                        reason,
+                        error = chain(&error),
+                        "dead letter was not published; delivery was nacked"
+                    );
+                    delivery.nack();
+                }
+            }
+        }
+    }
+}

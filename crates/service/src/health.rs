@@ -1,0 +1,106 @@
+//! Liveness and readiness over HTTP, for Kubernetes and for people.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::get;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+/// Named conditions of a process, each fine or a sentence that says what is
+/// wrong. Cheap to clone; a process without conditions is ready.
+#[derive(Clone, Debug, Default)]
+pub struct Health {
+    conditions: Arc<Mutex<BTreeMap<&'static str, Condition>>>,
+}
+
+/// `Err` is the sentence that says what is wrong and how to mend it.
+type Condition = Result<(), String>;
+
+impl Health {
+    /// Declares a condition fine.
+    pub fn ok(&self, condition: &'static str) {
+        self.set(condition, Ok(()));
+    }
+
+    /// Declares a condition broken: the process is not ready until it is fine again.
+    pub fn broken(&self, condition: &'static str, sentence: impl Into<String>) {
+        self.set(condition, Err(sentence.into()));
+    }
+
+    /// Every condition, one a line, and whether all of them are fine.
+    pub fn report(&self) -> (bool, String) {
+        let conditions = self.conditions.lock().expect("no holder panics");
+        let lines = conditions.iter().map(|(name, condition)| match condition {
+            Ok(()) => format!("{name}: ok\n"),
+            Err(sentence) => format!("{name}: {sentence}\n"),
+        });
+        (conditions.values().all(Result::is_ok), lines.collect())
+    }
+
+    fn set(&self, name: &'static str, condition: Condition) {
+        self.conditions.lock().expect("no holder panics").insert(name, condition);
+    }
+}
+
+/// Answers `GET /livez` and `GET /readyz` until `stop`. Liveness says only that
+/// the process answers: a restart mends no condition, so none is part of it.
+pub async fn serve(
+    listener: TcpListener,
+    health: Health,
+    stop: CancellationToken,
+) -> io::Result<()> {
+    let router = Router::new()
+        .route("/livez", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready))
+        .with_state(health);
+    axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
+}
+
+async fn ready(State(health): State<Health>) -> (StatusCode, String) {
+    match health.report() {
+        (true, text) => (StatusCode::OK, if text.is_empty() { "ok\n".to_owned() } else { text }),
+        (false, text) => (StatusCode::SERVICE_UNAVAILABLE, text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+
+    #[tokio::test]
+    async fn readiness_follows_the_conditions_and_liveness_does_not() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (health, stop) = (Health::default(), CancellationToken::new());
+        let server = tokio::spawn(serve(listener, health.clone(), stop.clone()));
+        let ask = async |path: &str| {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            let request = format!("GET {path} HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n");
+            stream.write_all(request.as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.unwrap();
+            let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+            (head[9..12].to_owned(), body.to_owned())
+        };
+        let answer = |code: &str, body: &str| (code.to_owned(), body.to_owned());
+
+        assert_eq!(ask("/readyz").await, answer("200", "ok\n"));
+        health.ok("pubsub");
+        health.broken("gitlab", "the token may not write commit statuses");
+        let body = "gitlab: the token may not write commit statuses\npubsub: ok\n";
+        assert_eq!(ask("/readyz").await, answer("503", body));
+        assert_eq!(ask("/livez").await, answer("200", "ok\n"));
+        health.ok("gitlab");
+        assert_eq!(ask("/readyz").await, answer("200", "gitlab: ok\npubsub: ok\n"));
+
+        stop.cancel();
+        server.await.unwrap().unwrap();
+    }
+}

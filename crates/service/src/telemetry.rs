@@ -1,0 +1,140 @@
+//! Logs: for people on a terminal, as Cloud Logging's JSON lines otherwise.
+//! Always on stderr, so that stdout stays a command's own output.
+
+mod cloud_logging;
+
+use std::error::Error;
+use std::fmt;
+use std::io::{IsTerminal, stderr};
+use std::panic;
+use std::str::FromStr;
+
+use jiff::Timestamp;
+use tracing::error;
+use tracing_subscriber::filter::{EnvFilter, ParseError};
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::FormatTime;
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
+
+use cloud_logging::CloudLogging;
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// Human on a terminal, JSON otherwise.
+    #[default]
+    Auto,
+    /// For people.
+    Human,
+    /// Cloud Logging's structured lines.
+    Json,
+}
+
+impl FromStr for Format {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "human" => Ok(Self::Human),
+            "json" => Ok(Self::Json),
+            _ => Err("a log format is auto, human or json"),
+        }
+    }
+}
+
+/// Why logging could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum TelemetryError {
+    /// The filter is not in the form of `RUST_LOG`.
+    #[error("reading the log filter {filter:?}")]
+    Filter {
+        /// As given.
+        filter: String,
+        /// What is wrong with it.
+        source: ParseError,
+    },
+    /// Another subscriber was there first.
+    #[error("installing the log subscriber")]
+    Init(#[source] TryInitError),
+}
+
+/// Sets up logging for the process, panics included; `filter` is in the form of `RUST_LOG`.
+pub fn init(format: Format, filter: &str) -> Result<(), TelemetryError> {
+    let directives = EnvFilter::try_new(filter)
+        .map_err(|source| TelemetryError::Filter { filter: filter.to_owned(), source })?;
+    let terminal = stderr().is_terminal();
+    let human = match format {
+        Format::Auto => terminal,
+        Format::Human => true,
+        Format::Json => false,
+    };
+    let lines = if human {
+        let lines = tracing_subscriber::fmt::layer()
+            .with_writer(stderr)
+            .with_target(false)
+            .with_timer(Clock);
+        if terminal { lines.boxed() } else { lines.with_ansi(false).boxed() }
+    } else {
+        CloudLogging::new(stderr).boxed()
+    };
+    tracing_subscriber::registry()
+        .with(directives)
+        .with(lines)
+        .try_init()
+        .map_err(TelemetryError::Init)?;
+    panic::set_hook(Box::new(|info| {
+        let place = info.location().map(ToString::to_string);
+        error!(place, reason = info.payload_as_str(), "panicked");
+    }));
+    Ok(())
+}
+
+/// An error and its causes in one line; a cause that the text already ends with is not repeated.
+pub fn chain(error: &(dyn Error + 'static)) -> String {
+    let (mut text, mut next) = (error.to_string(), error.source());
+    while let Some(cause) = next {
+        let said = cause.to_string();
+        if !text.ends_with(&said) {
+            text = format!("{text}: {said}");
+        }
+        next = cause.source();
+    }
+    text
+}
+
+/// Time of day in UTC: on a terminal the date is known.
+struct Clock;
+
+impl FormatTime for Clock {
+    fn format_time(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        write!(writer, "{}", Timestamp::now().strftime("%H:%M:%S%.3fZ"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    enum Failure {
+        #[error("reading the ledger")]
+        Ledger(#[source] Box<Failure>),
+        #[error("status 403: {0}")]
+        Status(#[source] fmt::Error),
+    }
+
+    #[test]
+    fn a_chain_names_every_cause_once() {
+        let error = Failure::Ledger(Box::new(Failure::Status(fmt::Error)));
+        let cause = fmt::Error.to_string();
+        assert_eq!(chain(&error), format!("reading the ledger: status 403: {cause}"));
+    }
+
+    #[test]
+    fn a_bad_filter_is_named() {
+        let error = init(Format::Json, "branchline=loud").unwrap_err();
+        assert!(chain(&error).starts_with("reading the log filter \"branchline=loud\": "));
+    }
+}

@@ -1,0 +1,192 @@
+//! Intake, on every worker pod: decode → identify → request → verify → admit → ack.
+//!
+//! Each fact is appended as it becomes known, so a redelivered request finds
+//! its facts and completes only what is missing. Vertex AI is never called here.
+
+use branchline_contract::{ArtifactReady, DecodeError, Envelope, RunId, Sha256};
+use branchline_gcp::Error as GcpError;
+use branchline_gcp::storage::Storage;
+use branchline_ledger::{Appended, Author, Body, Queue, Run, State, Store, Ticket};
+use branchline_service::telemetry::chain;
+use branchline_service::{Class, Message, Settlement};
+use tracing::{Span, field, info};
+
+use crate::config::Config;
+use crate::{admission, verify};
+
+/// Two pods at one run collide a few times at most.
+const COLLISIONS_MAX: u32 = 32;
+const ACTOR: &str = "branchline-worker";
+
+/// What intake works with.
+#[derive(Clone)]
+pub(crate) struct Intake {
+    /// Where artifacts lie.
+    pub storage: Storage,
+    /// The run ledger.
+    pub store: Store,
+    /// The queue.
+    pub queue: Queue,
+    /// Rules and limits.
+    pub config: Config,
+}
+
+/// Why a message did not end in an ack of its own.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    #[error(transparent)]
+    Ledger(#[from] branchline_ledger::Error),
+    #[error(transparent)]
+    Google(#[from] GcpError),
+    #[error("{0} is the id of another request, whose digest is {1}")]
+    OtherRequest(RunId, Sha256),
+    #[error("{0} is written by too many at once")]
+    Collisions(RunId),
+}
+
+impl Error {
+    /// Exhaustive on purpose: a new variant must choose its class to compile.
+    fn class(&self) -> Class {
+        match self {
+            Self::Decode(_) => Class::Undecodable,
+            Self::OtherRequest(..) => Class::Refused,
+            Self::Ledger(source) => source.class().into(),
+            Self::Google(source) => source.class().into(),
+            Self::Collisions(_) => Class::Transient,
+        }
+    }
+}
+
+impl Intake {
+    /// Takes one message in.
+    pub(crate) async fn handle(&self, message: &Message) -> Settlement {
+        let Err(error) = self.admit(message).await else {
+            return Settlement::Ack;
+        };
+        let (class, reason) = (error.class(), chain(&error));
+        match class {
+            Class::Undecodable | Class::Refused => Settlement::DeadLetter { class, reason },
+            Class::Transient | Class::Permission | Class::Bug => {
+                Settlement::Retry { class, reason }
+            }
+        }
+    }
+
+    async fn admit(&self, message: &Message) -> Result<(), Error> {
+        let mut request = Envelope::decode_artifact_ready(&message.data, &message.attributes)?;
+        // The token proves the origin and is then forgotten: it never reaches the ledger.
+        request.id_token = None;
+        let (id, digest) = RunId::derive(&request);
+        Span::current().record("run.id", field::display(&id));
+        let author = Author { actor: ACTOR, cause: &message.id };
+        let mut run = self.request(message, &request, (&id, digest), author).await?;
+        for _ in 0..COLLISIONS_MAX {
+            let Some(body) = self.next_fact(&run).await? else {
+                return self.hand_over(message, &run).await;
+            };
+            run = self.append(run, body, author).await?;
+        }
+        Err(Error::Collisions(id))
+    }
+
+    /// Makes sure that the request and the CI job behind it are on record.
+    async fn request(
+        &self,
+        message: &Message,
+        request: &ArtifactReady,
+        (id, digest): (&RunId, Sha256),
+        author: Author<'_>,
+    ) -> Result<Run, Error> {
+        let (project_id, ci_job) = (request.gitlab.project_id, request.gitlab.job_id);
+        for _ in 0..COLLISIONS_MAX {
+            let Some(history) = self.store.load(project_id, id).await? else {
+                // The entry comes first: a run that is requested is never without one.
+                self.queue.ensure(&ticket(message, id, 1), project_id).await?;
+                let body = Body::Requested { request: Box::new(request.clone()), digest };
+                if let Appended::Written(entry) =
+                    self.store.begin(project_id, id, body, author).await?
+                {
+                    info!("run requested");
+                    return Ok(Run::begin(&entry).expect("a request begins a run"));
+                }
+                continue;
+            };
+            let run = history.run;
+            if run.digest != digest {
+                return Err(Error::OtherRequest(id.clone(), run.digest));
+            }
+            if run.ci_jobs.contains(&ci_job) {
+                return Ok(run);
+            }
+            let body = if run.ended_badly() {
+                self.queue.ensure(&ticket(message, id, run.attempt + 1), project_id).await?;
+                Body::Retried { ci_job }
+            } else {
+                Body::Duplicate { ci_job }
+            };
+            let run = self.append(run, body, author).await?;
+            if run.ci_jobs.contains(&ci_job) {
+                return Ok(run);
+            }
+        }
+        Err(Error::Collisions(id.clone()))
+    }
+
+    /// The fact that intake owes the run, if any.
+    async fn next_fact(&self, run: &Run) -> Result<Option<Body>, Error> {
+        Ok(match run.state {
+            State::Requested | State::Stalled(_) => {
+                // Rules over the request come before the first object is read.
+                let mut reasons = admission::violations(&run.request, &self.config.regions);
+                if reasons.is_empty() {
+                    let artifacts = &run.request.artifacts;
+                    let read_contents = self.config.verify_sha256;
+                    reasons = verify::differences(&self.storage, artifacts, read_contents).await?;
+                }
+                Some(if reasons.is_empty() {
+                    Body::Verified { contents_read: self.config.verify_sha256 }
+                } else {
+                    Body::Rejected { reasons }
+                })
+            }
+            State::Verified => Some(Body::Admitted {}),
+            State::Held(_)
+            | State::Admitted
+            | State::Intended
+            | State::Submitted
+            | State::Running
+            | State::Finished(_) => None,
+        })
+    }
+
+    async fn append(&self, mut run: Run, body: Body, author: Author<'_>) -> Result<Run, Error> {
+        match self.store.append(&run, body, author).await? {
+            Appended::Written(entry) => {
+                run.apply(&entry).expect("it was written behind the head");
+                Ok(run)
+            }
+            Appended::Taken => {
+                let history = self.store.load(run.request.gitlab.project_id, &run.id).await?;
+                Ok(history.expect("facts are never deleted").run)
+            }
+        }
+    }
+
+    /// Tells the leader, and asserts once more that there is an entry for it to find.
+    async fn hand_over(&self, message: &Message, run: &Run) -> Result<(), Error> {
+        let ticket = ticket(message, &run.id, run.attempt);
+        let told = self.queue.tell(&ticket, run.head.sequence).await?;
+        // An entry that is gone behind an end was announced and removed.
+        if !told && run.ending().is_none() {
+            self.queue.ensure(&ticket, run.request.gitlab.project_id).await?;
+            self.queue.tell(&ticket, run.head.sequence).await?;
+        }
+        Ok(())
+    }
+}
+
+fn ticket(message: &Message, run: &RunId, attempt: u32) -> Ticket {
+    Ticket::new(message.publish_time, run.clone(), attempt)
+}

@@ -1,0 +1,342 @@
+//! The leader: one round after another over the queue, while it holds the lease.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use branchline_contract::{JobKind, RunId, Vertex as Domain};
+use branchline_gcp::Error as GcpError;
+use branchline_gcp::pubsub::Publisher;
+use branchline_gcp::storage::Storage;
+use branchline_gcp::vertex::{JobState, Vertex};
+use branchline_ledger::{History, Lease, Queue, Queued, State, Store};
+use branchline_service::Health;
+use branchline_service::telemetry::chain;
+use futures::{StreamExt as _, stream};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use super::announce::{announce, places};
+use super::limiter::Limiter;
+use super::perform::{Hands, Tracked};
+use super::step::Sighting;
+use crate::job_body;
+
+const AT_ONCE: usize = 16;
+/// A run that cannot be read or driven is left alone for so long.
+const PAUSE: Duration = Duration::from_secs(10);
+const CONDITION: &str = "reconcile";
+
+/// What the protocol and its effects are set to.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    /// Value of the label that tells our jobs from other installations'.
+    pub installation: String,
+    /// Bucket of the output directories.
+    pub output_bucket: String,
+    /// Topic of run events.
+    pub run_event_topic: String,
+    /// Pause between two rounds.
+    pub tick: Duration,
+    /// Bound of one create call.
+    pub create: Duration,
+    /// Time after which a list shows every job that was created.
+    pub settle: Duration,
+    /// Longest wait in line.
+    pub wait_max: Duration,
+    /// Create calls per minute, project and region.
+    pub creates_per_minute: u32,
+}
+
+/// The doors, the settings and what is remembered between rounds.
+pub(crate) struct Leader {
+    storage: Storage,
+    store: Store,
+    queue: Queue,
+    vertex: Vertex,
+    publisher: Publisher,
+    settings: Settings,
+    started: Instant,
+    runs: HashMap<RunId, Tracked>,
+    paused: HashMap<RunId, Instant>,
+    limiters: HashMap<Domain, Mutex<Limiter>>,
+}
+
+/// The jobs that a list of one domain and kind shows, by name.
+type Live = HashMap<String, JobState>;
+
+impl Leader {
+    /// A leader that knows nothing yet.
+    pub(crate) fn new(
+        storage: Storage,
+        (store, queue): (Store, Queue),
+        vertex: Vertex,
+        publisher: Publisher,
+        settings: Settings,
+    ) -> Self {
+        Self {
+            storage,
+            store,
+            queue,
+            vertex,
+            publisher,
+            settings,
+            started: Instant::now(),
+            runs: HashMap::new(),
+            paused: HashMap::new(),
+            limiters: HashMap::new(),
+        }
+    }
+
+    /// Reconciles whenever the lease is ours, until `stop`; then gives it back.
+    pub(crate) async fn run(mut self, mut lease: Lease, health: Health, stop: CancellationToken) {
+        let mut leads = false;
+        while !stop.is_cancelled() {
+            let held = match lease.hold(Instant::now()).await {
+                Ok(held) => held,
+                Err(error) => {
+                    warn!(error = chain(&error), "lease not reached");
+                    false
+                }
+            };
+            if held != leads {
+                leads = held;
+                info!(leads, "lease changed hands");
+                self.runs.clear();
+            }
+            if held {
+                match self.round(&stop).await {
+                    Ok(()) => health.ok(CONDITION),
+                    Err(error) => {
+                        warn!(error = chain(&error), "round not finished");
+                        health.broken(CONDITION, chain(&error));
+                    }
+                }
+            }
+            stop.run_until_cancelled(tokio::time::sleep(self.settings.tick)).await;
+        }
+        if let Err(error) = lease.release().await {
+            warn!(error = chain(&error), "lease not given back");
+        }
+    }
+
+    /// One round: list, read what is new, watch, dispatch in order, announce.
+    async fn round(&mut self, stop: &CancellationToken) -> Result<(), GcpError> {
+        let (entries, strangers) = self.queue.list().await?;
+        for stranger in strangers {
+            warn!(error = %stranger, "object in the queue is no entry");
+        }
+        self.refresh(&entries).await;
+        self.watch().await;
+        let mut order: Vec<RunId> = Vec::new();
+        let mut seen = HashSet::new();
+        for entry in &entries {
+            if seen.insert(&entry.ticket.run) {
+                order.push(entry.ticket.run.clone());
+            }
+        }
+        self.drive(&order, stop).await;
+        self.announce(&entries, &order, stop).await;
+        Ok(())
+    }
+
+    /// Reads the runs that are new or whose entry tells of newer facts, and forgets the rest.
+    async fn refresh(&mut self, entries: &[Queued]) {
+        let now = Instant::now();
+        self.paused.retain(|_, until| *until > now);
+        let queued: HashSet<&RunId> = entries.iter().map(|it| &it.ticket.run).collect();
+        self.runs.retain(|run, _| queued.contains(run));
+        let mut behind: BTreeMap<&RunId, u64> = BTreeMap::new();
+        for entry in entries {
+            let run = &entry.ticket.run;
+            let known = self.runs.get(run).map(|it| it.run.head.sequence);
+            if !self.paused.contains_key(run) && (known.is_none() || known < entry.head) {
+                behind.insert(run, entry.project_id);
+            }
+        }
+        let loads: Vec<_> = behind
+            .into_iter()
+            .map(|(run, project_id)| load(&self.store, project_id, run))
+            .collect();
+        let loaded: Vec<_> = stream::iter(loads).buffer_unordered(AT_ONCE).collect().await;
+        for (run, history) in loaded {
+            match history {
+                Ok(Some(history)) => match self.runs.get_mut(&run) {
+                    Some(tracked) => tracked.refresh(history),
+                    None => {
+                        self.runs.insert(run, Tracked::new(history));
+                    }
+                },
+                // Intake wrote the entry and has yet to write the request.
+                Ok(None) => {}
+                Err(error) => {
+                    error!(run.id = %run, error = chain(&error), "run not read; left alone for now");
+                    self.paused.insert(run, now + PAUSE);
+                }
+            }
+        }
+    }
+
+    /// Lists the live jobs of every domain and kind that has runs in Vertex AI.
+    async fn watch(&mut self) {
+        let mut wanted: HashSet<(Domain, JobKind)> = HashSet::new();
+        for it in self.runs.values_mut() {
+            it.memory.job = Sighting::None;
+            if matches!(it.run.state, State::Submitted | State::Running) {
+                let request = &it.run.request;
+                wanted.insert((request.vertex.clone(), request.training.kind()));
+            }
+        }
+        let lists: Vec<_> = wanted.into_iter().map(|it| self.live(it)).collect();
+        let lists: Vec<_> = stream::iter(lists).buffer_unordered(AT_ONCE).collect().await;
+        for ((domain, kind), live) in lists {
+            let live = match live {
+                Ok(live) => live,
+                Err(error) => {
+                    warn!(error = chain(&error), "jobs not listed");
+                    continue;
+                }
+            };
+            for it in self.runs.values_mut() {
+                let request = &it.run.request;
+                if request.vertex == domain && request.training.kind() == kind {
+                    let state = it.run.job.as_ref().and_then(|job| live.get(job));
+                    it.memory.job =
+                        state.map_or(Sighting::NotListed, |it| Sighting::Live(it.clone()));
+                }
+            }
+        }
+    }
+
+    async fn live(
+        &self,
+        (domain, kind): (Domain, JobKind),
+    ) -> ((Domain, JobKind), Result<Live, GcpError>) {
+        let live = self.list_live(&domain, kind).await;
+        ((domain, kind), live)
+    }
+
+    async fn list_live(&self, domain: &Domain, kind: JobKind) -> Result<Live, GcpError> {
+        let filter = live_filter(kind, &self.settings.installation);
+        let (project, region) = (domain.project.as_str(), domain.region.as_str());
+        let mut live = Live::new();
+        let mut token = None;
+        loop {
+            let page = self.vertex.list(kind, project, region, &filter, token).await?;
+            live.extend(page.jobs.into_iter().map(|job| (job.name, job.state)));
+            token = page.next;
+            if token.is_none() {
+                return Ok(live);
+            }
+        }
+    }
+
+    /// Takes every run as far as it goes: domains side by side, and within a
+    /// domain first in line, first served.
+    async fn drive(&mut self, order: &[RunId], stop: &CancellationToken) {
+        let mut domains: HashMap<Domain, Vec<Tracked>> = HashMap::new();
+        for run in order {
+            if self.paused.contains_key(run) {
+                continue;
+            }
+            if let Some(it) = self.runs.remove(run) {
+                domains.entry(it.run.request.vertex.clone()).or_default().push(it);
+            }
+        }
+        let per_minute = self.settings.creates_per_minute;
+        for domain in domains.keys() {
+            let limiter = || Mutex::new(Limiter::new(per_minute));
+            self.limiters.entry(domain.clone()).or_insert_with(limiter);
+        }
+        let (hands, limiters) = (self.hands(), &self.limiters);
+        let driven: Vec<_> = domains
+            .into_iter()
+            .map(|(domain, runs)| drive_domain(&hands, &limiters[&domain], runs, stop))
+            .collect();
+        let driven: Vec<_> = stream::iter(driven).buffer_unordered(AT_ONCE).concat().await;
+        for (it, driven) in driven {
+            let run = it.run.id.clone();
+            if let Err(error) = driven {
+                warn!(run.id = %run, error = chain(&error), "run not driven; left alone for now");
+                self.paused.insert(run.clone(), Instant::now() + PAUSE);
+            }
+            self.runs.insert(run, it);
+        }
+    }
+
+    async fn announce(&mut self, entries: &[Queued], order: &[RunId], stop: &CancellationToken) {
+        let places = places(order.iter().filter_map(|run| self.runs.get(run)).map(|it| &it.run));
+        let mut attempts = HashSet::new();
+        for entry in entries {
+            let run = &entry.ticket.run;
+            let Some(it) = self.runs.get_mut(run) else { continue };
+            if stop.is_cancelled() {
+                return;
+            }
+            let first = attempts.insert((run, entry.ticket.attempt));
+            let announced = if first {
+                let topic = (&self.publisher, self.settings.run_event_topic.as_str());
+                announce(topic, &self.queue, entry, it, places.get(run).copied()).await
+            } else {
+                // A second publish of the request made it; the first entry stands for the attempt.
+                self.queue.remove(entry).await
+            };
+            if let Err(error) = announced {
+                warn!(run.id = %run, error = chain(&error), "run not announced; tried again");
+            }
+        }
+    }
+
+    fn hands(&self) -> Hands<'_> {
+        Hands {
+            storage: &self.storage,
+            store: &self.store,
+            vertex: &self.vertex,
+            settings: &self.settings,
+            started: self.started,
+        }
+    }
+}
+
+async fn load(
+    store: &Store,
+    project_id: u64,
+    run: &RunId,
+) -> (RunId, Result<Option<History>, branchline_ledger::Error>) {
+    (run.clone(), store.load(project_id, run).await)
+}
+
+type Driven = (Tracked, Result<(), super::perform::Error>);
+
+/// Dispatch is one after another, in order; a run that only waits costs nothing.
+async fn drive_domain(
+    hands: &Hands<'_>,
+    limiter: &Mutex<Limiter>,
+    runs: Vec<Tracked>,
+    stop: &CancellationToken,
+) -> Vec<Driven> {
+    let mut driven = Vec::with_capacity(runs.len());
+    for mut it in runs {
+        let result = if stop.is_cancelled() { Ok(()) } else { hands.drive(&mut it, limiter).await };
+        driven.push((it, result));
+    }
+    driven
+}
+
+/// Vertex AI's own filter for the live jobs of this installation.
+fn live_filter(kind: JobKind, installation: &str) -> String {
+    let (prefix, states): (_, &[&str]) = match kind {
+        JobKind::CustomJob | JobKind::HyperparameterTuningJob => {
+            ("JOB_STATE", &["QUEUED", "PENDING", "RUNNING", "PAUSED", "UPDATING", "CANCELLING"])
+        }
+        JobKind::PipelineJob | JobKind::TrainingPipeline => {
+            ("PIPELINE_STATE", &["QUEUED", "PENDING", "RUNNING", "PAUSED", "CANCELLING"])
+        }
+    };
+    let states: Vec<String> = states.iter().map(|it| format!("state=\"{prefix}_{it}\"")).collect();
+    format!(
+        "labels.{}=\"{installation}\" AND ({})",
+        job_body::LABEL_INSTALLATION,
+        states.join(" OR ")
+    )
+}

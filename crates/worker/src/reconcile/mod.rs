@@ -1,0 +1,9 @@
+//! Reconcile, on the pod that holds the lease: dispatch, watch, announce.
+
+mod announce;
+mod leader;
+mod limiter;
+mod perform;
+mod step;
+
+pub(crate) use leader::{Leader, Settings};

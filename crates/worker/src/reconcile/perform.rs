@@ -1,0 +1,400 @@
+//! Performs the effects of [`step::next`](super::step::next) for one run.
+
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use branchline_contract::Outcome;
+use branchline_contract::RunEvent;
+use branchline_gcp::storage::{List, Storage};
+use branchline_gcp::vertex::{CreateJob, Job, Vertex};
+use branchline_gcp::{Class, Error as GcpError};
+use branchline_ledger::{Appended, Author, Body, Ending, History, Intent, Run, State, Store};
+use jiff::Timestamp;
+use tracing::{info, warn};
+
+use super::leader::Settings;
+use super::limiter::Limiter;
+use super::step::{self, Answer, Found, Memory, Next, Sight, Sighting, Times};
+use crate::{job_body, metrics, verify};
+
+const ACTOR: &str = "branchline-worker";
+const CAUSE: &str = "reconcile";
+/// A run takes a handful of steps in a round; more is a loop.
+const STEPS_MAX: u32 = 16;
+const CANCEL_AGAIN: Duration = Duration::from_mins(1);
+const RETRY_MIN: Duration = Duration::from_secs(5);
+const RETRY_MAX: Duration = Duration::from_mins(10);
+
+/// A run that the leader keeps in memory.
+#[derive(Debug)]
+pub(super) struct Tracked {
+    /// Its fold.
+    pub run: Run,
+    /// Every event that its facts ask for, oldest first.
+    pub events: Vec<RunEvent>,
+    /// Position up to which this leader published, per attempt in force.
+    pub published: Option<u32>,
+    /// What is not in the ledger.
+    pub memory: Memory,
+}
+
+impl Tracked {
+    /// A run as it was read.
+    pub(super) fn new(history: History) -> Self {
+        let History { run, events, .. } = history;
+        Self { run, events, published: None, memory: Memory::default() }
+    }
+
+    /// Takes over what was read anew, and keeps what is remembered.
+    pub(super) fn refresh(&mut self, history: History) {
+        if history.run.attempt != self.run.attempt {
+            self.memory = Memory::default();
+        }
+        (self.run, self.events) = (history.run, history.events);
+    }
+}
+
+/// The doors and the settings, shared by all runs of a round.
+pub(super) struct Hands<'a> {
+    pub storage: &'a Storage,
+    pub store: &'a Store,
+    pub vertex: &'a Vertex,
+    pub settings: &'a Settings,
+    pub started: Instant,
+}
+
+/// Anything that ends a run's turn early; the next round goes on from the ledger.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    #[error(transparent)]
+    Ledger(#[from] branchline_ledger::Error),
+    #[error(transparent)]
+    Google(#[from] GcpError),
+}
+
+impl Hands<'_> {
+    fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// Takes the run as far as it goes in this round.
+    pub(super) async fn drive(
+        &self,
+        it: &mut Tracked,
+        limiter: &Mutex<Limiter>,
+    ) -> Result<(), Error> {
+        for _ in 0..STEPS_MAX {
+            self.notice_intent(it);
+            match step::next(&it.run, &it.memory, self.now(), self.times(&it.run)) {
+                Next::Rest => return Ok(()),
+                Next::Append(body) => self.append(it, body).await?,
+                Next::Dispatch => {
+                    if !limiter.lock().expect("no holder panics").take(self.now()) {
+                        return Ok(());
+                    }
+                    self.dispatch(it, limiter).await?;
+                }
+                Next::Repeat => {
+                    if !limiter.lock().expect("no holder panics").take(self.now()) {
+                        return Ok(());
+                    }
+                    self.post(it, limiter).await?;
+                }
+                Next::Settle => self.settle(it).await?,
+                Next::Look => self.look(it).await?,
+                Next::Cancel => {
+                    let job = it.run.job.as_deref().expect("a run is watched once it has a job");
+                    self.vertex.cancel(it.run.request.training.kind(), job).await?;
+                    it.memory.cancel_sent = Some(self.now());
+                    info!(run.id = %it.run.id, vertex.job = job, "job asked to stop");
+                }
+                Next::Conclude(job, outcome) => self.conclude(it, &job, outcome).await?,
+            }
+        }
+        Ok(())
+    }
+
+    fn times(&self, run: &Run) -> Times {
+        let waited = Timestamp::now().duration_since(run.requested_at);
+        Times {
+            settle: self.settings.settle,
+            wait_max: self.settings.wait_max,
+            waited: waited.try_into().unwrap_or_default(),
+            cancel_again: CANCEL_AGAIN,
+        }
+    }
+
+    /// The settle time counts from one's own first sight of an intent.
+    fn notice_intent(&self, it: &mut Tracked) {
+        let Some(intent) = it.run.intents.last() else { return };
+        if it.memory.intent.as_ref().is_none_or(|sight| sight.nonce != intent.nonce) {
+            let (nonce, since) = (intent.nonce.clone(), self.now());
+            it.memory.intent = Some(Sight { nonce, since, answer: Answer::Unknown });
+        }
+    }
+
+    /// Appends a fact, or learns what somebody else wrote in its place.
+    async fn append(&self, it: &mut Tracked, body: Body) -> Result<(), Error> {
+        let author = Author { actor: ACTOR, cause: CAUSE };
+        match self.store.append(&it.run, body, author).await? {
+            Appended::Written(entry) => {
+                let event = it.run.apply(&entry).expect("it was written behind the head");
+                it.events.extend(event);
+                let kind = entry.fact.body.kind();
+                info!(run.id = %it.run.id, run.sequence = entry.fact.sequence, fact = kind, "fact appended");
+            }
+            Appended::Taken => {
+                let project_id = it.run.request.gitlab.project_id;
+                let history = self.store.load(project_id, &it.run.id).await?;
+                it.refresh(history.expect("facts are never deleted"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks at the inputs once more, then writes an intent and sends its one call.
+    async fn dispatch(&self, it: &mut Tracked, limiter: &Mutex<Limiter>) -> Result<(), Error> {
+        let changed = verify::differences(self.storage, &it.run.request.artifacts, false).await?;
+        if !changed.is_empty() {
+            let ending = Ending::without_job(Outcome::Failed, changed.join("\n"));
+            return self.append(it, step::finished(ending)).await;
+        }
+        self.vertex.warm_up(it.run.request.vertex.region.as_str()).await?;
+        let nonce = format!("{:032x}", fastrand::u128(..));
+        let since = self.now();
+        let intent = Intent {
+            output: job_body::output(&self.settings.output_bucket, &it.run, &nonce),
+            duration_ms: u64::try_from(self.settings.create.as_millis()).unwrap_or(u64::MAX),
+            nonce: nonce.clone(),
+        };
+        self.append(it, Body::Intended(intent)).await?;
+        let ours = it.run.intents.last().is_some_and(|it| it.nonce == nonce);
+        if ours && matches!(it.run.state, State::Intended) {
+            it.memory.intent = Some(Sight { nonce, since, answer: Answer::Unknown });
+            self.post(it, limiter).await?;
+        }
+        Ok(())
+    }
+
+    /// Sends the call of the last intent, within what is left of its time.
+    async fn post(&self, it: &mut Tracked, limiter: &Mutex<Limiter>) -> Result<(), Error> {
+        let (Some(intent), Some(sight)) =
+            (it.run.intents.last().cloned(), it.memory.intent.clone())
+        else {
+            return Ok(());
+        };
+        let left = (sight.since + self.settings.create).saturating_sub(self.now());
+        if left.is_zero() {
+            return Ok(());
+        }
+        let body = match job_body::build(&it.run, &intent, &self.settings.installation) {
+            Ok(body) => body,
+            Err(problem) => return self.give_up(it, problem).await,
+        };
+        // Until an answer says otherwise, a job may exist from here on.
+        answer(it, Answer::Unknown);
+        let id = job_body::pipeline_job_id(&it.run);
+        let vertex = &it.run.request.vertex;
+        let created = self.vertex.create(CreateJob {
+            kind: it.run.request.training.kind(),
+            project: vertex.project.as_str(),
+            region: vertex.region.as_str(),
+            body: &body,
+            pipeline_job_id: id.as_deref(),
+            deadline: left,
+        });
+        match created.await {
+            Ok(job) => {
+                limiter.lock().expect("no holder panics").accepted();
+                info!(run.id = %it.run.id, vertex.job = job.name, "job created");
+                self.append(it, Body::Submitted { intent: intent.nonce, job: job.name }).await
+            }
+            Err(error) => self.refused(it, error, id.as_deref(), limiter).await,
+        }
+    }
+
+    /// Only a definite refusal ends an intent; everything else settles.
+    async fn refused(
+        &self,
+        it: &mut Tracked,
+        error: GcpError,
+        pipeline_job_id: Option<&str>,
+        limiter: &Mutex<Limiter>,
+    ) -> Result<(), Error> {
+        let class = error.class();
+        warn!(run.id = %it.run.id, error = branchline_service::telemetry::chain(&error), definite = error.definite(), "job not created");
+        if !error.definite() {
+            return Ok(());
+        }
+        match (class, pipeline_job_id) {
+            (Class::Conflict, Some(id)) => self.adopt(it, id, error).await,
+            (Class::Quota, _) => {
+                answer(it, Answer::Quota);
+                self.back_off(it, error.retry_after());
+                let metrics = error.quota_metrics();
+                if metrics.is_empty() {
+                    let mut limiter = limiter.lock().expect("no holder panics");
+                    limiter.refused(self.now(), error.retry_after());
+                }
+                self.block(it, quota_reason(&metrics, &error)).await
+            }
+            (Class::Permission, _) => {
+                self.back_off(it, None);
+                self.end_intent(it, error.message()).await?;
+                let permission = error.missing_permission().map(|it| format!(" (missing: {it})"));
+                self.block(it, format!("{}{}", error.message(), permission.unwrap_or_default()))
+                    .await
+            }
+            (Class::Refused | Class::NotFound | Class::Conflict, _) => {
+                self.give_up(it, error.message()).await
+            }
+            // A definite answer is never transient; if it were, settling is right.
+            (Class::Transient, _) => Ok(()),
+        }
+    }
+
+    /// A pipeline job of that id exists. It is the run's if it carries a nonce of this attempt.
+    async fn adopt(&self, it: &mut Tracked, id: &str, error: GcpError) -> Result<(), Error> {
+        let kind = it.run.request.training.kind();
+        let name = format!("{}/{}/{id}", it.run.request.vertex.parent(), kind.collection());
+        let job = self.vertex.get(kind, &name).await?;
+        match intent_of(&it.run, &job) {
+            Some(intent) => self.append(it, Body::Submitted { intent, job: job.name }).await,
+            None => self.give_up(it, error.message()).await,
+        }
+    }
+
+    /// Lists by nonce: the settle time is over, so what is not shown does not exist.
+    async fn settle(&self, it: &mut Tracked) -> Result<(), Error> {
+        let vertex = it.run.request.vertex.clone();
+        let nonce = it.run.intents.last().expect("only an intent is settled").nonce.clone();
+        let kind = it.run.request.training.kind();
+        let filter = format!("labels.{}=\"{nonce}\"", job_body::LABEL_INTENT);
+        let (project, region) = (vertex.project.as_str(), vertex.region.as_str());
+        let page = self.vertex.list(kind, project, region, &filter, None).await?;
+        let found = page
+            .jobs
+            .into_iter()
+            .find(|job| job.labels.get(job_body::LABEL_INTENT) == Some(&nonce));
+        info!(run.id = %it.run.id, found = found.is_some(), "intent settled");
+        answer(it, Answer::Settled(found.map(|job| Found { job: job.name, nonce })));
+        Ok(())
+    }
+
+    async fn look(&self, it: &mut Tracked) -> Result<(), Error> {
+        let job = it.run.job.as_deref().expect("a run is watched once it has a job");
+        match self.vertex.get(it.run.request.training.kind(), job).await {
+            Ok(job) => {
+                it.memory.missing_since = None;
+                it.memory.job = Sighting::Looked(Box::new(job));
+            }
+            Err(error) if error.class() == Class::NotFound => {
+                it.memory.missing_since.get_or_insert(self.now());
+                it.memory.job = Sighting::Missing;
+            }
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+
+    /// Reads what the job left in its output directory, and nowhere else, and ends the attempt.
+    async fn conclude(&self, it: &mut Tracked, job: &Job, outcome: Outcome) -> Result<(), Error> {
+        let mut ending = Ending {
+            outcome,
+            reason: job.error.as_ref().map(|it| it.message.clone()),
+            metrics: job.metrics.clone(),
+            model_uri: job.model.clone(),
+        };
+        let output = it.run.submitted_by.as_ref().map(|it| it.output.clone());
+        let place = output.as_deref().and_then(|it| it.strip_prefix("gs://")?.split_once('/'));
+        if let Some((bucket, directory)) = place {
+            let file = format!("{directory}metrics.json");
+            match self.storage.read(bucket, &file, None, metrics::BYTES_MAX).await {
+                Ok((_, bytes)) => match metrics::parse(&bytes) {
+                    Ok(found) => ending.metrics.extend(found),
+                    Err(problem) => note(&mut ending, problem),
+                },
+                Err(error) => match error.class() {
+                    Class::NotFound => {}
+                    Class::Refused => {
+                        note(
+                            &mut ending,
+                            format!("metrics.json was not read: {}", error.message()),
+                        );
+                    }
+                    Class::Conflict | Class::Permission | Class::Quota | Class::Transient => {
+                        return Err(error.into());
+                    }
+                },
+            }
+            let prefix = format!("{directory}model/");
+            let list =
+                List { bucket, prefix: &prefix, start: None, page_token: None, page_size: 1 };
+            if ending.model_uri.is_none() && !self.storage.list(list).await?.objects.is_empty() {
+                ending.model_uri = Some(format!("gs://{bucket}/{prefix}"));
+            }
+        }
+        self.append(it, step::finished(ending)).await
+    }
+
+    /// Vertex AI will not have it, now or later.
+    async fn give_up(&self, it: &mut Tracked, message: String) -> Result<(), Error> {
+        self.end_intent(it, message.clone()).await?;
+        let ending = Ending::without_job(Outcome::Failed, message);
+        self.append(it, step::finished(ending)).await
+    }
+
+    async fn end_intent(&self, it: &mut Tracked, message: String) -> Result<(), Error> {
+        match (&it.run.state, it.run.intents.last()) {
+            (State::Intended, Some(intent)) => {
+                let intent = intent.nonce.clone();
+                self.append(it, Body::Refused { intent, message }).await
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Says what keeps the run from going on, when that is news.
+    async fn block(&self, it: &mut Tracked, reason: String) -> Result<(), Error> {
+        if it.run.blocked.as_ref() == Some(&reason) {
+            return Ok(());
+        }
+        self.append(it, Body::Blocked { reason }).await
+    }
+
+    fn back_off(&self, it: &mut Tracked, retry_after: Option<Duration>) {
+        let doubled = RETRY_MIN * 2_u32.saturating_pow(it.memory.refusals.min(16));
+        let pause = retry_after.unwrap_or(doubled).min(RETRY_MAX);
+        // Half of it jittered, so that the runs of one outage do not come back together.
+        let jittered = pause.mul_f64(0.5 + fastrand::f64() / 2.0);
+        it.memory.retry_at = self.now() + jittered;
+        it.memory.refusals += 1;
+    }
+}
+
+fn answer(it: &mut Tracked, answer: Answer) {
+    if let Some(sight) = &mut it.memory.intent {
+        sight.answer = answer;
+    }
+}
+
+/// The intent of this attempt whose nonce a job carries.
+fn intent_of(run: &Run, job: &Job) -> Option<String> {
+    let nonce = job.labels.get(job_body::LABEL_INTENT)?;
+    run.intents.iter().any(|it| it.nonce == *nonce).then(|| nonce.clone())
+}
+
+fn quota_reason(metrics: &[String], error: &GcpError) -> String {
+    if metrics.is_empty() {
+        format!("waits for Vertex AI's quota: {}", error.message())
+    } else {
+        format!("waits for quota of {}", metrics.join(", "))
+    }
+}
+
+fn note(ending: &mut Ending, problem: String) {
+    ending.reason = Some(match ending.reason.take() {
+        Some(reason) => format!("{reason}\n{problem}"),
+        None => problem,
+    });
+}
