@@ -145,6 +145,10 @@ fn a_misspelt_or_missing_key_is_told_with_its_path_and_all_at_once() {
           artifacts_max: expected a number from 1 to 1000, found 5000
     "]],
     );
+}
+
+#[test]
+fn a_run_or_an_artifact_that_makes_no_sense_is_refused_with_its_path() {
     check_config(
         "{path: train.sh}",
         "{path: ../train.sh}",

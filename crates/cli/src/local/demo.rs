@@ -329,9 +329,9 @@ async fn save_model(storage: &Storage, history: &History, output: &Path) -> anyh
     let ending = history.run.ending().expect("it succeeded");
     let uri = ending.model_uri.as_deref().context("the run left no model")?;
     let place = uri.strip_prefix("gs://").and_then(|it| it.split_once('/'));
-    let (bucket, prefix) = place.with_context(|| format!("the model lies at {uri}"))?;
-    let (_, model) =
-        storage.read(bucket, &format!("{prefix}model.json"), None, MODEL_BYTES_MAX).await?;
+    let (bucket, directory) = place.with_context(|| format!("the model lies at {uri}"))?;
+    let file = format!("{}/model.json", directory.trim_end_matches('/'));
+    let (_, model) = storage.read(bucket, &file, None, MODEL_BYTES_MAX).await?;
     std::fs::create_dir_all(output)
         .and_then(|()| std::fs::write(output.join("model.json"), &model))
         .with_context(|| format!("writing the model to {}", output.display()))?;

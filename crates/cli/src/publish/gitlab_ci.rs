@@ -83,7 +83,7 @@ impl<'a> Variables<'a> {
         text.parse().map_err(|error: T::Err| Error::Invalid { name, why: error.to_string() })
     }
 
-    /// Host and, where it is not the scheme's own, port. CI_SERVER_HOST lacks the port.
+    /// Host and, where it is not the scheme's own, port. `CI_SERVER_HOST` lacks the port.
     fn host(&self) -> Result<GitlabHost, Error> {
         let url = self.get("CI_SERVER_URL").unwrap_or_default();
         let (scheme, rest) = url.split_once("://").unwrap_or(("https", url));

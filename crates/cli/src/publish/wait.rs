@@ -14,9 +14,9 @@ use crate::exit;
 /// Between two looks at the ledger.
 const LOOK_EVERY: Duration = Duration::from_secs(3);
 /// A line at least this often, for logs that are cut off when they are silent.
-const TELL_EVERY: Duration = Duration::from_secs(60);
+const TELL_EVERY: Duration = Duration::from_mins(1);
 /// A worker that runs has picked a request up by then.
-const PICKED_UP_WITHIN: Duration = Duration::from_secs(60);
+const PICKED_UP_WITHIN: Duration = Duration::from_mins(1);
 /// As much of somebody else's text as a line bears.
 const CHARS_MAX: usize = 2_000;
 

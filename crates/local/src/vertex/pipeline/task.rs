@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
+use super::super::json::whole;
 use super::super::mount::path_of;
 use super::super::process::{self, Exit};
 use super::super::run::{Ending, Failure, Run};
@@ -107,7 +108,7 @@ impl<'a> Execution<'a> {
                 });
                 (name.clone(), Value::from(value))
             }
-            other => (name.clone(), other.clone()),
+            other => (name.clone(), whole(other)),
         });
         let (parameters, root) = (filled.collect(), plan.output_directory.clone());
         Self { run, task, id: id.to_owned(), root, parameters, artifacts, outputs }
@@ -279,12 +280,7 @@ fn typed(kind: &str, text: &str) -> Option<Value> {
 fn text_of(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
-        // What JSON and protocol buffers keep as 10.0 was written as 10.
-        Value::Number(number) => number
-            .as_f64()
-            .filter(|it| it.fract() == 0.0)
-            .map_or_else(|| value.to_string(), |it| it.to_string()),
-        other => other.to_string(),
+        other => whole(other).to_string(),
     }
 }
 

@@ -112,7 +112,7 @@ async fn numbers_names_and_both_spellings_are_understood() {
         "job_spec": {
             "worker_pool_specs": [{
                 "machine_spec": {"machine_type": "n1-standard-4", "accelerator_type": 4},
-                "replica_count": 1,
+                "replica_count": 1.0,
                 "container_spec": {"image_uri": "image", "command": ["true"]},
             }],
             "scheduling": {"timeout": "3600s", "strategy": 3},
