@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use crate::artifact_ready::ArtifactReady;
 use crate::run_event::{Phase, RunEvent};
 use crate::run_id::RunId;
-use crate::text::cut;
+use crate::text::{cut, cut_to};
 
 /// Data and attributes of one Pub/Sub message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,7 +41,7 @@ pub enum DecodeError {
         size: usize,
     },
     /// Not JSON, or not the event's shape.
-    #[error("the message does not decode: {path}{source}")]
+    #[error("the message does not decode: {}", cut_to(300, &format!("{path}{source}")))]
     Body {
         /// Field at fault, with a colon and a space behind, where known.
         path: String,

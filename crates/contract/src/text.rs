@@ -80,5 +80,10 @@ pub(crate) use text_type;
 
 /// As much of a text from outside as an error shows.
 pub(crate) fn cut(text: &str) -> String {
-    text.chars().take(80).collect()
+    cut_to(80, text)
+}
+
+/// Its first characters.
+pub(crate) fn cut_to(chars_max: usize, text: &str) -> String {
+    text.chars().take(chars_max).collect()
 }
