@@ -1,4 +1,5 @@
 //! Consuming and settling, over the wire of the embedded Pub/Sub.
+#![expect(clippy::unwrap_used, reason = "a helper of a test may panic as the test may")]
 
 use std::collections::HashMap;
 use std::future::pending;

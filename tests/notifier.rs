@@ -1,4 +1,5 @@
 //! The notifier against the embedded stack: ledger and events in, what GitLab shows out.
+#![expect(clippy::unwrap_used, reason = "a helper of a test may panic as the test may")]
 
 use std::net::SocketAddr;
 use std::time::Duration;

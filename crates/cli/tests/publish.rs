@@ -1,4 +1,5 @@
 //! `branchline publish` as a CI job runs it, as far as it goes without a network.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::fs;
 use std::path::Path;
@@ -104,22 +105,99 @@ fn a_misspelt_or_missing_key_is_told_with_its_path_and_all_at_once() {
     check_config(
         "bucket: demo-artifacts\ntopic: projects/demo-project/topics/artifact-ready",
         "buckett: demo-artifacts\ntopic: artifact-ready",
-        &expect![[r#""#]],
+        &expect![[r#"
+            78: error: branchline.yaml is wrong:
+              buckett: no such field; did you mean bucket?
+              bucket: is missing
+              topic: "artifact-ready" is not a topic (projects/PROJECT/topics/TOPIC)
+        "#]],
     );
     check_config(
         "params: {epochs: \"300\"}",
         "params: {epochs: 300}\n    colour: red",
-        &expect![[r#""#]],
+        &expect![[r"
+            78: error: branchline.yaml is wrong:
+              runs.iris.colour: no such field; known are project, region, params, per_pipeline, artifacts, training
+              runs.iris.params.epochs: expected text in quotes, found 300
+        "]],
     );
-    check_config("region: europe-west4", "region: Europe", &expect![[r#""#]]);
-    check_config("project: demo-project\n", "", &expect![[r#""#]]);
-    check_config("artifacts_max: 3", "artifacts_max: 5000", &expect![[r#""#]]);
-    check_config("{path: train.sh}", "{path: ../train.sh}", &expect![[r#""#]]);
-    check_config("{path: train.sh}", "{uri: s3://bucket/object}", &expect![[r#""#]]);
-    check_config("{path: train.sh}", "{}", &expect![[r#""#]]);
-    check_config("runs:\n  iris:", "runs:\n  Iris:", &expect![[r#""#]]);
-    check_config("custom_job:", "customJob:", &expect![[r#""#]]);
-    check_config("runs:", "runs: [", &expect![[r#""#]]);
+    check_config(
+        "region: europe-west4",
+        "region: Europe",
+        &expect![[r#"
+        78: error: branchline.yaml is wrong:
+          region: "Europe" is not a Vertex AI region such as europe-west4
+    "#]],
+    );
+    check_config(
+        "project: demo-project\n",
+        "",
+        &expect![[r"
+        78: error: branchline.yaml is wrong:
+          runs.iris.project: is missing, here and at the top of the file
+    "]],
+    );
+    check_config(
+        "artifacts_max: 3",
+        "artifacts_max: 5000",
+        &expect![[r"
+        78: error: branchline.yaml is wrong:
+          artifacts_max: expected a number from 1 to 1000, found 5000
+    "]],
+    );
+}
+
+#[test]
+fn a_run_or_an_artifact_that_makes_no_sense_is_refused_with_its_path() {
+    check_config(
+        "{path: train.sh}",
+        "{path: ../train.sh}",
+        &expect![[r#"
+        78: error: branchline.yaml is wrong:
+          runs.iris.artifacts.code.path: "../train.sh" is not a path inside the repository
+    "#]],
+    );
+    check_config(
+        "{path: train.sh}",
+        "{uri: s3://bucket/object}",
+        &expect![[r#"
+        78: error: branchline.yaml is wrong:
+          runs.iris.artifacts.code.uri: "s3://bucket/object" is not a gs://bucket/object URI
+    "#]],
+    );
+    check_config(
+        "{path: train.sh}",
+        "{}",
+        &expect![[r"
+        78: error: branchline.yaml is wrong:
+          runs.iris.artifacts.code: takes either path or uri
+    "]],
+    );
+    check_config(
+        "runs:\n  iris:",
+        "runs:\n  Iris:",
+        &expect![[r#"
+        78: error: branchline.yaml is wrong:
+          runs.Iris: "Iris" is not a run name (a lower-case letter, then letters, digits or -; at most 40)
+    "#]],
+    );
+    check_config(
+        "custom_job:",
+        "customJob:",
+        &expect![[r"
+        78: error: branchline.yaml is wrong:
+          runs.iris.training.customJob: no such field; did you mean custom_job?
+          runs.iris.training: takes exactly one of custom_job, pipeline_job, hyperparameter_tuning_job, training_pipeline
+    "]],
+    );
+    check_config(
+        "runs:",
+        "runs: [",
+        &expect![[r"
+        78: error: branchline.yaml is wrong:
+          line 9, column 11: while parsing a flow mapping, did not find expected ',' or '}' at line 9, column 11
+    "]],
+    );
 }
 
 #[test]
@@ -127,7 +205,10 @@ fn a_misspelt_training_field_is_told_with_its_path() {
     check_config(
         "machineSpec: {machineType: n1-standard-4}",
         "machinSpec: {machineType: n1-standard-4}",
-        &expect![[r#""#]],
+        &expect![[r"
+            78: error: branchline.yaml is wrong:
+              runs.iris.training.custom_job.jobSpec.workerPoolSpecs[0].machinSpec: no such field; did you mean machineSpec?
+        "]],
     );
 }
 
@@ -136,9 +217,21 @@ fn a_placeholder_that_nobody_fills_is_refused() {
     check_config(
         "\"{{ commit.sha }}\"",
         "\"{{ commit.hash }}\", \"{{ params.lr }}\", \"{{ artifacts.model.uri }}\"",
-        &expect![[r#""#]],
+        &expect![[r"
+            78: error: branchline.yaml is wrong:
+              runs.iris.training.custom_job.jobSpec.workerPoolSpecs[0].containerSpec.args[3]: there is no {{ commit.hash }}; there are {{ params.epochs }}, {{ artifacts.data.uri }}, {{ artifacts.data.path }}, {{ artifacts.code.uri }}, {{ artifacts.code.path }}, {{ commit.sha }}, {{ commit.ref }}, {{ run.id }}, {{ output }}
+              runs.iris.training.custom_job.jobSpec.workerPoolSpecs[0].containerSpec.args[4]: there is no {{ params.lr }}
+              runs.iris.training.custom_job.jobSpec.workerPoolSpecs[0].containerSpec.args[5]: there is no {{ artifacts.model.uri }}
+        "]],
     );
-    check_config("\"{{ commit.sha }}\"", "\"{{ commit.sha\"", &expect![[r#""#]]);
+    check_config(
+        "\"{{ commit.sha }}\"",
+        "\"{{ commit.sha\"",
+        &expect![[r"
+        78: error: branchline.yaml is wrong:
+          runs.iris.training.custom_job.jobSpec.workerPoolSpecs[0].containerSpec.args[3]: {{ is never closed
+    "]],
+    );
 }
 
 #[test]
@@ -147,40 +240,127 @@ fn a_glob_that_matches_nothing_or_too_much_is_refused_with_its_count() {
     for name in ["c.csv", "d.csv"] {
         fs::write(directory.path().join("data").join(name), "").unwrap();
     }
-    check(directory.path(), &[], &JOB, &expect![[r#""#]]);
-    check_config("data/*.csv", "data/*.parquet", &expect![[r#""#]]);
-    check_config("data/*.csv", "nowhere/**", &expect![[r#""#]]);
+    check(
+        directory.path(),
+        &[],
+        &JOB,
+        &expect![[r"
+        66: error: artifact data: data/*.csv matches 4 files, and artifacts_max is 3
+    "]],
+    );
+    check_config(
+        "data/*.csv",
+        "data/*.parquet",
+        &expect![[r"
+        66: error: artifact data: nothing matches data/*.parquet
+    "]],
+    );
+    check_config(
+        "data/*.csv",
+        "nowhere/**",
+        &expect![[r"
+        66: error: artifact data: nothing matches nowhere/**
+    "]],
+    );
 }
 
 #[test]
 fn a_path_that_is_no_file_of_the_repository_is_refused() {
-    check_config("{path: train.sh}", "{path: trian.sh}", &expect![[r#""#]]);
-    check_config("{path: train.sh}", "{path: data}", &expect![[r#""#]]);
+    check_config(
+        "{path: train.sh}",
+        "{path: trian.sh}",
+        &expect![[r"
+        66: error: artifact code: opening trian.sh: No such file or directory (os error 2)
+    "]],
+    );
+    check_config(
+        "{path: train.sh}",
+        "{path: data}",
+        &expect![[r"
+        66: error: artifact code: data is not a file; a glob such as data/** takes the files of a directory
+    "]],
+    );
     let (outside, directory) = (tempfile::NamedTempFile::new().unwrap(), repository(CONFIG));
     std::os::unix::fs::symlink(outside.path(), directory.path().join("data/c.csv")).unwrap();
-    check(directory.path(), &[], &JOB, &expect![[r#""#]]);
+    check(
+        directory.path(),
+        &[],
+        &JOB,
+        &expect![[r"
+        66: error: artifact data: data/c.csv is a link that leaves the repository
+    "]],
+    );
 }
 
 #[test]
 fn a_variable_that_gitlab_would_have_set_is_missed_by_name() {
     let directory = repository(CONFIG);
     let job: Vec<_> = JOB.into_iter().filter(|it| !it.0.ends_with("_ID")).collect();
-    check(directory.path(), &[], &job, &expect![[r#""#]]);
+    check(
+        directory.path(),
+        &[],
+        &job,
+        &expect![[r"
+        78: error: CI_PROJECT_ID, CI_PIPELINE_ID, CI_JOB_ID are not set; publish is made for a GitLab CI job, where GitLab sets them
+    "]],
+    );
     let job: Vec<_> = JOB.into_iter().filter(|it| it.0 != "CI_SERVER_URL").collect();
-    check(directory.path(), &[], &job, &expect![[r#""#]]);
+    check(
+        directory.path(),
+        &[],
+        &job,
+        &expect![[r"
+        78: error: CI_SERVER_URL is not set; publish is made for a GitLab CI job, where GitLab sets it
+    "]],
+    );
     let job = [&JOB[..], &[("CI_COMMIT_SHA", "main")]].concat();
-    check(directory.path(), &[], &job, &expect![[r#""#]]);
+    check(
+        directory.path(),
+        &[],
+        &job,
+        &expect![[r#"
+        78: error: CI_COMMIT_SHA: "main" is not a full commit hash (40 or 64 lower-case hex digits)
+    "#]],
+    );
 }
 
 #[test]
 fn a_name_that_the_file_does_not_hold_is_answered_with_those_that_it_does() {
     let directory = repository(CONFIG);
-    check(directory.path(), &["mnist"], &JOB, &expect![[r#""#]]);
-    check(directory.path(), &["iris", "--set", "lr=0.1"], &JOB, &expect![[r#""#]]);
-    check(directory.path(), &["--config", "other.yaml"], &JOB, &expect![[r#""#]]);
+    check(
+        directory.path(),
+        &["mnist"],
+        &JOB,
+        &expect![[r#"
+        64: error: branchline.yaml has no run "mnist"; it has iris
+    "#]],
+    );
+    check(
+        directory.path(),
+        &["iris", "--set", "lr=0.1"],
+        &JOB,
+        &expect![[r#"
+        64: error: run iris has no parameter "lr"; it has epochs
+    "#]],
+    );
+    check(
+        directory.path(),
+        &["--config", "other.yaml"],
+        &JOB,
+        &expect![[r"
+        66: error: reading other.yaml: No such file or directory (os error 2)
+    "]],
+    );
     let (head, run) = CONFIG.split_once("  iris:").unwrap();
     let two = repository(&format!("{head}  iris:{run}  wine:{run}"));
-    check(two.path(), &[], &JOB, &expect![[r#""#]]);
+    check(
+        two.path(),
+        &[],
+        &JOB,
+        &expect![[r"
+        64: error: branchline.yaml has several runs; name one of iris, wine
+    "]],
+    );
 }
 
 #[test]
@@ -189,11 +369,19 @@ fn a_pipeline_spec_may_be_a_file_and_is_left_as_it_is() {
     let (head, _) = CONFIG.split_once("      custom_job:").unwrap();
     let training = "      pipeline_job: {displayName: p, pipelineSpec: {file: p.yaml}}\n";
     let directory = repository(&format!("{head}{training}"));
-    check(directory.path(), &[], &JOB, &expect![[r#""#]]);
+    check(
+        directory.path(),
+        &[],
+        &JOB,
+        &expect![[r"
+        78: error: branchline.yaml is wrong:
+          runs.iris.training.pipeline_job.pipelineSpec.file: opening p.yaml: No such file or directory (os error 2)
+    "]],
+    );
     fs::write(directory.path().join("p.yaml"), spec).unwrap();
     let output = publish(directory.path(), &["--dry-run"], &JOB);
     let message: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    expect![[r#""#]].assert_eq(&message["data"]["training"].to_string());
+    expect![[r#"{"pipeline_job":{"displayName":"p","pipelineSpec":{"pipelineInfo":{"name":"p"},"root":{"dag":{}},"note":"{{ not ours }} {{$.inputs}}"}}}"#]].assert_eq(&message["data"]["training"].to_string());
 }
 
 #[test]
@@ -209,5 +397,14 @@ fn every_help_text_reads_well() {
         let name = if command.is_empty() { "branchline" } else { command };
         let text = String::from_utf8(output.stdout).unwrap();
         expect_file![format!("golden/help-{name}.txt")].assert_eq(&text);
+    }
+}
+
+#[test]
+fn the_example_can_be_asked_for() {
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/iris");
+    for name in ["iris", "iris-pipeline", "iris-tuning", "iris-training-pipeline"] {
+        let output = publish(&example, &["--dry-run", name], &JOB);
+        assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
     }
 }

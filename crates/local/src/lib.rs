@@ -5,6 +5,7 @@
 //! sides of a test.
 
 pub mod gitlab;
+pub mod installation;
 pub mod pubsub;
 pub mod stack;
 pub mod storage;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use axum::Router;
+use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -15,32 +16,38 @@ use crate::pubsub::PubSub;
 use crate::storage::Storage;
 use crate::vertex::Vertex;
 
-/// How long open connections may take to end.
-const GRACE: Duration = Duration::from_secs(2);
+/// How long open requests may take to end at shutdown.
+const DRAIN: Duration = Duration::from_secs(2);
 
-/// Where the stack listens and keeps its data.
+/// How to start the stack. Port 0 is any free one.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// Directory that survives the stack; in memory without one.
+    /// Where everything is kept; without it, in memory.
     pub data_dir: Option<PathBuf>,
-    /// Ports on loopback, each 0 for a free one.
-    pub ports: Ports,
+    /// Port of Pub/Sub, gRPC and REST.
+    pub pubsub_port: u16,
+    /// Port of Cloud Storage, JSON and gRPC.
+    pub storage_port: u16,
+    /// Port of Vertex AI.
+    pub vertex_port: u16,
+    /// Port of GitLab.
+    pub gitlab_port: u16,
 }
 
-/// A port for each service.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Ports {
-    /// Pub/Sub, gRPC and REST.
-    pub pubsub: u16,
-    /// Cloud Storage, JSON and gRPC.
-    pub storage: u16,
+/// Where the services listen: loopback only.
+#[derive(Clone, Copy, Debug)]
+pub struct Endpoints {
+    /// Pub/Sub.
+    pub pubsub: SocketAddr,
+    /// Cloud Storage.
+    pub storage: SocketAddr,
     /// Vertex AI.
-    pub vertex: u16,
+    pub vertex: SocketAddr,
     /// GitLab.
-    pub gitlab: u16,
+    pub gitlab: SocketAddr,
 }
 
-/// The running services.
+/// The running stack, with a handle on each service.
 pub struct Stack {
     /// Pub/Sub.
     pub pubsub: PubSub,
@@ -50,92 +57,156 @@ pub struct Stack {
     pub vertex: Vertex,
     /// GitLab.
     pub gitlab: GitLab,
-    /// Where they listen.
-    pub ports: Ports,
+    endpoints: Endpoints,
     servers: JoinSet<io::Result<()>>,
     stop: CancellationToken,
 }
 
 impl Stack {
-    /// Binds the ports and opens the services.
+    /// Opens all services and listens. Training jobs that were interrupted run again.
     pub async fn start(options: Options) -> io::Result<Self> {
-        let Options { data_dir, ports } = options;
-        let directory = |name: &str| -> io::Result<Option<PathBuf>> {
-            let directory = data_dir.as_ref().map(|it| it.join(name));
-            directory.as_ref().map_or(Ok(()), std::fs::create_dir_all)?;
-            Ok(directory)
-        };
-        // Bound before anything is opened: a second stack must not touch the first one's data.
-        let (pubsub_at, storage_at) = (bind(ports.pubsub).await?, bind(ports.storage).await?);
-        let (vertex_at, gitlab_at) = (bind(ports.vertex).await?, bind(ports.gitlab).await?);
-        let port = |it: &TcpListener| it.local_addr().map(|it| it.port());
-        let ports = Ports {
-            pubsub: port(&pubsub_at)?,
-            storage: port(&storage_at)?,
-            vertex: port(&vertex_at)?,
-            gitlab: port(&gitlab_at)?,
-        };
-        let pubsub = PubSub::open(directory("pubsub")?.as_deref())?;
-        let storage = Storage::open(directory("storage")?.as_deref())?;
-        let vertex = Vertex::open(directory("vertex")?.as_deref(), storage.clone())?;
-        let gitlab = GitLab::open(directory("gitlab")?.as_deref())?;
-        gitlab.set_external_url(&format!("http://127.0.0.1:{}", ports.gitlab));
-
-        let (stop, mut servers) = (CancellationToken::new(), JoinSet::new());
-        let served = [
-            (pubsub_at, pubsub.router()),
-            (storage_at, storage.router()),
-            (vertex_at, vertex.router()),
-            (gitlab_at, gitlab.router()),
+        // Ports first: one that is taken is told before anything is opened or run.
+        let listen = async |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await;
+        let listeners = [
+            listen(options.pubsub_port).await?,
+            listen(options.storage_port).await?,
+            listen(options.vertex_port).await?,
+            listen(options.gitlab_port).await?,
         ];
-        for (listener, router) in served {
+        let [pubsub, storage, vertex, gitlab] = &listeners;
+        let endpoints = Endpoints {
+            pubsub: pubsub.local_addr()?,
+            storage: storage.local_addr()?,
+            vertex: vertex.local_addr()?,
+            gitlab: gitlab.local_addr()?,
+        };
+        let directory = |name| options.data_dir.as_ref().map(|it| it.join(name));
+        let pubsub = PubSub::open(directory("pubsub").as_deref())?;
+        let storage = Storage::open(directory("storage").as_deref())?;
+        let gitlab = GitLab::open(directory("gitlab").as_deref())?;
+        gitlab.set_external_url(&format!("http://{}", endpoints.gitlab));
+        let vertex = Vertex::open(directory("vertex").as_deref(), storage.clone())?;
+
+        let routers = [pubsub.router(), storage.router(), vertex.router(), gitlab.router()];
+        let (mut servers, stop) = (JoinSet::new(), CancellationToken::new());
+        for (listener, router) in listeners.into_iter().zip(routers) {
             servers.spawn(serve(listener, router, stop.clone()));
         }
-        Ok(Self { pubsub, storage, vertex, gitlab, ports, servers, stop })
+        Ok(Self { pubsub, storage, vertex, gitlab, endpoints, servers, stop })
     }
 
-    /// The environment in which other people's clients, and ours, find the stack.
+    /// Where the services listen.
+    pub const fn endpoints(&self) -> Endpoints {
+        self.endpoints
+    }
+
+    /// The environment in which clients of Google's, GitLab's and Branchline's use this stack.
     pub fn exports(&self) -> Vec<(&'static str, String)> {
-        let url = |port: u16| format!("http://127.0.0.1:{port}");
-        let (pubsub, storage) = (url(self.ports.pubsub), url(self.ports.storage));
-        let vertex = url(self.ports.vertex);
+        let Endpoints { pubsub, storage, vertex, gitlab } = self.endpoints;
         vec![
-            ("PUBSUB_EMULATOR_HOST", format!("127.0.0.1:{}", self.ports.pubsub)),
-            ("STORAGE_EMULATOR_HOST", storage.clone()),
+            ("PUBSUB_EMULATOR_HOST", pubsub.to_string()),
+            ("STORAGE_EMULATOR_HOST", format!("http://{storage}")),
             ("CLOUDSDK_AUTH_DISABLE_CREDENTIALS", "true".to_owned()),
-            ("CLOUDSDK_API_ENDPOINT_OVERRIDES_PUBSUB", format!("{pubsub}/")),
-            ("CLOUDSDK_API_ENDPOINT_OVERRIDES_STORAGE", format!("{storage}/storage/v1/")),
-            ("CLOUDSDK_API_ENDPOINT_OVERRIDES_AIPLATFORM", format!("{vertex}/")),
+            ("CLOUDSDK_API_ENDPOINT_OVERRIDES_PUBSUB", format!("http://{pubsub}/")),
+            ("CLOUDSDK_API_ENDPOINT_OVERRIDES_STORAGE", format!("http://{storage}/storage/v1/")),
+            ("CLOUDSDK_API_ENDPOINT_OVERRIDES_AIPLATFORM", format!("http://{vertex}/")),
             ("BRANCHLINE_CREDENTIALS", "anonymous".to_owned()),
-            ("BRANCHLINE_PUBSUB_ENDPOINT", pubsub),
-            ("BRANCHLINE_STORAGE_ENDPOINT", storage),
-            ("BRANCHLINE_VERTEX_ENDPOINT", vertex),
-            ("BRANCHLINE_GITLAB_ENDPOINT", url(self.ports.gitlab)),
+            ("BRANCHLINE_PUBSUB_ENDPOINT", format!("http://{pubsub}")),
+            ("BRANCHLINE_STORAGE_ENDPOINT", format!("http://{storage}")),
+            ("BRANCHLINE_VERTEX_ENDPOINT", format!("http://{vertex}")),
+            ("BRANCHLINE_GITLAB_ENDPOINT", format!("http://{gitlab}")),
             ("BRANCHLINE_GITLAB_TOKEN", self.gitlab.token()),
         ]
     }
 
-    /// Ends streams, stops training processes and closes the ports.
+    /// Stops training processes and servers, and waits for both.
     pub async fn shutdown(mut self) {
+        self.stop.cancel();
         self.pubsub.shutdown();
         self.vertex.shutdown().await;
-        self.stop.cancel();
         let drained = async { while self.servers.join_next().await.is_some() {} };
-        // A client that keeps its connection open does not keep the stack up.
-        if tokio::time::timeout(GRACE, drained).await.is_err() {
+        // A client that holds its connection open does not hold up the shutdown.
+        if tokio::time::timeout(DRAIN, drained).await.is_err() {
             self.servers.shutdown().await;
         }
     }
 }
 
-/// Loopback only: what is behind the ports runs commands for whoever asks.
-async fn bind(port: u16) -> io::Result<TcpListener> {
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    TcpListener::bind(address)
-        .await
-        .map_err(|error| io::Error::new(error.kind(), format!("listening on {address}: {error}")))
+/// Serves HTTP/1 and HTTP/2 without TLS on one port.
+async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) -> io::Result<()> {
+    let listener = listener.tap_io(|connection| {
+        // Small answers do not wait for each other; without it they are only slower.
+        let _ = connection.set_nodelay(true);
+    });
+    axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
 }
 
-async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) -> io::Result<()> {
-    axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+
+    use super::{Options, Stack};
+
+    async fn get(authority: &str, path: &str) -> String {
+        let mut connection = TcpStream::connect(authority).await.unwrap();
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n\r\n");
+        connection.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    #[tokio::test]
+    async fn each_export_leads_to_its_service() {
+        let stack = Stack::start(Options::default()).await.unwrap();
+        let exports: HashMap<_, _> = stack
+            .exports()
+            .into_iter()
+            .map(|(name, value)| {
+                let authority = value.trim_start_matches("http://").split('/').next().unwrap();
+                (name, authority.to_owned())
+            })
+            .collect();
+        let cases = [
+            ("PUBSUB_EMULATOR_HOST", "/v1/projects/p/topics", "200 OK"),
+            ("STORAGE_EMULATOR_HOST", "/storage/v1/b/none", "404 Not Found"),
+            (
+                "BRANCHLINE_VERTEX_ENDPOINT",
+                "/v1/projects/p/locations/us-central1/customJobs",
+                "200 OK",
+            ),
+            ("BRANCHLINE_GITLAB_ENDPOINT", "/api/v4/user", "401 Unauthorized"),
+        ];
+        for (name, path, status) in cases {
+            let answer = get(&exports[name], path).await;
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{name}: {answer}");
+        }
+        assert_eq!(exports["BRANCHLINE_GITLAB_TOKEN"], stack.gitlab.token());
+        stack.shutdown().await;
+    }
+
+    #[tokio::test]
+    async fn what_was_stored_is_there_after_a_restart_on_the_same_ports() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut options =
+            Options { data_dir: Some(directory.path().to_owned()), ..Options::default() };
+        let stack = Stack::start(options.clone()).await.unwrap();
+        stack.storage.create_bucket("bucket").unwrap();
+        stack.storage.put("bucket", "name", "content").unwrap();
+        stack.pubsub.create_topic("projects/p/topics/ready").unwrap();
+        options.pubsub_port = stack.endpoints().pubsub.port();
+        // A client that stays connected does not keep the stack up.
+        let _idle = TcpStream::connect(stack.endpoints().vertex).await.unwrap();
+        stack.shutdown().await;
+
+        let stack = Stack::start(options).await.unwrap();
+        assert_eq!(stack.storage.get("bucket", "name").unwrap().1, "content");
+        let topic = get(&stack.endpoints().pubsub.to_string(), "/v1/projects/p/topics/ready").await;
+        assert!(topic.starts_with("HTTP/1.1 200 OK"), "{topic}");
+        stack.shutdown().await;
+    }
 }

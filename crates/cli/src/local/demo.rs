@@ -10,10 +10,12 @@ use anyhow::{Context as _, bail, ensure};
 use branchline_contract::{CommitSha, Outcome, RunId};
 use branchline_gcp::storage::Storage;
 use branchline_gcp::vertex::Vertex;
+use branchline_gcp::{Config, Credentials};
 use branchline_gitlab::{Client, CommitStatus, StatusState};
 use branchline_ledger::{History, Store};
 use branchline_local::gitlab::{CiJob, JobEnd, Trigger};
-use branchline_local::stack::{Options, Stack};
+use branchline_local::installation::{self, PROJECT, subscription, topic};
+use branchline_local::stack::{Endpoints, Options, Stack};
 use branchline_service::telemetry::{self, Format};
 use secrecy::SecretString;
 use serde_json::json;
@@ -22,7 +24,7 @@ use tokio::process::Command;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::{resources, timeline};
+use super::timeline;
 
 const PROJECT_PATH: &str = "demo/iris";
 const BRANCH: &str = "more-epochs";
@@ -70,7 +72,7 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<()> {
     println!("       │ training commands run as processes of this machine and user");
     let stack = Stack::start(Options::default()).await?;
     let stop = CancellationToken::new();
-    resources::create(&stack, resources::PROJECT).await?;
+    installation::create(&stack, PROJECT)?;
     let roles = start_roles(&stack, &stop)?;
 
     let shown = show(args, &stack).await;
@@ -82,26 +84,36 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<()> {
     shown
 }
 
+/// Where our own clients find the stack.
+fn google(stack: &Stack) -> Config {
+    let Endpoints { pubsub, storage, vertex, .. } = stack.endpoints();
+    Config {
+        credentials: Credentials::Anonymous,
+        pubsub_endpoint: Some(format!("http://{pubsub}")),
+        storage_endpoint: Some(format!("http://{storage}")),
+        vertex_endpoint: Some(format!("http://{vertex}")),
+    }
+}
+
 /// The worker and the notifier, configured as their files would.
 fn start_roles(
     stack: &Stack,
     stop: &CancellationToken,
 ) -> anyhow::Result<[JoinHandle<anyhow::Result<()>>; 2]> {
-    let name = |collection, id| resources::name(resources::PROJECT, collection, id);
-    let url = |port: u16| format!("http://127.0.0.1:{port}");
+    let Endpoints { pubsub, storage, vertex, gitlab } = stack.endpoints();
     let google = json!({
         "credentials": "anonymous",
-        "pubsub_endpoint": url(stack.ports.pubsub),
-        "storage_endpoint": url(stack.ports.storage),
-        "vertex_endpoint": url(stack.ports.vertex),
+        "pubsub_endpoint": format!("http://{pubsub}"),
+        "storage_endpoint": format!("http://{storage}"),
+        "vertex_endpoint": format!("http://{vertex}"),
     });
     let worker: branchline_worker::Config = serde_json::from_value(json!({
-        "subscription": name("subscriptions", "artifact-ready-worker"),
-        "dead_letter_topic": name("topics", "dead-letters"),
-        "run_event_topic": name("topics", "run-events"),
-        "ledger_bucket": resources::LEDGER,
-        "queue_bucket": resources::QUEUE,
-        "output_bucket": resources::OUTPUT,
+        "subscription": subscription(PROJECT, "artifact-ready-worker"),
+        "dead_letter_topic": topic(PROJECT, "dead-letters"),
+        "run_event_topic": topic(PROJECT, "run-events"),
+        "ledger_bucket": installation::LEDGER,
+        "queue_bucket": installation::QUEUE,
+        "output_bucket": installation::OUTPUT,
         "regions": ["europe-west4"],
         "tick_millis": 200,
         "settle_secs": 5,
@@ -110,10 +122,10 @@ fn start_roles(
     }))
     .context("configuring the worker")?;
     let notifier: branchline_notifier::Config = serde_json::from_value(json!({
-        "subscription": name("subscriptions", "run-events-notifier"),
-        "dead_letter_topic": name("topics", "dead-letters"),
-        "ledger_bucket": resources::LEDGER,
-        "gitlab": url(stack.ports.gitlab),
+        "subscription": subscription(PROJECT, "run-events-notifier"),
+        "dead_letter_topic": topic(PROJECT, "dead-letters"),
+        "ledger_bucket": installation::LEDGER,
+        "gitlab": format!("http://{gitlab}"),
         "listen": "127.0.0.1:0",
         "google": google,
     }))
@@ -136,9 +148,9 @@ async fn show(args: &Args, stack: &Stack) -> anyhow::Result<()> {
         .checkout(merge_request.project_id, &merge_request.job.sha, checkout.path())
         .context("checking the commit out")?;
 
-    let google = resources::google(stack);
+    let google = google(stack);
     let storage = Storage::connect(&google).await?;
-    let store = Store::new(storage.clone(), resources::LEDGER.to_owned());
+    let store = Store::new(storage.clone(), installation::LEDGER.to_owned());
     let vertex = Vertex::connect(&google).await?;
     let ci = CiScript::start(&args.run, stack, &merge_request.job, checkout.path())?;
     let (run, script) = ci.run_id().await?;
@@ -264,7 +276,7 @@ async fn copy(
 
 /// Shows what a developer sees in GitLab, once it is what it should be.
 async fn report(stack: &Stack, of: &MergeRequest, run: &str) -> anyhow::Result<()> {
-    let address = format!("http://127.0.0.1:{}", stack.ports.gitlab);
+    let address = format!("http://{}", stack.endpoints().gitlab);
     let client = Client::new(&address, SecretString::from(stack.gitlab.token()))?;
     let sha = CommitSha::parse(of.job.sha.clone())?;
     let name = format!("branchline/{run}");
@@ -317,9 +329,9 @@ async fn save_model(storage: &Storage, history: &History, output: &Path) -> anyh
     let ending = history.run.ending().expect("it succeeded");
     let uri = ending.model_uri.as_deref().context("the run left no model")?;
     let place = uri.strip_prefix("gs://").and_then(|it| it.split_once('/'));
-    let (bucket, prefix) = place.with_context(|| format!("the model lies at {uri}"))?;
-    let (_, model) =
-        storage.read(bucket, &format!("{prefix}model.json"), None, MODEL_BYTES_MAX).await?;
+    let (bucket, directory) = place.with_context(|| format!("the model lies at {uri}"))?;
+    let file = format!("{}/model.json", directory.trim_end_matches('/'));
+    let (_, model) = storage.read(bucket, &file, None, MODEL_BYTES_MAX).await?;
     std::fs::create_dir_all(output)
         .and_then(|()| std::fs::write(output.join("model.json"), &model))
         .with_context(|| format!("writing the model to {}", output.display()))?;

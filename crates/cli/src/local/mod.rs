@@ -2,14 +2,14 @@
 //! installation of Branchline needs set up in it.
 
 pub(crate) mod demo;
-mod resources;
 mod timeline;
 
 use std::io::Write as _;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use branchline_local::stack::{Options, Ports, Stack};
+use branchline_local::installation;
+use branchline_local::stack::{Options, Stack};
 use branchline_service::shutdown::stop_on_signal;
 
 /// Run Pub/Sub, Cloud Storage, Vertex AI and GitLab on this machine
@@ -27,7 +27,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
     /// Google Cloud project in which topics and subscriptions are made
-    #[arg(long, value_name = "PROJECT", default_value = resources::PROJECT)]
+    #[arg(long, value_name = "PROJECT", default_value = installation::PROJECT)]
     project: String,
     /// Port of Pub/Sub; 0 takes a free one, here and below
     #[arg(long, value_name = "PORT", default_value_t = 8085)]
@@ -46,14 +46,16 @@ pub(crate) struct Args {
 /// Serves until a signal.
 pub(crate) async fn run(args: &Args) -> anyhow::Result<()> {
     let stop = stop_on_signal().context("listening for signals")?;
-    let ports = Ports {
-        pubsub: args.pubsub_port,
-        storage: args.storage_port,
-        vertex: args.vertex_port,
-        gitlab: args.gitlab_port,
-    };
-    let stack = Stack::start(Options { data_dir: args.data_dir.clone(), ports }).await?;
-    resources::create(&stack, &args.project).await?;
+    let stack = Stack::start(Options {
+        data_dir: args.data_dir.clone(),
+        pubsub_port: args.pubsub_port,
+        storage_port: args.storage_port,
+        vertex_port: args.vertex_port,
+        gitlab_port: args.gitlab_port,
+    })
+    .await
+    .context("starting the stack")?;
+    installation::create(&stack, &args.project)?;
     eprintln!("# training commands run as processes of this machine and user");
     let mut out = std::io::stdout().lock();
     for (name, value) in stack.exports() {

@@ -145,11 +145,11 @@ fn run(
     let name = problems.parsed(&path, RunName::parse(name));
     let section = problems.section(value, &path, &KEYS)?;
     let project = problems.optional(&section, "project", str::parse::<CloudProject>);
-    let project =
-        project.or_else(|| inherit(problems, &section, "project", defaults, &defaults.project));
+    let project = project
+        .or_else(|| inherit(problems, &section, "project", defaults, defaults.project.as_ref()));
     let region = problems.optional(&section, "region", str::parse::<Region>);
-    let region =
-        region.or_else(|| inherit(problems, &section, "region", defaults, &defaults.region));
+    let region = region
+        .or_else(|| inherit(problems, &section, "region", defaults, defaults.region.as_ref()));
     let params = params(problems, &section);
     let per_pipeline = match section.get("per_pipeline") {
         None => Some(false),
@@ -174,24 +174,22 @@ fn inherit<T: Clone>(
     section: &Section<'_>,
     key: &str,
     defaults: &Defaults<'_>,
-    value: &Option<T>,
+    value: Option<&T>,
 ) -> Option<T> {
     if section.get(key).is_none() && defaults.top.get(key).is_none() {
         problems.report(section.path(key), "is missing, here and at the top of the file");
     }
-    value.clone()
+    value.cloned()
 }
 
 fn artifacts_max(problems: &mut Problems, top: &Section<'_>) -> Option<usize> {
     let Some(value) = top.get("artifacts_max") else { return Some(ArtifactReady::ARTIFACTS_MAX) };
     let number = value.as_u64().and_then(|it| usize::try_from(it).ok());
-    match number.filter(|it| (1..=ArtifactReady::ARTIFACTS_MAX).contains(it)) {
-        Some(number) => Some(number),
-        None => {
-            let range = format!("a number from 1 to {}", ArtifactReady::ARTIFACTS_MAX);
-            problems.unfit(top, "artifacts_max", &range, value)
-        }
-    }
+    let number = number.filter(|it| (1..=ArtifactReady::ARTIFACTS_MAX).contains(it));
+    number.or_else(|| {
+        let range = format!("a number from 1 to {}", ArtifactReady::ARTIFACTS_MAX);
+        problems.unfit(top, "artifacts_max", &range, value)
+    })
 }
 
 fn params(problems: &mut Problems, run: &Section<'_>) -> Option<BTreeMap<String, String>> {
@@ -240,14 +238,12 @@ fn training(problems: &mut Problems, run: &Section<'_>) -> Option<Training> {
     };
     let section = problems.section(value, &run.path("training"), &kinds)?;
     let mut given = JobKind::ALL.into_iter().filter_map(|it| Some((it, section.get(it.key())?)));
-    match (given.next(), given.next()) {
-        (Some((kind, body)), None) => Some(Training::new(kind, body.clone())),
-        (Some(_), Some(_)) | (None, _) => {
-            let what = format!("takes exactly one of {}", kinds.join(", "));
-            problems.report(run.path("training"), what);
-            None
-        }
+    if let (Some((kind, body)), None) = (given.next(), given.next()) {
+        return Some(Training::new(kind, body.clone()));
     }
+    problems
+        .report(run.path("training"), format_args!("takes exactly one of {}", kinds.join(", ")));
+    None
 }
 
 /// A path in the repository; leaving it is refused here, and by way of a link when it is opened.

@@ -15,7 +15,7 @@ pub(crate) enum Error {
     #[error("reading {0}")]
     Read(String, #[source] io::Error),
     /// `branchline.yaml` is wrong, in all these ways.
-    #[error("{file} is wrong:{}", .problems.iter().map(|it| format!("\n  {it}")).collect::<String>())]
+    #[error("{file} is wrong:\n  {}", lines(problems))]
     Config {
         /// The file.
         file: String,
@@ -83,14 +83,13 @@ impl Error {
     /// What the process ends with.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
-            Self::Read(..) => exit::NO_INPUT,
+            Self::Read(..) | Self::Artifact(_) => exit::NO_INPUT,
             Self::Config { .. } | Self::NoLedger(_) | Self::Job(_) | Self::Environment(_) => {
                 exit::CONFIG
             }
             Self::UnknownRun { .. } | Self::WhichRun { .. } | Self::UnknownParam { .. } => {
                 exit::USAGE
             }
-            Self::Artifact(_) => exit::NO_INPUT,
             Self::Upload(error) => error.exit_code(),
             Self::Message(_) => exit::DATA,
             Self::Remote(error) => exit::of_class(error.class()),
@@ -98,6 +97,10 @@ impl Error {
             Self::Write(..) => exit::CANNOT_CREATE,
         }
     }
+}
+
+fn lines(problems: &[Problem]) -> String {
+    problems.iter().map(Problem::to_string).collect::<Vec<_>>().join("\n  ")
 }
 
 fn names(known: &[RunName]) -> String {

@@ -83,7 +83,7 @@ impl<'a> Variables<'a> {
         text.parse().map_err(|error: T::Err| Error::Invalid { name, why: error.to_string() })
     }
 
-    /// Host and, where it is not the scheme's own, port. CI_SERVER_HOST lacks the port.
+    /// Host and, where it is not the scheme's own, port. `CI_SERVER_HOST` lacks the port.
     fn host(&self) -> Result<GitlabHost, Error> {
         let url = self.get("CI_SERVER_URL").unwrap_or_default();
         let (scheme, rest) = url.split_once("://").unwrap_or(("https", url));
@@ -114,5 +114,95 @@ impl<'a> Variables<'a> {
         let mut ours = open.filter_map(|it| it.split_once('!')).filter(|it| Some(it.0) == project);
         let iid = ours.next().and_then(|(_, iid)| iid.parse().ok());
         Ok(iid.map(|iid| MergeRequest { iid, target_branch: None }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+
+    use super::*;
+
+    const SHA: &str = "1111111111111111111111111111111111111111";
+    const MERGED: &str = "2222222222222222222222222222222222222222";
+
+    fn check(changes: &[(&str, &str)], expect: &Expect) {
+        let job = [
+            ("CI_SERVER_URL", "https://gitlab.example.com"),
+            ("CI_PROJECT_ID", "42"),
+            ("CI_PROJECT_PATH", "ml/iris"),
+            ("CI_COMMIT_SHA", SHA),
+            ("CI_COMMIT_REF_NAME", "topic"),
+            ("CI_PIPELINE_ID", "7"),
+            ("CI_JOB_ID", "70"),
+        ];
+        let all = job.iter().chain(changes);
+        let environment = all.map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        let shown = match read(&environment) {
+            Err(error) => error.to_string(),
+            Ok(Job { origin: it, .. }) => {
+                let into = it.merge_request.map_or_else(
+                    || "no merge request".to_owned(),
+                    |it| format!("!{} into {:?}", it.iid, it.target_branch.map(String::from)),
+                );
+                format!("{} {:.4} {into}", it.host, it.sha.as_str())
+            }
+        };
+        expect.assert_eq(&shown);
+    }
+
+    #[test]
+    fn the_host_has_a_port_where_it_is_not_the_usual_one() {
+        check(
+            &[("CI_SERVER_URL", "https://git.example.com:443")],
+            &expect!["git.example.com 1111 no merge request"],
+        );
+        check(
+            &[("CI_SERVER_URL", "http://127.0.0.1:8080/gitlab")],
+            &expect!["127.0.0.1:8080 1111 no merge request"],
+        );
+        check(
+            &[("CI_SERVER_URL", "https://")],
+            &expect![[r#"CI_SERVER_URL: "" is not a host name, with or without a port"#]],
+        );
+    }
+
+    #[test]
+    fn a_merge_request_pipeline_is_about_the_branch_and_not_about_a_temporary_merge() {
+        let pipeline = [
+            ("CI_MERGE_REQUEST_IID", "3"),
+            ("CI_MERGE_REQUEST_PROJECT_PATH", "ml/iris"),
+            ("CI_MERGE_REQUEST_TARGET_BRANCH_NAME", "main"),
+            ("CI_MERGE_REQUEST_SOURCE_BRANCH_SHA", ""),
+        ];
+        check(&pipeline, &expect![[r#"gitlab.example.com 1111 !3 into Some("main")"#]]);
+        let merged = [("CI_COMMIT_SHA", MERGED), ("CI_MERGE_REQUEST_SOURCE_BRANCH_SHA", SHA)];
+        check(
+            &[&pipeline[..], &merged].concat(),
+            &expect![[r#"gitlab.example.com 1111 !3 into Some("main")"#]],
+        );
+    }
+
+    #[test]
+    fn a_branch_pipeline_belongs_to_the_open_merge_request_of_its_project() {
+        check(
+            &[("CI_OPEN_MERGE_REQUESTS", "up/iris!9,ml/iris!4,ml/iris!5")],
+            &expect!["gitlab.example.com 1111 !4 into None"],
+        );
+        check(
+            &[("CI_OPEN_MERGE_REQUESTS", "up/iris!9")],
+            &expect!["gitlab.example.com 1111 no merge request"],
+        );
+        check(&[], &expect!["gitlab.example.com 1111 no merge request"]);
+    }
+
+    #[test]
+    fn a_forks_merge_request_is_not_a_merge_request_of_the_fork() {
+        let fork = [
+            ("CI_MERGE_REQUEST_IID", "9"),
+            ("CI_MERGE_REQUEST_PROJECT_PATH", "up/iris"),
+            ("CI_MERGE_REQUEST_TARGET_BRANCH_NAME", "main"),
+        ];
+        check(&fork, &expect!["gitlab.example.com 1111 no merge request"]);
     }
 }

@@ -63,8 +63,7 @@ pub(crate) struct Args {
     /// How long to follow it, such as 90m or 2h
     #[arg(long, value_name = "TIME", default_value = "2h", value_parser = duration, requires = "wait")]
     timeout: Duration,
-    /// File for GitLab's artifacts:reports:dotenv; BRANCHLINE_RUN_ID is appended to it, and with
-    /// --wait BRANCHLINE_OUTCOME and BRANCHLINE_MODEL_URI
+    /// File for GitLab's artifacts:reports:dotenv to append the results to
     #[arg(long, value_name = "FILE")]
     dotenv: Option<PathBuf>,
 }
@@ -81,6 +80,9 @@ Environment:
   BRANCHLINE_CREDENTIALS          application_default (the default) or anonymous
   BRANCHLINE_PUBSUB_ENDPOINT      instead of Google's own
   BRANCHLINE_STORAGE_ENDPOINT     instead of Google's own
+
+Variables written to --dotenv:
+  BRANCHLINE_RUN_ID, and with --wait BRANCHLINE_OUTCOME and BRANCHLINE_MODEL_URI
 
 Exit codes:
   0   published; with --wait, the run succeeded
@@ -118,7 +120,9 @@ pub(crate) async fn run(args: &Args, environment: &Environment) -> Result<u8, Er
     for (name, source) in &run.artifacts {
         artifacts.extend(upload::pin(&storage, name, source, config.artifacts_max).await?);
     }
-    upload::summary(&artifacts).iter().for_each(|it| eprintln!("{it}"));
+    for line in upload::summary(&artifacts) {
+        eprintln!("{line}");
+    }
 
     let job = if args.dry_run { message::redacted(plan.job) } else { plan.job };
     let request = message::request(run, plan.training, artifacts, &job, Timestamp::now())?;
@@ -194,13 +198,10 @@ fn choose(config: &mut Config, name: Option<&str>, file: &str) -> Result<Run, Er
         (None, [only]) => Some(only),
         (None, _) => return Err(Error::WhichRun { file: file.to_owned(), known }),
     };
-    match chosen.and_then(|it| config.runs.remove(it)) {
-        Some(run) => Ok(run),
-        None => {
-            let name = name.unwrap_or_default().to_owned();
-            Err(Error::UnknownRun { file: file.to_owned(), name, known })
-        }
-    }
+    chosen.and_then(|it| config.runs.remove(it)).ok_or_else(|| {
+        let name = name.unwrap_or_default().to_owned();
+        Error::UnknownRun { file: file.to_owned(), name, known: known.clone() }
+    })
 }
 
 /// The defaults of the file, and over them what the command line sets.

@@ -78,13 +78,11 @@ impl Problems {
 
     /// A field that is a mapping whose keys are names that the user chose, and has to be there.
     pub(crate) fn names<'a>(&mut self, section: &Section<'a>, key: &str) -> Option<Section<'a>> {
-        match section.get(key) {
-            Some(value) => self.open(value, &section.path(key)),
-            None => {
-                self.report(section.path(key), "is missing");
-                None
-            }
-        }
+        let Some(value) = section.get(key) else {
+            self.report(section.path(key), "is missing");
+            return None;
+        };
+        self.open(value, &section.path(key))
     }
 
     /// What was parsed, or its problem.

@@ -55,9 +55,10 @@ fn fill(run: &Run, params: &BTreeMap<String, String>, path: &str) -> Result<Valu
         let (field, what) = match placeholder::expand_training(body, &known) {
             Ok(filled) => break filled,
             Err(placeholder::Error::Unknown { path, name }) => {
-                let all = params.keys().map(|it| format!("params.{it}")).chain(names(run));
-                let all: Vec<_> = all.map(|it| format!("{{{{ {it} }}}}")).collect();
-                let what = format!("there is no {{{{ {name} }}}}; known are {}", all.join(", "));
+                let mut what = format!("there is no {{{{ {name} }}}}");
+                if problems.is_empty() {
+                    what.push_str(&there_are(params, run));
+                }
                 told.borrow_mut().insert(name);
                 (path, what)
             }
@@ -70,6 +71,12 @@ fn fill(run: &Run, params: &BTreeMap<String, String>, path: &str) -> Result<Valu
         }
     };
     if problems.is_empty() { Ok(filled) } else { Err(problems) }
+}
+
+fn there_are(params: &BTreeMap<String, String>, run: &Run) -> String {
+    let all = params.keys().map(|it| format!("params.{it}")).chain(names(run));
+    let all: Vec<_> = all.map(|it| format!("{{{{ {it} }}}}")).collect();
+    format!("; there are {}", all.join(", "))
 }
 
 /// What the worker fills in.

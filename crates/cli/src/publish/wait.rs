@@ -14,9 +14,9 @@ use crate::exit;
 /// Between two looks at the ledger.
 const LOOK_EVERY: Duration = Duration::from_secs(3);
 /// A line at least this often, for logs that are cut off when they are silent.
-const TELL_EVERY: Duration = Duration::from_secs(60);
+const TELL_EVERY: Duration = Duration::from_mins(1);
 /// A worker that runs has picked a request up by then.
-const PICKED_UP_WITHIN: Duration = Duration::from_secs(60);
+const PICKED_UP_WITHIN: Duration = Duration::from_mins(1);
 /// As much of somebody else's text as a line bears.
 const CHARS_MAX: usize = 2_000;
 
@@ -123,7 +123,7 @@ fn look(run: Option<Run>, ci_job: u64) -> Seen {
         attempt => format!("attempt {attempt}: "),
     };
     let waiting = match run.reason() {
-        Some(reason) => format!(": {}", plain(reason)),
+        Some(reason) => format!(": {}", plain(&reason.replace('\n', "; "))),
         None => String::new(),
     };
     let line = match &run.state {
@@ -178,5 +178,155 @@ async fn stopped() -> u8 {
     tokio::select! {
         () = wait(SignalKind::terminate()) => exit::TERMINATED,
         () = wait(SignalKind::interrupt()) => exit::INTERRUPTED,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use branchline_contract::{ArtifactReady, Sha256};
+    use branchline_ledger::{Body, Entry, Fact, Intent};
+    use expect_test::{Expect, expect};
+    use jiff::Timestamp;
+    use serde_json::json;
+
+    use super::*;
+
+    const JOB: u64 = 70;
+
+    fn requested() -> Body {
+        let request = json!({
+            "run": "iris", "artifacts": [], "training": {"custom_job": {}},
+            "vertex": {"project": "demo-project", "region": "europe-west4"},
+            "gitlab": {
+                "host": "gitlab.example.com", "project_id": 42, "project_path": "ml/iris",
+                "sha": "1111111111111111111111111111111111111111", "ref": "main",
+                "pipeline_id": 7, "job_id": JOB,
+            },
+        });
+        let request: ArtifactReady = serde_json::from_value(request).unwrap();
+        let (_, digest) = RunId::derive(&request);
+        Body::Requested { request: Box::new(request), digest }
+    }
+
+    fn finished(outcome: Outcome, reason: Option<&str>) -> Body {
+        Body::Finished {
+            outcome,
+            reason: reason.map(str::to_owned),
+            metrics: BTreeMap::from([("accuracy".to_owned(), 0.96)]),
+            model_uri: Some("gs://out/model/".to_owned()),
+        }
+    }
+
+    /// What is told to a CI job after each of the facts.
+    fn check(ci_job: u64, bodies: Vec<Body>, expect: &Expect) {
+        let mut shown = String::new();
+        let (mut entries, mut previous, mut attempt): (Vec<Entry>, Option<Sha256>, u32) =
+            (Vec::new(), None, 1);
+        for (sequence, body) in (0..).zip(bodies) {
+            attempt += u32::from(matches!(body, Body::Retried { .. }));
+            let fact = Fact {
+                sequence,
+                previous,
+                nonce: String::new(),
+                time: Timestamp::UNIX_EPOCH,
+                actor: "worker".to_owned(),
+                cause: "test".to_owned(),
+                attempt,
+                body,
+            };
+            let entry = Entry::decode(&fact.encode()).unwrap();
+            previous = Some(entry.sha256);
+            entries.push(entry);
+            let line = match look(Some(Run::fold(&entries).unwrap().0), ci_job) {
+                Seen::Nothing => "nothing".to_owned(),
+                Seen::Going(line) => line,
+                Seen::Ended(line, ending) => {
+                    format!("{line} => exit {}", End::Run(ending).exit_code())
+                }
+            };
+            shown.push_str(&(line + "\n"));
+        }
+        expect.assert_eq(&shown);
+    }
+
+    fn submitted() -> Vec<Body> {
+        let job = "projects/p/locations/europe-west4/customJobs/1".to_owned();
+        let output = "gs://out/".to_owned();
+        let intent = Intent { nonce: "n".to_owned(), duration_ms: 1, output };
+        vec![
+            requested(),
+            Body::Verified { contents_read: false },
+            Body::Admitted {},
+            Body::Blocked { reason: "no\u{1b}[2J\nquota".to_owned() },
+            Body::Intended(intent),
+            Body::Submitted { job, intent: "n".to_owned() },
+            Body::Running {},
+        ]
+    }
+
+    #[test]
+    fn each_phase_is_one_line_without_control_characters() {
+        let succeeded = finished(Outcome::Succeeded, None);
+        check(
+            JOB,
+            [submitted(), vec![succeeded]].concat(),
+            &expect![[r"
+                picked up; its inputs are being checked
+                its inputs are as announced
+                queued
+                queued: no [2J; quota
+                queued: no [2J; quota
+                submitted as projects/p/locations/europe-west4/customJobs/1, https://console.cloud.google.com/vertex-ai/locations/europe-west4/training/1/cpu?project=p
+                running as projects/p/locations/europe-west4/customJobs/1, https://console.cloud.google.com/vertex-ai/locations/europe-west4/training/1/cpu?project=p
+                succeeded; accuracy 0.96; model in gs://out/model/ => exit 0
+            "]],
+        );
+    }
+
+    #[test]
+    fn each_outcome_has_its_exit_code() {
+        let codes = Outcome::ALL.map(exit::of_outcome);
+        assert_eq!(codes, [0, 10, 11, 12, 13]);
+        let rejected = Body::Rejected { reasons: vec!["no".to_owned(), "never".to_owned()] };
+        check(
+            JOB,
+            vec![requested(), rejected],
+            &expect![[r"
+                picked up; its inputs are being checked
+                rejected: no; never => exit 13
+            "]],
+        );
+        let cancelled = finished(Outcome::Cancelled, Some("superseded"));
+        check(
+            JOB,
+            vec![requested(), cancelled],
+            &expect![[r"
+            picked up; its inputs are being checked
+            cancelled: superseded; accuracy 0.96 => exit 11
+        "]],
+        );
+    }
+
+    #[test]
+    fn an_earlier_attempt_that_failed_is_not_the_answer_to_a_retry() {
+        let failed = finished(Outcome::Failed, Some("exit 1"));
+        let retried = Body::Retried { ci_job: 71 };
+        check(
+            71,
+            [submitted(), vec![failed, retried]].concat(),
+            &expect![[r"
+                picked up; its inputs are being checked
+                its inputs are as announced
+                queued
+                queued: no [2J; quota
+                queued: no [2J; quota
+                submitted as projects/p/locations/europe-west4/customJobs/1, https://console.cloud.google.com/vertex-ai/locations/europe-west4/training/1/cpu?project=p
+                running as projects/p/locations/europe-west4/customJobs/1, https://console.cloud.google.com/vertex-ai/locations/europe-west4/training/1/cpu?project=p
+                nothing
+                attempt 2: picked up; its inputs are being checked
+            "]],
+        );
     }
 }

@@ -27,8 +27,11 @@ pub struct Job {
     /// The best trial's measurement of a tuning job, or what the steps of a
     /// pipeline wrote to `system.Metrics`, as far as this answer has them.
     pub metrics: BTreeMap<String, f64>,
-    /// The model that a training pipeline uploaded.
+    /// The model that a training pipeline uploaded, or the URI of the last
+    /// `system.Model` that the steps of a pipeline wrote.
     pub model: Option<String>,
+    /// The id of a tuning job's best trial.
+    pub best_trial: Option<String>,
 }
 
 /// Vertex AI's own account of a failure.
@@ -110,12 +113,13 @@ fn number(value: Option<i32>) -> String {
 
 /// The fields that the four types have in common only by name.
 macro_rules! job {
-    ($it:ident, $kind:ident, $metrics:expr, $model:expr) => {
+    ($it:ident, $kind:ident, $metrics:expr, $model:expr, $best_trial:expr) => {
         Job {
             state: (&$it.state).into(),
             kind: JobKind::$kind,
             metrics: $metrics,
             model: $model,
+            best_trial: $best_trial,
             name: $it.name,
             labels: $it.labels.into_iter().collect(),
             error: $it.error.map(|it| JobError { code: it.code, message: it.message }),
@@ -127,60 +131,69 @@ macro_rules! job {
 
 impl From<model::CustomJob> for Job {
     fn from(it: model::CustomJob) -> Self {
-        job!(it, CustomJob, BTreeMap::new(), None)
+        job!(it, CustomJob, BTreeMap::new(), None, None)
     }
 }
 
 impl From<model::HyperparameterTuningJob> for Job {
     fn from(it: model::HyperparameterTuningJob) -> Self {
-        job!(it, HyperparameterTuningJob, best_trial(&it), None)
+        let (trial, metrics) = best_trial(&it).unzip();
+        job!(it, HyperparameterTuningJob, metrics.unwrap_or_default(), None, trial)
     }
 }
 
 impl From<model::PipelineJob> for Job {
     fn from(it: model::PipelineJob) -> Self {
-        job!(it, PipelineJob, metrics_artifacts(&it), None)
+        job!(it, PipelineJob, metrics_artifacts(&it), model_artifact(&it), None)
     }
 }
 
 impl From<model::TrainingPipeline> for Job {
     fn from(it: model::TrainingPipeline) -> Self {
         let model = it.model_to_upload.as_ref().map(|it| it.name.clone());
-        job!(it, TrainingPipeline, BTreeMap::new(), model.filter(|it| !it.is_empty()))
+        job!(it, TrainingPipeline, BTreeMap::new(), model.filter(|it| !it.is_empty()), None)
     }
 }
 
-/// The measurement of the trial that is best in the study's first metric.
-fn best_trial(job: &model::HyperparameterTuningJob) -> BTreeMap<String, f64> {
-    let Some(spec) = job.study_spec.as_ref().and_then(|it| it.metrics.first()) else {
-        return BTreeMap::new();
-    };
+/// The id and the measurement of the trial that is best in the study's first metric.
+fn best_trial(job: &model::HyperparameterTuningJob) -> Option<(String, BTreeMap<String, f64>)> {
+    let spec = job.study_spec.as_ref().and_then(|it| it.metrics.first())?;
     let value = |metrics: &BTreeMap<String, f64>| match (metrics.get(&spec.metric_id), &spec.goal) {
         (Some(value), GoalType::Minimize) => Some(-value),
         (Some(value), _) => Some(*value), // An unspecified goal is to maximise.
         (None, _) => None,
     };
-    job.trials
-        .iter()
-        .filter_map(|trial| trial.final_measurement.as_ref())
-        .map(|it| it.metrics.iter().map(|it| (it.metric_id.clone(), it.value)).collect())
-        .filter_map(|metrics| value(&metrics).filter(|it| !it.is_nan()).map(|it| (it, metrics)))
-        .max_by(|(one, _), (other, _)| one.total_cmp(other))
-        .map_or_else(BTreeMap::new, |(_, metrics)| metrics)
+    let measured = job.trials.iter().filter_map(|trial| {
+        let metrics = &trial.final_measurement.as_ref()?.metrics;
+        let metrics = metrics.iter().map(|it| (it.metric_id.clone(), it.value)).collect();
+        let value = value(&metrics).filter(|it| !it.is_nan())?;
+        Some((value, trial.id.clone(), metrics))
+    });
+    let best = measured.max_by(|(one, ..), (other, ..)| one.total_cmp(other));
+    best.map(|(_, id, metrics)| (id, metrics))
+}
+
+/// The steps of a pipeline, in the order in which they ended.
+fn steps(job: &model::PipelineJob) -> Vec<&model::PipelineTaskDetail> {
+    let mut steps: Vec<_> = job.job_detail.iter().flat_map(|it| &it.task_details).collect();
+    steps.sort_by_key(|it| (timestamp(it.end_time), it.task_id));
+    steps
+}
+
+/// The URI of the last `system.Model` that a step wrote.
+fn model_artifact(job: &model::PipelineJob) -> Option<String> {
+    let outputs = steps(job).into_iter().flat_map(|it| it.outputs.values());
+    let artifacts = outputs.flat_map(|it| &it.artifacts);
+    artifacts.filter(|it| it.schema_title == "system.Model").last().map(|it| it.uri.clone())
 }
 
 /// The numbers in the `system.Metrics` artifacts of a pipeline's steps. A name
 /// that several steps use belongs to the last of them to end, and each of them
 /// also has it as `step.name`.
 fn metrics_artifacts(job: &model::PipelineJob) -> BTreeMap<String, f64> {
-    let Some(detail) = &job.job_detail else {
-        return BTreeMap::new();
-    };
-    let mut steps: Vec<_> = detail.task_details.iter().collect();
-    steps.sort_by_key(|it| (timestamp(it.end_time), it.task_id));
     let mut metrics = BTreeMap::new();
     let mut written = BTreeMap::<String, BTreeMap<String, f64>>::new();
-    for step in steps {
+    for step in steps(job) {
         let artifacts = step.outputs.values().flat_map(|it| &it.artifacts);
         for artifact in artifacts.filter(|it| it.schema_title == "system.Metrics") {
             for (name, value) in artifact.metadata.iter().flatten() {

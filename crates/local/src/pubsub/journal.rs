@@ -218,6 +218,19 @@ mod tests {
     }
 
     #[test]
+    fn after_a_frame_cut_short_the_journal_goes_on() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut bytes = Vec::new();
+        encode(&settled(vec![1]), &mut bytes);
+        fs::write(directory.path().join("journal"), [&bytes[..], &bytes[..5]].concat()).unwrap();
+        let (mut journal, _) = Journal::open(directory.path()).unwrap();
+        journal.append(&[settled(vec![2])]).unwrap();
+        drop(journal);
+        let (_, records) = Journal::open(directory.path()).unwrap();
+        assert_eq!(records, [settled(vec![1]), settled(vec![2])]);
+    }
+
+    #[test]
     fn a_directory_has_one_owner() {
         let directory = tempfile::tempdir().unwrap();
         let owner = Journal::open(directory.path()).unwrap();

@@ -38,14 +38,15 @@ async fn what_was_answered_survives_and_what_was_leased_comes_again() {
     before.call(|core, _| core.acknowledge(SUB, &[leased[0].ack_id.clone()])).unwrap();
     drop(before);
 
-    let after = PubSub::open(Some(directory.path())).unwrap();
-    assert_eq!(texts(&pull(&after).await), [&b"leased"[..], b"waiting"]);
-    let again = after.create_topic(TOPIC);
-    assert_eq!(again, Err(Error::AlreadyExists("orders".to_owned())));
+    for restart in 1..=2 {
+        let after = PubSub::open(Some(directory.path())).unwrap();
+        assert_eq!(texts(&pull(&after).await), [&b"leased"[..], b"waiting"], "restart {restart}");
+        assert_eq!(after.create_topic(TOPIC), Err(Error::AlreadyExists("orders".to_owned())));
+    }
 }
 
-#[tokio::test]
-async fn a_waiting_pull_ends_when_the_service_stops() {
+/// A service where one pull waits, as far as it gets without a message.
+async fn with_a_waiting_pull() -> (PubSub, tokio::task::JoinHandle<Result<PullResponse, Error>>) {
     let pubsub = PubSub::open(None).unwrap();
     pubsub.create_topic(TOPIC).unwrap();
     pubsub.create_subscription(subscription()).unwrap();
@@ -53,11 +54,44 @@ async fn a_waiting_pull_ends_when_the_service_stops() {
         PullRequest { subscription: SUB.to_owned(), max_messages: 1, ..PullRequest::default() };
     let waiting = tokio::spawn({
         let pubsub = pubsub.clone();
-        async move { pubsub.pull(request).await }
+        async move {
+            tokio::time::timeout(PULL_WAIT_MAX / 2, pubsub.pull(request))
+                .await
+                .expect("it ends early")
+        }
     });
+    while pubsub.shared.changed.receiver_count() == 0 {
+        tokio::task::yield_now().await;
+    }
+    (pubsub, waiting)
+}
+
+#[tokio::test]
+async fn a_waiting_pull_wakes_for_a_message() {
+    let (pubsub, waiting) = with_a_waiting_pull().await;
+    pubsub.publish(TOPIC, "a".into(), HashMap::new()).unwrap();
+    assert_eq!(texts(&waiting.await.unwrap().unwrap().received_messages), [b"a"]);
+}
+
+#[tokio::test]
+async fn a_waiting_pull_wakes_when_anothers_lease_ends_by_a_nack() {
+    let (pubsub, waiting) = with_a_waiting_pull().await;
+    let publish = |core: &mut Core, now| {
+        let message = PubsubMessage { data: "a".into(), ..PubsubMessage::default() };
+        core.publish(now, PublishRequest { topic: TOPIC.to_owned(), messages: vec![message] })?;
+        core.pull(now, SUB, 1)
+    };
+    let leased = pubsub.call(publish).unwrap().remove(0);
+    tokio::task::yield_now().await;
+    pubsub.call(|core, now| core.modify_ack_deadline(now, SUB, &[leased.ack_id], 0)).unwrap();
+    assert_eq!(texts(&waiting.await.unwrap().unwrap().received_messages), [b"a"]);
+}
+
+#[tokio::test]
+async fn a_waiting_pull_ends_when_the_service_stops() {
+    let (pubsub, waiting) = with_a_waiting_pull().await;
     pubsub.shutdown();
-    let answer = tokio::time::timeout(PULL_WAIT_MAX / 2, waiting).await;
-    assert_eq!(answer.expect("it ends early").unwrap(), Ok(PullResponse::default()));
+    assert_eq!(waiting.await.unwrap(), Ok(PullResponse::default()));
 }
 
 /// Plays REST calls, each a line `METHOD path {body} => status {answer}`; what

@@ -120,10 +120,27 @@ fn enum_name(names: &[&'static str], value: &Value) -> Option<&'static str> {
     }
 }
 
+/// A struct, such as a training task's inputs, knows only doubles: 1.0 is a whole number too.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "what does not fit is not among the exact ones"
+)]
 fn integer(value: &Value) -> Option<i64> {
+    const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
     match value {
         Value::String(text) => text.parse().ok(),
-        other => other.as_i64(),
+        other => other.as_i64().or_else(|| {
+            let number = other.as_f64()?;
+            (number.fract() == 0.0 && number.abs() <= EXACT_MAX).then_some(number as i64)
+        }),
+    }
+}
+
+/// A number that stands for a whole one, written without a fraction.
+pub(super) fn whole(value: &Value) -> Value {
+    match value {
+        Value::Number(_) => integer(value).map_or_else(|| value.clone(), Value::from),
+        other => other.clone(),
     }
 }
 

@@ -48,10 +48,9 @@ use crate::storage::Storage;
 const RUNNING_MAX: usize = 16;
 
 /// The service: a cheap handle over shared state.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Vertex(Arc<Shared>);
 
-#[derive(Debug)]
 struct Shared {
     store: Store,
     storage: Storage,

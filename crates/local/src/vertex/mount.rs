@@ -52,7 +52,6 @@ impl Stamp {
 }
 
 /// One job's mount.
-#[derive(Debug)]
 pub(super) struct Mount {
     root: PathBuf,
     storage: Storage,
@@ -87,9 +86,8 @@ impl Mount {
         }
         // Real mounts show a bucket as a directory, even an empty one.
         std::fs::create_dir_all(self.root.join(bucket)).map_err(|error| error.to_string())?;
-        let is_object = !name.is_empty() && self.storage.get(bucket, name).is_some();
-        if is_object {
-            return self.fetch_object(bucket, name);
+        if !name.is_empty() && self.fetch_object(bucket, name)? {
+            return Ok(());
         }
         let below = match name {
             "" => String::new(),
@@ -101,15 +99,17 @@ impl Mount {
         Ok(())
     }
 
-    fn fetch_object(&mut self, bucket: &str, name: &str) -> Result<(), String> {
+    /// Says whether there is such an object.
+    fn fetch_object(&mut self, bucket: &str, name: &str) -> Result<bool, String> {
+        // A name that no file can have is not to be seen in a real mount either.
         let Some(path) = path_below(&self.root, bucket, name) else {
-            return Err(format!("gs://{bucket}/{name} is not a name that a file can have"));
+            return Ok(false);
         };
         if self.stored.contains_key(&path) {
-            return Ok(());
+            return Ok(true);
         }
         let Some((_, bytes)) = self.storage.get(bucket, name) else {
-            return Ok(());
+            return Ok(false);
         };
         self.fetched_bytes += bytes.len() as u64;
         if self.stored.len() >= OBJECTS_MAX || self.fetched_bytes > FETCHED_BYTES_MAX {
@@ -129,7 +129,7 @@ impl Mount {
             self.stored.insert(file.clone(), Stamp::of(&std::fs::metadata(file)?));
             Ok(())
         });
-        written.map_err(|error| format!("fetching gs://{bucket}/{name}: {error}"))
+        written.map(|()| true).map_err(|error| format!("fetching gs://{bucket}/{name}: {error}"))
     }
 
     /// Stores files that are new or have changed.

@@ -32,9 +32,9 @@ pub(super) fn router(vertex: Vertex) -> Router {
         let collection =
             format!("/v1/projects/{{project}}/locations/{{location}}/{}", kind.collection());
         let creates = move |vertex, path, query, body| create(kind, vertex, path, query, body);
-        let lists = move |vertex, path, query| list(kind, vertex, path, query);
-        let gets = move |vertex, path, query| read(kind, vertex, path, query);
-        let deletes = move |vertex, path, query| delete(kind, vertex, path, query);
+        let lists = async move |vertex, path, query| list(kind, vertex, path, query);
+        let gets = async move |vertex, path, query| read(kind, vertex, path, query);
+        let deletes = async move |vertex, path, query| delete(kind, vertex, path, query);
         let acts = move |vertex, path, query, body| act(kind, vertex, path, query, body);
         router = router.route(&collection, post(creates).get(lists).fallback(not_found)).route(
             &format!("{collection}/{{id}}"),
@@ -61,7 +61,7 @@ async fn create(
     Ok(Json(Value::Object(job)))
 }
 
-async fn list(
+fn list(
     kind: Kind,
     State(vertex): State<Vertex>,
     Path((project, location)): Path<(String, String)>,
@@ -79,7 +79,7 @@ async fn list(
     Ok(Json(list::Query::parse(kind, &query)?.page(kind, jobs)))
 }
 
-async fn read(
+fn read(
     kind: Kind,
     State(vertex): State<Vertex>,
     Path((project, location, id)): Path<(String, String, String)>,
@@ -92,7 +92,7 @@ async fn read(
 }
 
 /// Answers a long-running operation that is done already.
-async fn delete(
+fn delete(
     kind: Kind,
     State(vertex): State<Vertex>,
     Path((project, location, id)): Path<(String, String, String)>,

@@ -58,7 +58,6 @@ impl From<Result<Ending, Failure>> for Ending {
 }
 
 /// A job that is being executed.
-#[derive(Debug)]
 pub(super) struct Run {
     pub(super) name: String,
     pub(super) kind: Kind,

@@ -66,7 +66,7 @@ impl Scheduling {
     /// The real service's default is seven days.
     pub(super) fn timeout(&self) -> Duration {
         let given = self.timeout.as_deref().and_then(json::duration);
-        given.filter(|it| !it.is_zero()).unwrap_or(Duration::from_secs(7 * 24 * 60 * 60))
+        given.filter(|it| !it.is_zero()).unwrap_or(Duration::from_hours(7 * 24))
     }
 }
 

@@ -39,11 +39,11 @@ impl Findings {
         if self.0.is_empty() {
             return Ok(());
         }
-        let mut message = "List of found errors:".to_owned();
-        for (at, (field, text)) in self.0.iter().enumerate() {
-            message += &format!("\t{}.Field: {field}; Message: {text}", at + 1);
-        }
-        message.push('\t');
+        let findings = self.0.iter().enumerate().map(|(at, (field, text))| {
+            let number = at + 1;
+            format!("\t{number}.Field: {field}; Message: {text}")
+        });
+        let message = format!("List of found errors:{}\t", findings.collect::<Vec<_>>().concat());
         Err(Refusal::invalid(message))
     }
 }

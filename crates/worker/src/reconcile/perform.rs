@@ -327,7 +327,9 @@ impl Hands<'_> {
                     }
                 },
             }
-            let prefix = format!("{directory}model/");
+            // Each trial of a tuning job has a directory of its own.
+            let trial = job.best_trial.as_ref().map(|it| format!("{it}/")).unwrap_or_default();
+            let prefix = format!("{directory}{trial}model/");
             let list =
                 List { bucket, prefix: &prefix, start: None, page_token: None, page_size: 1 };
             if ending.model_uri.is_none() && !self.storage.list(list).await?.objects.is_empty() {

@@ -13,7 +13,7 @@ use googleapis_tonic_google_pubsub_v1::google::pubsub::v1::{
 };
 use jiff::Timestamp;
 
-use super::{Core, Error};
+use super::{Core, Error, Record};
 
 const TOPIC: &str = "projects/p/topics/orders";
 const GRAVEYARD: &str = "projects/p/topics/graveyard";

@@ -1,6 +1,8 @@
 //! Pipeline jobs: compiled Kubeflow pipelines, each container task a process.
 
+mod check;
 mod placeholder;
+mod plan;
 mod spec;
 mod task;
 
@@ -10,7 +12,7 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use serde_json::{Map, Value, json};
 
-use self::spec::{Plan, Task};
+use self::plan::{Plan, Task};
 use self::task::{Execution, Outputs, details};
 use super::kind::State;
 use super::place::new_id;

@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
+use super::super::json::whole;
 use super::super::mount::path_of;
 use super::super::process::{self, Exit};
 use super::super::run::{Ending, Failure, Run};
 use super::placeholder::{Fact, Placeholder, Property, fill};
-use super::spec::{Plan, Source, Task};
+use super::plan::{Plan, Source, Task};
 
 /// Bytes read of a file that a task writes for the pipeline.
 const OUTPUT_BYTES_MAX: u64 = 1 << 20;
@@ -19,7 +20,7 @@ const OUTPUT_BYTES_MAX: u64 = 1 << 20;
 const FAILED_PRECONDITION: i32 = 9;
 
 /// How long a task may take: the real service's default for its jobs.
-const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(7 * 24 * 60 * 60);
+const TIMEOUT: std::time::Duration = std::time::Duration::from_hours(7 * 24);
 
 /// What a task has made.
 #[derive(Clone, Debug, Default)]
@@ -56,7 +57,6 @@ pub(super) fn details(artifacts: &BTreeMap<String, Artifact>) -> Value {
 }
 
 /// A task with everything that it is given.
-#[derive(Debug)]
 pub(super) struct Execution<'a> {
     run: &'a Run,
     task: &'a Task,
@@ -108,7 +108,7 @@ impl<'a> Execution<'a> {
                 });
                 (name.clone(), Value::from(value))
             }
-            other => (name.clone(), other.clone()),
+            other => (name.clone(), whole(other)),
         });
         let (parameters, root) = (filled.collect(), plan.output_directory.clone());
         Self { run, task, id: id.to_owned(), root, parameters, artifacts, outputs }
@@ -280,12 +280,7 @@ fn typed(kind: &str, text: &str) -> Option<Value> {
 fn text_of(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
-        // What JSON and protocol buffers keep as 10.0 was written as 10.
-        Value::Number(number) => number
-            .as_f64()
-            .filter(|it| it.fract() == 0.0)
-            .map_or_else(|| value.to_string(), |it| it.to_string()),
-        other => other.to_string(),
+        other => whole(other).to_string(),
     }
 }
 

@@ -112,7 +112,7 @@ async fn numbers_names_and_both_spellings_are_understood() {
         "job_spec": {
             "worker_pool_specs": [{
                 "machine_spec": {"machine_type": "n1-standard-4", "accelerator_type": 4},
-                "replica_count": 1,
+                "replica_count": 1.0,
                 "container_spec": {"image_uri": "image", "command": ["true"]},
             }],
             "scheduling": {"timeout": "3600s", "strategy": 3},
@@ -164,6 +164,11 @@ async fn places_methods_and_jobs_that_do_not_exist_are_refused() {
     }
 }
 
+fn percent_encoded(text: &str) -> String {
+    let bytes: Vec<_> = text.bytes().map(|byte| format!("%{byte:02X}")).collect();
+    bytes.concat()
+}
+
 #[tokio::test]
 async fn a_list_is_filtered() {
     let stack = Stack::new();
@@ -195,7 +200,7 @@ async fn a_list_is_filtered() {
         ("create_time>=2020-01-01T00:00:00Z labels.run=r1", vec!["one"]),
     ];
     for (filter, expected) in cases {
-        let query: String = filter.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let query = percent_encoded(filter);
         let body =
             stack.get(&format!("{PARENT}/customJobs?filter={query}&pageToken=&pageSize=0")).await;
         let jobs = body["customJobs"].as_array().unwrap();
@@ -204,7 +209,7 @@ async fn a_list_is_filtered() {
     }
     for filter in ["labels.run", "run=r1", "(state=x", "state=\"x", "create_time>soon", "state=x)"]
     {
-        let query: String = filter.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let query = percent_encoded(filter);
         let (status, body) =
             stack.send("GET", &format!("{PARENT}/customJobs?filter={query}"), &Value::Null).await;
         assert_eq!(status, StatusCode::BAD_REQUEST, "{filter}: {body}");

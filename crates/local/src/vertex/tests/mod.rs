@@ -105,13 +105,15 @@ impl Stack {
     }
 
     pub(super) fn put(&self, name: &str, text: &'static str) {
-        self.storage.put("bucket", name, text.into()).unwrap();
+        self.storage.put("bucket", name, text).unwrap();
     }
 
     /// All that a job printed.
     pub(super) fn printed(&self, path: &str) -> String {
         let lines = self.vertex.logs(path.trim_start_matches("/v1/"));
-        lines.iter().map(|line| format!("{} {}\n", line.task, line.text)).collect()
+        let lines: Vec<_> =
+            lines.iter().map(|line| format!("{} {}\n", line.task, line.text)).collect();
+        lines.concat()
     }
 }
 

@@ -58,6 +58,18 @@ fn an_expired_delivery_can_no_longer_be_acknowledged_or_handed_back() {
 }
 
 #[test]
+fn an_ack_of_an_earlier_delivery_does_not_settle_the_current_one() {
+    let mut world = World::new(subscription());
+    world.publish("", &["a"]);
+    let earlier = world.pull(1)[0].ack_id.clone();
+    world.step("wait 10");
+    assert_eq!(world.step("pull"), "a");
+    world.core.acknowledge(SUB, &[earlier]).unwrap();
+    world.step("nack a");
+    assert_eq!(world.step("pull"), "a");
+}
+
+#[test]
 fn without_a_retry_policy_a_nack_redelivers_at_once() {
     check(
         subscription(),

@@ -106,22 +106,47 @@ fn a_subscription_outlives_its_topic_and_keeps_its_messages() {
     assert_eq!(world.step("pull"), "a");
 }
 
+/// A core as a process after this one finds it.
+fn restarted(now: Timestamp, records: &[Record]) -> Core {
+    let mut core = Core::new(now);
+    for record in records {
+        core.apply(record).unwrap();
+    }
+    core
+}
+
 #[test]
 fn replayed_records_give_the_state_back_and_leased_messages_again() {
     let mut world = World::with_graveyard();
     world.step("publish a b c");
     world.step("pull 2");
     world.step("ack a");
-    let late = world.ack_ids["b"].clone();
-    let lives = [world.core.take_records(), world.core.snapshot()];
-    for records in lives {
-        let now = world.now + Duration::from_secs(1);
-        let mut core = Core::new(now);
-        for record in &records {
-            core.apply(record).unwrap();
-        }
-        core.acknowledge(SUB, std::slice::from_ref(&late)).unwrap();
+    let now = world.now + Duration::from_secs(1);
+    for records in [world.core.take_records(), world.core.snapshot()] {
+        let mut core = restarted(now, &records);
         assert_eq!(texts(&core.pull(now, SUB, 10).unwrap()), "b c");
         assert_eq!(core.snapshot(), world.core.snapshot());
     }
+}
+
+#[test]
+fn an_ack_id_of_an_earlier_process_has_expired() {
+    let mut world = World::new(subscription());
+    world.step("publish a");
+    world.step("pull");
+    let now = world.now + Duration::from_secs(1);
+    let mut core = restarted(now, &world.core.take_records());
+    core.pull(now, SUB, 1).unwrap();
+    core.acknowledge(SUB, &[world.ack_ids["a"].clone()]).unwrap();
+    assert_eq!(core.snapshot(), world.core.snapshot());
+}
+
+#[test]
+fn no_message_id_is_given_twice_even_if_the_clock_was_set_back() {
+    let mut world = World::new(subscription());
+    world.step("publish a b");
+    world.now -= Duration::from_hours(1);
+    world.core = restarted(world.now, &world.core.take_records());
+    world.step("publish c");
+    assert_eq!(world.step("pull"), "a b c");
 }

@@ -1,0 +1,34 @@
+# The only documented commands; CI runs the same (.ci/run).
+
+.POSIX:
+
+# A directory with a copy of RustSec's advisory database, where it cannot be fetched.
+ADVISORY_DB =
+
+help:
+	@echo 'make demo         one run, from a commit to a trained model, on this machine'
+	@echo 'make test         everything: unit, end to end, conformance'
+	@echo 'make check        formatting, lints, documentation, supply chain'
+	@echo 'make conformance  other people'"'"'s clients (Python) against the local stack'
+	@echo
+	@echo 'make check ADVISORY_DB=DIR takes advisories from a copy of the RustSec database.'
+
+demo:
+	@echo 'building branchline (the first build takes some minutes)'
+	@cargo build --locked --quiet --package branchline
+	@cargo run --locked --quiet --package branchline -- demo
+
+test:
+	cargo test --locked --workspace
+	@tests/python/run --where-available
+
+check:
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- --deny warnings
+	RUSTDOCFLAGS='--deny warnings' cargo doc --locked --workspace --no-deps
+	@ADVISORY_DB='$(ADVISORY_DB)' tests/supply-chain
+
+conformance:
+	@tests/python/run
+
+.PHONY: help demo test check conformance

@@ -1,0 +1,94 @@
+//! What an installation of Branchline needs in Google Cloud, made in the local
+//! stack: the topics, subscriptions and buckets that a real one has.
+
+use googleapis_tonic_google_pubsub_v1::google::pubsub::v1::{
+    DeadLetterPolicy, RetryPolicy, Subscription,
+};
+
+use crate::pubsub;
+use crate::stack::Stack;
+use crate::storage;
+
+/// Google Cloud project of the example.
+pub const PROJECT: &str = "demo-project";
+/// Bucket of artifacts.
+pub const ARTIFACTS: &str = "demo-artifacts";
+/// Bucket of the run ledger.
+pub const LEDGER: &str = "demo-ledger";
+/// Bucket of queue and lease.
+pub const QUEUE: &str = "demo-queue";
+/// Bucket of output directories.
+pub const OUTPUT: &str = "demo-output";
+
+/// Deliveries before Pub/Sub itself gives a message up; the roles give up by then.
+const DELIVERIES_MAX: i32 = 100;
+const ACK_SECS: i32 = 60;
+const BACKOFF_SECS: (i64, i64) = (10, 600);
+
+/// Why something could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A bucket.
+    #[error("creating the bucket {0}")]
+    Bucket(&'static str, #[source] storage::Error),
+    /// A topic or subscription.
+    #[error("creating {0}")]
+    PubSub(String, #[source] pubsub::Error),
+}
+
+/// Full name of a topic.
+pub fn topic(project: &str, id: &str) -> String {
+    format!("projects/{project}/topics/{id}")
+}
+
+/// Full name of a subscription.
+pub fn subscription(project: &str, id: &str) -> String {
+    format!("projects/{project}/subscriptions/{id}")
+}
+
+/// Makes everything that is not there yet, as it is not after a restart.
+pub fn create(stack: &Stack, project: &str) -> Result<(), Error> {
+    for bucket in [ARTIFACTS, LEDGER, QUEUE, OUTPUT] {
+        match stack.storage.create_bucket(bucket) {
+            Ok(_) | Err(storage::Error::BucketExists) => {}
+            Err(error) => return Err(Error::Bucket(bucket, error)),
+        }
+    }
+    for id in ["artifact-ready", "run-events", "dead-letters"] {
+        let name = topic(project, id);
+        made(name.clone(), stack.pubsub.create_topic(&name))?;
+    }
+    for (id, of, ordered, dead_letters) in [
+        ("artifact-ready-worker", "artifact-ready", false, true),
+        ("run-events-notifier", "run-events", true, true),
+        // Without a subscription a dead letter is lost.
+        ("dead-letters-archive", "dead-letters", false, false),
+    ] {
+        let name = subscription(project, id);
+        let seconds = |seconds| Some(prost_types::Duration { seconds, nanos: 0 });
+        let spec = Subscription {
+            name: name.clone(),
+            topic: topic(project, of),
+            ack_deadline_seconds: ACK_SECS,
+            enable_message_ordering: ordered,
+            retry_policy: Some(RetryPolicy {
+                minimum_backoff: seconds(BACKOFF_SECS.0),
+                maximum_backoff: seconds(BACKOFF_SECS.1),
+            }),
+            dead_letter_policy: dead_letters.then(|| DeadLetterPolicy {
+                dead_letter_topic: topic(project, "dead-letters"),
+                max_delivery_attempts: DELIVERIES_MAX,
+            }),
+            ..Subscription::default()
+        };
+        made(name, stack.pubsub.create_subscription(spec))?;
+    }
+    Ok(())
+}
+
+fn made(name: String, result: Result<(), pubsub::Error>) -> Result<(), Error> {
+    match result {
+        Ok(()) | Err(pubsub::Error::AlreadyExists(_)) => Ok(()),
+        Err(error) => Err(Error::PubSub(name, error)),
+    }
+}

@@ -1,0 +1,190 @@
+//! Messages are published, received and settled; streams stop and recover.
+
+use crate::serve;
+use branchline_gcp::pubsub::{
+    Admin, Deliveries, Delivery, Message, Publisher, SubscribeOptions, Subscriber, SubscriptionSpec,
+};
+use branchline_gcp::{Class, Config};
+use branchline_local::pubsub::PubSub;
+use std::collections::BTreeMap;
+use std::time::Duration;
+use tokio::time::timeout;
+
+const TOPIC: &str = "projects/p/topics/ready";
+const SUBSCRIPTION: &str = "projects/p/subscriptions/worker";
+const OPTIONS: SubscribeOptions = SubscribeOptions {
+    outstanding_max: 10,
+    bytes_max: 10_000_000,
+    lease_max: Duration::from_mins(5),
+};
+/// Longer than anything here takes.
+const SOON: Duration = Duration::from_secs(20);
+
+/// Pub/Sub with a topic and no subscription.
+async fn start() -> Config {
+    let config = serve(PubSub::open(None).unwrap().router()).await;
+    Admin::connect(&config).await.unwrap().create_topic(TOPIC).await.unwrap();
+    config
+}
+
+async fn create_subscription(config: &Config) {
+    let admin = Admin::connect(config).await.unwrap();
+    let dead = "projects/p/topics/dead";
+    admin.create_topic(dead).await.unwrap();
+    let spec = SubscriptionSpec {
+        topic: TOPIC,
+        ack_deadline: Duration::from_secs(10),
+        retry: (Duration::ZERO, Duration::ZERO),
+        dead_letter: Some((dead, 50)),
+        ordering: true,
+    };
+    admin.create_subscription(SUBSCRIPTION, spec).await.unwrap();
+}
+
+async fn subscribe(config: &Config) -> Deliveries {
+    Subscriber::connect(config).await.unwrap().subscribe(SUBSCRIPTION, OPTIONS)
+}
+
+async fn publish(config: &Config, texts: &[&str], ordering_key: Option<&str>) {
+    let publisher = Publisher::connect(config).await.unwrap();
+    for text in texts {
+        let message = Message {
+            data: (*text).to_owned().into(),
+            attributes: BTreeMap::from([("ce-id".to_owned(), (*text).to_owned())]),
+            ordering_key: ordering_key.map(str::to_owned),
+        };
+        assert!(!publisher.publish(TOPIC, message).await.unwrap().is_empty());
+    }
+}
+
+async fn next(deliveries: &mut Deliveries) -> Delivery {
+    timeout(SOON, deliveries.recv()).await.unwrap().unwrap().unwrap()
+}
+
+#[tokio::test]
+async fn what_is_published_is_received_in_order_with_all_it_carries() {
+    let config = start().await;
+    create_subscription(&config).await;
+    publish(&config, &["one", "two", "three"], Some("run")).await;
+    let mut deliveries = subscribe(&config).await;
+    for text in ["one", "two", "three"] {
+        let delivery = next(&mut deliveries).await;
+        assert_eq!(delivery.data, text);
+        assert_eq!(delivery.attributes["ce-id"], text);
+        assert_eq!(delivery.ordering_key, "run");
+        assert_eq!(delivery.delivery_attempt, Some(1));
+        assert!(delivery.publish_time.as_second() > 1_700_000_000);
+        delivery.ack();
+    }
+    timeout(SOON, deliveries.settled()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_nacked_message_comes_again_and_an_acked_one_does_not() {
+    let config = start().await;
+    create_subscription(&config).await;
+    publish(&config, &["one"], None).await;
+    let mut deliveries = subscribe(&config).await;
+    next(&mut deliveries).await.nack();
+    let second = next(&mut deliveries).await;
+    assert_eq!(second.delivery_attempt, Some(2));
+    second.ack();
+    timeout(SOON, deliveries.settled()).await.unwrap();
+
+    publish(&config, &["two"], None).await;
+    let mut deliveries = subscribe(&config).await;
+    let delivery = next(&mut deliveries).await;
+    assert_eq!(delivery.data, "two", "the ack of the first was sent before the stream ended");
+    delivery.ack();
+}
+
+#[tokio::test]
+async fn receiving_can_be_cancelled_at_any_moment() {
+    const SHORT: Duration = Duration::from_millis(5);
+    let config = start().await;
+    create_subscription(&config).await;
+    let mut deliveries = subscribe(&config).await;
+    for _ in 0..20 {
+        assert!(timeout(SHORT, deliveries.recv()).await.is_err());
+    }
+    publish(&config, &["one"], None).await;
+    let received = async {
+        loop {
+            if let Ok(received) = timeout(SHORT, deliveries.recv()).await {
+                break received.unwrap().unwrap();
+            }
+        }
+    };
+    timeout(SOON, received).await.unwrap().ack();
+}
+
+#[tokio::test]
+async fn a_stop_hands_out_what_was_received_so_that_nothing_costs_an_attempt() {
+    let config = start().await;
+    create_subscription(&config).await;
+    // Without a key the server sends them all at once.
+    publish(&config, &["one", "two", "three", "four", "five"], None).await;
+    let mut deliveries = subscribe(&config).await;
+    let mut taken = vec![next(&mut deliveries).await];
+    deliveries.stop();
+    while let Some(delivery) = timeout(SOON, deliveries.recv()).await.unwrap() {
+        taken.push(delivery.unwrap());
+    }
+    assert_eq!(taken.len(), 5);
+
+    let settled = tokio::spawn(deliveries.settled());
+    tokio::task::yield_now().await;
+    assert!(!settled.is_finished(), "five are still being handled");
+    taken.into_iter().for_each(Delivery::ack);
+    timeout(SOON, settled).await.unwrap().unwrap();
+
+    publish(&config, &["last"], None).await;
+    let mut deliveries = subscribe(&config).await;
+    let delivery = next(&mut deliveries).await;
+    assert_eq!(delivery.data, "last", "what was handled during the stop is gone");
+    delivery.ack();
+}
+
+#[tokio::test]
+async fn a_stream_that_fails_is_reported_and_built_again() {
+    let config = start().await;
+    let mut deliveries = subscribe(&config).await;
+    let error = timeout(SOON, deliveries.recv()).await.unwrap().unwrap().unwrap_err();
+    assert_eq!(error.class(), Class::NotFound);
+    assert_eq!(error.to_string(), format!("receiving from {SUBSCRIPTION}"));
+
+    create_subscription(&config).await;
+    publish(&config, &["one"], None).await;
+    let received = async {
+        loop {
+            if let Ok(delivery) = deliveries.recv().await.unwrap() {
+                break delivery;
+            }
+        }
+    };
+    timeout(SOON, received).await.unwrap().ack();
+    timeout(SOON, deliveries.settled()).await.unwrap();
+}
+
+#[tokio::test]
+async fn creating_what_exists_is_no_failure_and_looking_it_up_says_so() {
+    let config = start().await;
+    let admin = Admin::connect(&config).await.unwrap();
+    assert!(!admin.subscription_exists(SUBSCRIPTION).await.unwrap());
+    admin.create_topic(TOPIC).await.unwrap();
+    create_subscription(&config).await;
+    create_subscription(&config).await;
+    assert!(admin.subscription_exists(SUBSCRIPTION).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_key_that_failed_can_be_published_again() {
+    let config = start().await;
+    let publisher = Publisher::connect(&config).await.unwrap();
+    for _ in 0..2 {
+        let ordering_key = Some("run".to_owned());
+        let message = Message { data: "x".into(), ordering_key, ..Message::default() };
+        let error = publisher.publish("projects/p/topics/none", message).await.unwrap_err();
+        assert_eq!(error.class(), Class::NotFound, "{}", error.message());
+    }
+}

@@ -1,0 +1,81 @@
+//! The documents say what is there.
+
+use crate::repository::{file, files, none, root};
+
+#[test]
+fn the_architecture_fits_in_150_lines() {
+    let lines = file("ARCHITECTURE.md").text.lines().count();
+    assert!(lines <= 150, "ARCHITECTURE.md has {lines} lines");
+}
+
+#[test]
+fn the_architecture_names_only_files_that_exist() {
+    let text = file("ARCHITECTURE.md").text;
+    let paths = in_backticks(&text).filter(|it| {
+        ["crates/", "tests/", "deploy/", "examples/"].iter().any(|top| it.starts_with(top))
+    });
+    none(paths.filter(|it| !root().join(it).exists()).map(str::to_owned));
+}
+
+#[test]
+fn the_architecture_names_every_crate() {
+    let text = file("ARCHITECTURE.md").text;
+    let manifests = files().into_iter().filter(|it| it.path.ends_with("/Cargo.toml"));
+    let names = manifests.filter_map(|it| {
+        it.path.starts_with("crates/").then(|| it.path.trim_end_matches("/Cargo.toml").to_owned())
+    });
+    none(names.filter(|it| !text.contains(&format!("`{it}`"))));
+}
+
+#[test]
+fn the_documents_name_only_commands_that_exist() {
+    let makefile = file("Makefile").text;
+    for path in ["README.md", "ARCHITECTURE.md", "deploy/README.md"] {
+        let text = file(path).text;
+        let commands = text.lines().filter_map(|it| it.trim().strip_prefix("make "));
+        let commands =
+            commands.chain(in_backticks(&text).filter_map(|it| it.strip_prefix("make ")));
+        let targets = commands.filter_map(|it| it.split_whitespace().next());
+        let missing = targets.filter(|it| !makefile.contains(&format!("\n{it}:")));
+        none(missing.map(|it| format!("{path}: make {it}")));
+    }
+}
+
+#[test]
+fn the_first_commands_of_the_readme_are_the_demo_and_the_tests() {
+    let text = file("README.md").text;
+    let commands: Vec<_> =
+        text.lines().filter_map(|it| it.trim().strip_prefix("make ")).take(2).collect();
+    assert!(
+        matches!(commands[..], [demo, test] if demo.starts_with("demo") && test.starts_with("test"))
+    );
+}
+
+#[test]
+fn the_readme_explains_every_key_of_the_configuration() {
+    let text = file("README.md").text;
+    for path in ["crates/worker/src/config.rs", "crates/notifier/src/config.rs"] {
+        let config = file(path).text;
+        let (_, fields) = config.split_once("pub struct Config {").expect("it has one");
+        let fields = fields.lines().take_while(|it| *it != "}");
+        let keys = fields.filter_map(|it| {
+            let it = it.trim();
+            it.strip_prefix("pub ").unwrap_or(it).split_once(": ").map(|(key, _)| key)
+        });
+        let keys = keys.filter(|it| it.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'));
+        let missing = keys.filter(|it| !text.contains(&format!("`{it}`")));
+        none(missing.map(|it| format!("{path}: {it}")));
+    }
+}
+
+#[test]
+fn the_readme_shows_the_example_as_it_is() {
+    let text = file("README.md").text;
+    let shown = text.split("```yaml\n").nth(1).and_then(|it| it.split("```").next());
+    let example = file("examples/iris/branchline.yaml").text;
+    assert!(example.contains(shown.expect("there is an excerpt")), "it shows something else");
+}
+
+fn in_backticks(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
+}
