@@ -1,6 +1,7 @@
 //! The notifier against the embedded stack: ledger and events in, what GitLab shows out.
 #![expect(clippy::unwrap_used, reason = "a helper of a test may panic as the test may")]
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -34,6 +35,7 @@ struct World {
     stack: Stack,
     store: Store,
     http: reqwest::Client,
+    gitlab_url: String,
     health: SocketAddr,
     project: u64,
     merge_request: u64,
@@ -74,13 +76,14 @@ impl World {
         gitlab.commit(project, "feature", "Train", &[("train.sh", b"true")]).unwrap();
         let merge_request = gitlab.open_merge_request(project, "feature", "main", "Train").unwrap();
 
-        let url = |port| format!("http://127.0.0.1:{port}");
+        let exports: HashMap<_, _> = stack.exports().into_iter().collect();
         let google = Google {
             credentials: Credentials::Anonymous,
-            pubsub_endpoint: Some(url(stack.ports.pubsub)),
-            storage_endpoint: Some(url(stack.ports.storage)),
+            pubsub_endpoint: Some(exports["BRANCHLINE_PUBSUB_ENDPOINT"].clone()),
+            storage_endpoint: Some(exports["BRANCHLINE_STORAGE_ENDPOINT"].clone()),
             vertex_endpoint: None,
         };
+        let gitlab_url = exports["BRANCHLINE_GITLAB_ENDPOINT"].clone();
         let store = Store::new(Storage::connect(&google).await.unwrap(), BUCKET.to_owned());
         let health = free_address().await;
         let token = level.map_or_else(
@@ -91,7 +94,7 @@ impl World {
             subscription: SUBSCRIPTION.to_owned(),
             dead_letter_topic: DEAD.to_owned(),
             ledger_bucket: BUCKET.to_owned(),
-            gitlab: url(stack.ports.gitlab),
+            gitlab: gitlab_url.clone(),
             consume: branchline_service::consume::Options::default(),
             listen: health,
             google,
@@ -100,7 +103,7 @@ impl World {
         let run = branchline_notifier::run(config, SecretString::from(token), stop.clone());
         let notifier = tokio::spawn(async move { run.await.unwrap() });
         let http = reqwest::Client::new();
-        Self { stack, store, http, health, project, merge_request, stop, notifier }
+        Self { stack, store, http, gitlab_url, health, project, merge_request, stop, notifier }
     }
 
     fn ci_job(&self) -> CiJob {
@@ -115,7 +118,7 @@ impl World {
             "training": {"custom_job": {}},
             "vertex": {"project": "acme", "region": "europe-west4"},
             "gitlab": {
-                "host": format!("127.0.0.1:{}", self.stack.ports.gitlab),
+                "host": self.gitlab_url.trim_start_matches("http://"),
                 "project_id": self.project,
                 "project_path": "acme/churn",
                 "sha": job.sha,
@@ -162,8 +165,7 @@ impl World {
     }
 
     async fn gitlab(&self, path: &str) -> Value {
-        let port = self.stack.ports.gitlab;
-        let url = format!("http://127.0.0.1:{port}/api/v4/projects/{}/{path}", self.project);
+        let url = format!("{}/api/v4/projects/{}/{path}", self.gitlab_url, self.project);
         let token = self.stack.gitlab.token();
         self.http.get(url).bearer_auth(token).send().await.unwrap().json().await.unwrap()
     }
