@@ -17,7 +17,7 @@ const PURE: [&str; 10] = [
 ];
 
 /// Without `await` no client can be called.
-const IMPURE: [&str; 14] = [
+const IMPURE: [&str; 13] = [
     "tokio",
     "async ",
     ".await",
@@ -30,7 +30,6 @@ const IMPURE: [&str; 14] = [
     "std::net",
     "std::process",
     "std::thread",
-    "google_cloud_",
     "reqwest",
 ];
 

@@ -1,3 +1,5 @@
+//! Which training specs are taken, and what is said of the others.
+
 use expect_test::{Expect, expect};
 use serde_json::json;
 

@@ -1,3 +1,5 @@
+//! The life of a run, told as stories.
+
 use std::collections::BTreeMap;
 
 use branchline_contract::{ArtifactReady, Outcome, RunId};

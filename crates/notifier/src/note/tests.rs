@@ -1,3 +1,5 @@
+//! What the note says, and that foreign text stays inside it.
+
 use branchline_contract::Outcome;
 use branchline_ledger::Intent;
 use comrak::nodes::{AstNode, NodeValue};

@@ -1,3 +1,5 @@
+//! What GitLab is to say about a run in each of its states.
+
 use branchline_gitlab::User;
 use branchline_ledger::Body;
 

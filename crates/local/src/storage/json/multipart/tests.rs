@@ -1,3 +1,5 @@
+//! Which multipart bodies are taken, however they are cut.
+
 use std::convert::Infallible;
 
 use axum::body::Body;
