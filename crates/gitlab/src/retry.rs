@@ -48,26 +48,26 @@ where
         let answer = attempt();
         async move {
             let left = TIME_MAX.saturating_sub(start.elapsed());
-            answer.await.map_err(|failure| match verdict(method, &failure, left) {
-                Some(retry_after) if !last => {
-                    Verdict::Transient { err: failure.error, retry_after }
+            answer.await.map_err(|failure| {
+                if !last && repeats(method, &failure, left) {
+                    Verdict::Transient { err: failure.error, retry_after: failure.retry_after }
+                } else {
+                    Verdict::Permanent(failure.error)
                 }
-                Some(_) | None => Verdict::Permanent(failure.error),
             })
         }
     })
     .await
 }
 
-/// Whether to repeat, and after which wait if GitLab named one.
-fn verdict(method: &Method, failure: &Failure, left: Duration) -> Option<Option<Duration>> {
+/// Whether to repeat it in the time that is left.
+fn repeats(method: &Method, failure: &Failure, left: Duration) -> bool {
     let passing = match failure.error.class() {
         Class::Transient => true,
         Class::Permission | Class::NotFound | Class::Refused => false,
     };
     let harmless = method.is_idempotent() || !failure.sent;
-    let in_time = failure.retry_after.is_none_or(|it| it < left);
-    (passing && harmless && in_time).then_some(failure.retry_after)
+    passing && harmless && failure.retry_after.is_none_or(|it| it < left)
 }
 
 /// `Retry-After` in seconds, or else the time until `RateLimit-Reset`; limits
@@ -125,7 +125,7 @@ mod tests {
             ("the request is wrong", Method::GET, failure(400, true, None), false),
         ];
         for (name, method, failure, expected) in cases {
-            let repeated = verdict(&method, &failure, Duration::from_secs(10)).is_some();
+            let repeated = repeats(&method, &failure, Duration::from_secs(10));
             assert_eq!(repeated, expected, "{name}");
         }
     }

@@ -1,11 +1,13 @@
 //! One run event: a hint that a run has something new to tell.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+
 use branchline_contract::{DecodeError, Envelope, RunEvent, RunId};
 use branchline_gitlab::{Class as GitlabClass, Client};
 use branchline_ledger::Store;
 use branchline_service::telemetry::chain;
 use branchline_service::{Class, Health, Message, Settlement};
-use tokio::sync::OnceCell;
+use tokio::sync::{Mutex, MutexGuard, OnceCell};
 use tracing::{Span, trace};
 
 use crate::report::report;
@@ -26,6 +28,22 @@ pub(crate) struct Notifier {
     pub(crate) health: Health,
     /// The user that the token stands for, once it was asked for.
     pub(crate) own: OnceCell<u64>,
+    pub(crate) turns: Turns,
+}
+
+/// One report at a time for a run name of a project: between reading and
+/// writing GitLab nobody else here may write. Names that share a turn by
+/// accident only wait. Between pods the events' ordering key does the same.
+#[derive(Default)]
+pub(crate) struct Turns([Mutex<()>; 32]);
+
+impl Turns {
+    async fn take(&self, event: &RunEvent) -> MutexGuard<'_, ()> {
+        let mut hasher = DefaultHasher::new();
+        (event.gitlab.project_id, event.run_id.name()).hash(&mut hasher);
+        let turn = hasher.finish() % self.0.len() as u64;
+        self.0[usize::try_from(turn).expect("less than the number of turns")].lock().await
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -85,6 +103,7 @@ impl Notifier {
     async fn tell(&self, message: &Message) -> Result<(), Error> {
         let event = Envelope::decode_run_event(&message.data, &message.attributes)?;
         Span::current().record("run.id", event.run_id.as_str());
+        let _turn = self.turns.take(&event).await;
         let mut reported = None;
         for _ in 0..ROUNDS_MAX {
             let history = self.store.load(event.gitlab.project_id, &event.run_id).await?;

@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use config::Config;
 
-use handle::Notifier;
+use handle::{Notifier, Turns};
 
 /// A notifier that could not start.
 #[derive(Debug, thiserror::Error)]
@@ -71,6 +71,7 @@ pub async fn run(
         client,
         health,
         own: OnceCell::new(),
+        turns: Turns::default(),
     });
     let dead_letters =
         DeadLetters::new(publisher, config.dead_letter_topic, config.subscription.clone());

@@ -85,3 +85,6 @@ async fn write_note(
         Some(found) => client.update_note(project, iid, found.id, wanted).await.map(drop),
     }
 }
+
+#[cfg(test)]
+mod tests;

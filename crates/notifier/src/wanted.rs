@@ -38,20 +38,8 @@ pub(crate) fn wanted(history: &History, place_in_line: Option<u32>) -> Wanted {
 /// Whether the status has to be set, given the one that stands there. GitLab
 /// changes no description within a state and goes back in no row; and behind a
 /// terminal state it begins a new row, so that an equal one is never set again.
-pub(crate) const fn differs(found: Option<StatusState>, wanted: StatusState) -> bool {
-    use StatusState as S;
-    match (found, wanted) {
-        (None, _) => true,
-        (Some(S::Pending), S::Pending)
-        | (Some(S::Running), S::Pending | S::Running)
-        | (Some(S::Success), S::Success)
-        | (Some(S::Failed), S::Failed)
-        | (Some(S::Canceled), S::Canceled) => false,
-        (
-            Some(S::Pending | S::Running | S::Success | S::Failed | S::Canceled | S::Other),
-            S::Pending | S::Running | S::Success | S::Failed | S::Canceled | S::Other,
-        ) => true,
-    }
+pub(crate) fn differs(found: Option<StatusState>, wanted: StatusState) -> bool {
+    found != Some(wanted) && (found, wanted) != (Some(StatusState::Running), StatusState::Pending)
 }
 
 /// The row that a new status would continue: ours, in that pipeline where one is given.

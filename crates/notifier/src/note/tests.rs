@@ -144,7 +144,7 @@ fn a_finished_run_is_told_whole() {
         <!-- branchline:run=churn -->
         <!-- branchline:job=300 -->
 
-        **Branchline** run `churn`: `succeeded: accuracy 0.966666, loss 0.000000001`
+        **Branchline** run `churn`: `succeeded: accuracy 0.966666, loss 1e-9`
 
         | Branchline |  |
         | --- | --- |
