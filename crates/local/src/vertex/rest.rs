@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Path, Query, State};
-use axum::http::{Method, StatusCode, Uri};
-use axum::response::{IntoResponse, Response};
+use axum::http::{Method, Uri};
 use axum::routing::{any, get, post};
 use axum::{Json, Router};
 use serde_json::{Value, json};
@@ -136,9 +135,9 @@ async fn act(
     Ok(Json(json!({})))
 }
 
-async fn not_found(method: Method, uri: Uri) -> Response {
+async fn not_found(method: Method, uri: Uri) -> Refusal {
     let message = format!("Method not found: {method} {}", uri.path());
-    (StatusCode::NOT_FOUND, Refusal::new(Code::NotFound, message)).into_response()
+    Refusal::new(Code::NotFound, message)
 }
 
 fn missing(name: &str) -> Refusal {

@@ -67,6 +67,7 @@ fn a_failed_job_keeps_its_times_labels_and_error() {
         ended: Some("2026-11-01T11:00:00Z".parse().unwrap()),
         metrics: BTreeMap::new(),
         model: None,
+        best_trial: None,
     };
     assert_eq!(job, expected);
 }

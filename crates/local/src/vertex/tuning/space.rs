@@ -50,18 +50,17 @@ impl ParameterSpec {
     pub(super) fn check(&self) -> Result<(), (&'static str, &'static str)> {
         let logarithmic =
             matches!(self.scale_type.as_str(), "UNIT_LOG_SCALE" | "UNIT_REVERSE_LOG_SCALE");
-        let range = |field, min: f64, max: f64| match () {
-            () if !min.is_finite() || !max.is_finite() || min > max => {
+        let range = |field, min: f64, max: f64| {
+            if !min.is_finite() || !max.is_finite() || min > max {
                 Err((field, "The minimum is larger than the maximum."))
-            }
-            () if logarithmic && min <= 0.0 => {
+            } else if logarithmic && min <= 0.0 {
                 Err((field, "A logarithmic scale needs a minimum above zero."))
+            } else {
+                Ok(())
             }
-            () => Ok(()),
         };
-        let empty = (self.parameter_id.is_empty(), "parameter_id");
-        if let (true, field) = empty {
-            return Err((field, "Required field is not set."));
+        if self.parameter_id.is_empty() {
+            return Err(("parameter_id", "Required field is not set."));
         }
         if !self.conditional_parameter_specs.is_empty() {
             return Err((

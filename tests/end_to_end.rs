@@ -1,0 +1,231 @@
+//! From a message to a trained model and what GitLab shows of it, over sockets.
+
+use std::time::Duration;
+
+use branchline_contract::Outcome;
+use branchline_ledger::{Body, History};
+use branchline_tests::eventually::eventually;
+use branchline_tests::world::World;
+use serde_json::{Value, json};
+
+/// Leaves a model and metrics where Branchline looks for them.
+const TRAIN: &str = r#"out="$CLOUD_STORAGE_MOUNT/${1#gs://}"; mkdir -p "$out/model"
+echo weights > "$out/model/model.txt"; echo '{"accuracy": 0.5}' > "$out/metrics.json""#;
+
+fn kinds(history: &History) -> Vec<&'static str> {
+    history.entries.iter().map(|it| it.fact.body.kind()).collect()
+}
+
+fn reason(history: &History) -> &str {
+    history.run.ending().and_then(|it| it.reason.as_deref()).unwrap_or_default()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_becomes_one_model_one_status_and_one_note() {
+    let world = World::start().await;
+    let request = world.request("iris", &json!([world.artifact("a.csv", "1,2")]), TRAIN);
+    world.publish(request.to_string()).await;
+
+    let history = world.ended(&request, 1).await;
+    // A job this short may end before it is seen running.
+    let seen: Vec<_> = kinds(&history).into_iter().filter(|it| *it != "running").collect();
+    let expected = ["requested", "verified", "admitted", "intended", "submitted", "finished"];
+    assert_eq!(seen, expected);
+    let ending = history.run.ending().unwrap();
+    assert_eq!((ending.outcome, ending.metrics["accuracy"]), (Outcome::Succeeded, 0.5));
+    assert!(ending.model_uri.as_ref().unwrap().ends_with("/model/"), "{ending:?}");
+
+    eventually("the status is success", async || {
+        (world.commit_status("iris").await? == "success").then_some(())
+    })
+    .await;
+    let notes = format!("projects/{}/merge_requests/{}/notes", world.project_id, world.iid);
+    let notes = world.gitlab(&notes).await;
+    assert_eq!(notes.as_array().unwrap().len(), 1, "{notes}");
+    assert!(notes[0]["body"].as_str().unwrap().contains("accuracy"), "{notes}");
+    eventually("the queue is empty", async || {
+        world.stack.storage.list("demo-queue", "queue/").is_empty().then_some(())
+    })
+    .await;
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_comes_again_creates_one_job() {
+    let world = World::start().await;
+    let request = world.request("iris", &json!([]), TRAIN);
+    for _ in 0..3 {
+        world.publish(request.to_string()).await;
+    }
+    let history = world.ended(&request, 1).await;
+    assert_eq!(history.run.ending().unwrap().outcome, Outcome::Succeeded);
+
+    let mut other_job = request.clone();
+    other_job["gitlab"]["job_id"] = json!(world.job.id + 1);
+    world.publish(other_job.to_string()).await;
+    let history = eventually("the duplicate is on record", async || {
+        let history = world.history(&request).await?;
+        (kinds(&history).last() == Some(&"duplicate")).then_some(history)
+    })
+    .await;
+    assert_eq!(kinds(&history).iter().filter(|it| **it == "intended").count(), 1);
+    assert_eq!(world.jobs(&request).await, 1);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_ci_job_retries_a_run_that_failed() {
+    let world = World::start().await;
+    let flag = world.stack.storage.create_bucket("flag-bucket").map(drop);
+    flag.expect("the bucket is made");
+    // Fails until the object is there.
+    let script = r#"test -e "$CLOUD_STORAGE_MOUNT/flag-bucket/go" # gs://flag-bucket/go"#;
+    let request = world.request("iris", &json!([]), script);
+    world.publish(request.to_string()).await;
+    let history = world.ended(&request, 1).await;
+    assert_eq!(history.run.ending().unwrap().outcome, Outcome::Failed);
+    assert!(reason(&history).contains("exited with a non-zero status of 1"), "{history:?}");
+    eventually("the status is failed", async || {
+        (world.commit_status("iris").await? == "failed").then_some(())
+    })
+    .await;
+
+    world.stack.storage.put("flag-bucket", "go", "go").unwrap();
+    let mut again = request.clone();
+    again["gitlab"]["job_id"] = json!(world.job.id + 1);
+    world.publish(again.to_string()).await;
+    let history = world.ended(&request, 2).await;
+    assert_eq!(history.run.ending().unwrap().outcome, Outcome::Succeeded);
+    assert_eq!(world.jobs(&request).await, 2);
+    eventually("the status is success", async || {
+        (world.commit_status("iris").await? == "success").then_some(())
+    })
+    .await;
+    // The late redelivery of the first job's message starts no third attempt.
+    world.publish(request.to_string()).await;
+    let settled = eventually("it is taken in", async || {
+        let pending = world.stack.storage.list("demo-queue", "queue/");
+        pending.is_empty().then_some(world.history(&request).await?)
+    })
+    .await;
+    assert_eq!(settled.run.attempt, 2);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_wrong_with_a_request_is_said_in_a_sentence_and_nothing_is_lost() {
+    let world = World::start().await;
+    let good = world.request("good", &json!([world.artifact("a.csv", "1,2")]), TRAIN);
+    let with = |run: &str, change: &dyn Fn(&mut Value)| {
+        let mut request = good.clone();
+        request["run"] = json!(run);
+        change(&mut request);
+        request
+    };
+    let changed = world.artifact("b.csv", "3,4");
+    world.artifact("b.csv", "5,6");
+    let rejected = [
+        (
+            with("missing", &|it| {
+                it["artifacts"][0]["uri"] = json!("gs://demo-artifacts/none.csv");
+            }),
+            "artifact data: gs://demo-artifacts/none.csv does not exist",
+        ),
+        (
+            with("checksum", &|it| it["artifacts"][0]["crc32c"] = json!("AAAAAA==")),
+            "artifact data: gs://demo-artifacts/a.csv has crc32c",
+        ),
+        (
+            with("digest", &|it| it["artifacts"][0]["sha256"] = json!("0".repeat(64))),
+            "artifact data: gs://demo-artifacts/a.csv has sha256",
+        ),
+        (
+            with("size", &|it| it["artifacts"][0]["size"] = json!(99)),
+            "artifact data: gs://demo-artifacts/a.csv has size 3, and 99 was announced",
+        ),
+        (
+            with("changed", &|it| it["artifacts"][0] = changed.clone()),
+            "artifact data: gs://demo-artifacts/b.csv was replaced: generation",
+        ),
+        (
+            with("misspelt", &|it| {
+                let spec = &mut it["training"]["custom_job"]["jobSpec"]["workerPoolSpecs"][0];
+                spec["machineSpec"]["acceleratorTyp"] = json!("NVIDIA_TESLA_T4");
+            }),
+            "training.custom_job.jobSpec.workerPoolSpecs[0].machineSpec.acceleratorTyp",
+        ),
+        (
+            with("placeholder", &|it| {
+                it["training"]["custom_job"]["displayName"] = json!("{{ artifacts.other.uri }}");
+            }),
+            "training.custom_job.displayName: there is no {{ artifacts.other.uri }}",
+        ),
+        (
+            with("region", &|it| it["vertex"]["region"] = json!("us-central1")),
+            "region us-central1 is not allowed here; allowed: europe-west4",
+        ),
+    ];
+    for (request, _) in &rejected {
+        world.publish(request.to_string()).await;
+    }
+    for (request, sentence) in &rejected {
+        let history = world.ended(request, 1).await;
+        assert_eq!(history.run.ending().unwrap().outcome, Outcome::Rejected, "{sentence}");
+        assert!(reason(&history).contains(sentence), "{sentence}: {}", reason(&history));
+        let run = history.run.request.run.as_str();
+        eventually("the commit shows it", async || {
+            (world.commit_status(run).await? == "failed").then_some(())
+        })
+        .await;
+    }
+    assert_eq!(world.jobs(&rejected[0].0).await, 0);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_can_never_be_a_request_becomes_a_dead_letter_at_once() {
+    let world = World::start().await;
+    let good = world.request("good", &json!([]), TRAIN);
+    let mut no_sha = good.clone();
+    no_sha["gitlab"]["sha"] = json!("main");
+    let mut no_region = good.clone();
+    no_region["vertex"]["region"] = json!("nowhere");
+    let cases = [
+        ("\u{0}\u{1}garbage".to_owned(), "the message does not decode"),
+        (no_sha.to_string(), "gitlab.sha: \"main\" is not a full commit hash"),
+        (no_region.to_string(), "vertex.region: \"nowhere\" is not a Vertex AI region"),
+        ("{}".to_owned(), "missing field `run`"),
+    ];
+    for (body, sentence) in cases {
+        world.publish(body.clone()).await;
+        let letter = world.dead_letter().await;
+        assert_eq!(letter.data, body.as_bytes(), "{sentence}");
+        assert_eq!(letter.class, "undecodable", "{sentence}");
+        assert!(letter.reason.contains(sentence), "{sentence}: {}", letter.reason);
+    }
+    // The neighbours of what is wrong go on.
+    world.publish(good.to_string()).await;
+    assert_eq!(world.ended(&good, 1).await.run.ending().unwrap().outcome, Outcome::Succeeded);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_fact_is_chained_and_the_token_is_nowhere() {
+    let world = World::start().await;
+    let mut request = world.request("secret", &json!([]), TRAIN);
+    request["id_token"] = json!("canary.token.signature");
+    world.publish(request.to_string()).await;
+    let history = world.ended(&request, 1).await;
+    let chained = history.entries.windows(2).all(|it| it[1].fact.previous == Some(it[0].sha256));
+    assert!(chained);
+    assert!(matches!(&history.entries[0].fact.body, Body::Requested { request, .. }
+        if request.id_token.is_none()));
+    for bucket in ["demo-ledger", "demo-queue", "demo-output"] {
+        for object in world.stack.storage.list(bucket, "") {
+            let (_, content) = world.stack.storage.get(bucket, &object.name).unwrap();
+            let text = String::from_utf8_lossy(&content);
+            assert!(!text.contains("canary"), "{bucket}/{}: {text}", object.name);
+        }
+    }
+    tokio::time::timeout(Duration::from_secs(10), world.stop()).await.expect("it drains");
+}

@@ -1,0 +1,272 @@
+//! The whole system in one process: the stack, a worker, a notifier, and a
+//! GitLab project whose CI jobs ask for runs.
+
+use std::time::Duration;
+
+use branchline_contract::{ArtifactReady, Crc32c, RunId};
+use branchline_gcp::pubsub::{Message, Publisher, SubscribeOptions, Subscriber};
+use branchline_gcp::storage::Storage;
+use branchline_gcp::{Config, Credentials};
+use branchline_ledger::{History, Store};
+use branchline_local::gitlab::{CiJob, Trigger};
+use branchline_local::installation::{self, PROJECT, subscription, topic};
+use branchline_local::stack::{Endpoints, Options, Stack};
+use secrecy::SecretString;
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::eventually::eventually;
+
+/// Project of every CI job.
+const PROJECT_PATH: &str = "team/iris";
+
+/// A running system.
+pub struct World {
+    /// The embedded services.
+    pub stack: Stack,
+    /// Our door to its Cloud Storage.
+    pub storage: Storage,
+    /// The run ledger.
+    pub store: Store,
+    /// A merge request's CI job, which asks for runs.
+    pub job: CiJob,
+    /// Its GitLab project.
+    pub project_id: u64,
+    /// Its merge request.
+    pub iid: u64,
+    publisher: Publisher,
+    google: Config,
+    stop: CancellationToken,
+    roles: Vec<JoinHandle<()>>,
+}
+
+/// A dead letter, as far as a test asks.
+#[derive(Clone, Debug)]
+pub struct DeadLetter {
+    /// Its body, unchanged.
+    pub data: Vec<u8>,
+    /// Why it became one.
+    pub reason: String,
+    /// What kind of failure.
+    pub class: String,
+}
+
+impl World {
+    /// Starts everything in memory, on free ports.
+    pub async fn start() -> Self {
+        let stack = Stack::start(Options::default()).await.expect("the stack starts");
+        installation::create(&stack, PROJECT).expect("the installation is made");
+        let Endpoints { pubsub, storage, vertex, gitlab } = stack.endpoints();
+        let google = Config {
+            credentials: Credentials::Anonymous,
+            pubsub_endpoint: Some(format!("http://{pubsub}")),
+            storage_endpoint: Some(format!("http://{storage}")),
+            vertex_endpoint: Some(format!("http://{vertex}")),
+        };
+        let stop = CancellationToken::new();
+        let roles = vec![
+            worker(&google, &stop),
+            notifier(&google, &format!("http://{gitlab}"), stack.gitlab.token(), &stop),
+        ];
+        let gitlab = &stack.gitlab;
+        let made = gitlab.create_project(PROJECT_PATH, "main", &[("README.md", b"iris")]);
+        let project_id = made.expect("the project is made");
+        gitlab.commit(project_id, "try", "Try", &[("a", b"a")]).expect("the commit is made");
+        let opened = gitlab.open_merge_request(project_id, "try", "main", "Try");
+        let iid = opened.expect("the merge request is opened");
+        let job = gitlab.start_pipeline(project_id, Trigger::MergeRequest(iid), "train");
+        let storage = Storage::connect(&google).await.expect("Cloud Storage is there");
+        Self {
+            store: Store::new(storage.clone(), installation::LEDGER.to_owned()),
+            publisher: Publisher::connect(&google).await.expect("Pub/Sub is there"),
+            job: job.expect("the pipeline starts"),
+            storage,
+            project_id,
+            iid,
+            google,
+            stack,
+            stop,
+            roles,
+        }
+    }
+
+    /// Drains the roles and stops the stack.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        for role in self.roles {
+            role.await.expect("no role panics");
+        }
+        self.stack.shutdown().await;
+    }
+
+    /// Uploads an object and pins it as the artifact `data`.
+    pub fn artifact(&self, name: &str, content: &str) -> Value {
+        let bucket = installation::ARTIFACTS;
+        let object = self.stack.storage.put(bucket, name, content.to_owned());
+        let generation = object.expect("the bucket is there").generation;
+        json!({
+            "name": "data",
+            "uri": format!("gs://{bucket}/{name}"),
+            "generation": generation,
+            "size": content.len(),
+            "crc32c": Crc32c(crc32c::crc32c(content.as_bytes())),
+        })
+    }
+
+    /// A request of the CI job for a custom job that runs a shell script.
+    pub fn request(&self, run: &str, artifacts: &Value, script: &str) -> Value {
+        json!({
+            "run": run,
+            "artifacts": artifacts,
+            "training": {"custom_job": {"jobSpec": {"workerPoolSpecs": [{
+                "machineSpec": {"machineType": "n1-standard-4"},
+                "replicaCount": 1,
+                "containerSpec": {
+                    "imageUri": "debian",
+                    "command": ["sh", "-c", script, "train", "{{ output }}"],
+                },
+            }]}}},
+            "vertex": {"project": PROJECT, "region": "europe-west4"},
+            "gitlab": {
+                "host": self.stack.endpoints().gitlab.to_string(),
+                "project_id": self.project_id,
+                "project_path": PROJECT_PATH,
+                "sha": self.job.sha,
+                "ref": "try",
+                "pipeline_id": self.job.pipeline_id,
+                "job_id": self.job.id,
+                "merge_request": {"iid": self.iid, "target_branch": "main"},
+            },
+        })
+    }
+
+    /// Publishes a body as people do by hand, without CloudEvents attributes.
+    pub async fn publish(&self, body: impl Into<Vec<u8>>) {
+        let message = Message { data: body.into().into(), ..Message::default() };
+        let published = self.publisher.publish(&topic(PROJECT, "artifact-ready"), message).await;
+        published.expect("the message is published");
+    }
+
+    /// The history of the run that a request asks for, as it is now.
+    pub async fn history(&self, request: &Value) -> Option<History> {
+        let run = run_id(request);
+        self.store.load(self.project_id, &run).await.expect("the ledger folds")
+    }
+
+    /// The history of the run once its attempt has ended.
+    pub async fn ended(&self, request: &Value, attempt: u32) -> History {
+        eventually("the attempt ends", async || {
+            let history = self.history(request).await?;
+            let ended = history.run.attempt == attempt && history.run.ending().is_some();
+            ended.then_some(history)
+        })
+        .await
+    }
+
+    /// The next dead letter; it is acknowledged.
+    pub async fn dead_letter(&self) -> DeadLetter {
+        let subscriber = Subscriber::connect(&self.google).await.expect("Pub/Sub is there");
+        let name = subscription(PROJECT, "dead-letters-archive");
+        let lease_max = Duration::from_mins(1);
+        let options = SubscribeOptions { outstanding_max: 1, bytes_max: 16 << 20, lease_max };
+        let mut deliveries = subscriber.subscribe(&name, options);
+        let received = tokio::time::timeout(Duration::from_secs(20), deliveries.recv()).await;
+        let delivery = received.expect("a dead letter comes").expect("it is a message");
+        let delivery = delivery.expect("the stream holds");
+        let attribute = |name: &str| delivery.attributes.get(name).cloned().unwrap_or_default();
+        let letter = DeadLetter {
+            data: delivery.data.to_vec(),
+            reason: attribute("branchline-reason"),
+            class: attribute("branchline-class"),
+        };
+        delivery.ack();
+        deliveries.settled().await;
+        letter
+    }
+
+    /// The jobs of a run that Vertex AI knows, whatever their state.
+    pub async fn jobs(&self, request: &Value) -> usize {
+        let vertex = branchline_gcp::vertex::Vertex::connect(&self.google).await;
+        let vertex = vertex.expect("Vertex AI is there");
+        let filter = format!("labels.branchline-run=\"{}\"", run_id(request));
+        let kind = branchline_contract::JobKind::CustomJob;
+        let page = vertex.list(kind, PROJECT, "europe-west4", &filter, None).await;
+        page.expect("the jobs are listed").jobs.len()
+    }
+
+    /// One GET on GitLab's API, with the notifier's token.
+    pub async fn gitlab(&self, path: &str) -> Value {
+        let url = format!("http://{}/api/v4/{path}", self.stack.endpoints().gitlab);
+        let client = reqwest::Client::new();
+        let answer = client.get(url).bearer_auth(self.stack.gitlab.token()).send().await;
+        answer.expect("GitLab answers").json().await.expect("it answers with JSON")
+    }
+
+    /// The state of the newest commit status of a run name, if there is one.
+    pub async fn commit_status(&self, run: &str) -> Option<String> {
+        let path = format!(
+            "projects/{}/repository/commits/{}/statuses?name=branchline/{run}",
+            self.project_id, self.job.sha
+        );
+        let statuses = self.gitlab(&path).await;
+        Some(statuses.get(0)?["status"].as_str()?.to_owned())
+    }
+}
+
+/// The id of the run that a request asks for.
+pub fn run_id(request: &Value) -> RunId {
+    let request: ArtifactReady =
+        serde_json::from_value(request.clone()).expect("the request is one");
+    RunId::derive(&request).0
+}
+
+fn worker(google: &Config, stop: &CancellationToken) -> JoinHandle<()> {
+    let config: branchline_worker::Config = serde_json::from_value(json!({
+        "subscription": subscription(PROJECT, "artifact-ready-worker"),
+        "dead_letter_topic": topic(PROJECT, "dead-letters"),
+        "run_event_topic": topic(PROJECT, "run-events"),
+        "ledger_bucket": installation::LEDGER,
+        "queue_bucket": installation::QUEUE,
+        "output_bucket": installation::OUTPUT,
+        "regions": ["europe-west4"],
+        "verify_sha256": true,
+        "tick_millis": 50,
+        "settle_secs": 1,
+        "listen": "127.0.0.1:0",
+        "google": endpoints(google),
+    }))
+    .expect("the worker's configuration is one");
+    let stop = stop.clone();
+    tokio::spawn(async move { branchline_worker::run(config, stop).await.expect("it runs") })
+}
+
+fn notifier(
+    google: &Config,
+    gitlab: &str,
+    token: String,
+    stop: &CancellationToken,
+) -> JoinHandle<()> {
+    let config: branchline_notifier::Config = serde_json::from_value(json!({
+        "subscription": subscription(PROJECT, "run-events-notifier"),
+        "dead_letter_topic": topic(PROJECT, "dead-letters"),
+        "ledger_bucket": installation::LEDGER,
+        "gitlab": gitlab,
+        "listen": "127.0.0.1:0",
+        "google": endpoints(google),
+    }))
+    .expect("the notifier's configuration is one");
+    let (token, stop) = (SecretString::from(token), stop.clone());
+    tokio::spawn(async move {
+        branchline_notifier::run(config, token, stop).await.expect("it runs");
+    })
+}
+
+fn endpoints(google: &Config) -> Value {
+    json!({
+        "credentials": "anonymous",
+        "pubsub_endpoint": google.pubsub_endpoint,
+        "storage_endpoint": google.storage_endpoint,
+        "vertex_endpoint": google.vertex_endpoint,
+    })
+}
