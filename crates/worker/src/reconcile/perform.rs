@@ -3,8 +3,7 @@
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use branchline_contract::Outcome;
-use branchline_contract::RunEvent;
+use branchline_contract::{Outcome, RunEvent};
 use branchline_gcp::storage::{List, Storage};
 use branchline_gcp::vertex::{CreateJob, Job, Vertex};
 use branchline_gcp::{Class, Error as GcpError};
@@ -317,10 +316,8 @@ impl Hands<'_> {
                 Err(error) => match error.class() {
                     Class::NotFound => {}
                     Class::Refused => {
-                        note(
-                            &mut ending,
-                            format!("metrics.json was not read: {}", error.message()),
-                        );
+                        let problem = format!("metrics.json was not read: {}", error.message());
+                        note(&mut ending, problem);
                     }
                     Class::Conflict | Class::Permission | Class::Quota | Class::Transient => {
                         return Err(error.into());
