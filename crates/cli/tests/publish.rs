@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use expect_test::{Expect, expect, expect_file};
+use expect_test::{Expect, expect};
 use tempfile::TempDir;
 
 const CONFIG: &str = r#"
@@ -382,22 +382,6 @@ fn a_pipeline_spec_may_be_a_file_and_is_left_as_it_is() {
     let output = publish(directory.path(), &["--dry-run"], &JOB);
     let message: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     expect![[r#"{"pipeline_job":{"displayName":"p","pipelineSpec":{"pipelineInfo":{"name":"p"},"root":{"dag":{}},"note":"{{ not ours }} {{$.inputs}}"}}}"#]].assert_eq(&message["data"]["training"].to_string());
-}
-
-#[test]
-fn every_help_text_reads_well() {
-    for command in ["", "publish", "schema", "completions"] {
-        let output = Command::new(env!("CARGO_BIN_EXE_branchline"))
-            .args([command, "--help"].iter().filter(|it| !it.is_empty()))
-            .env_clear()
-            .env("COLUMNS", "100")
-            .output()
-            .unwrap();
-        assert!(output.status.success());
-        let name = if command.is_empty() { "branchline" } else { command };
-        let text = String::from_utf8(output.stdout).unwrap();
-        expect_file![format!("golden/help-{name}.txt")].assert_eq(&text);
-    }
 }
 
 #[test]

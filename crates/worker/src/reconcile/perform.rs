@@ -3,8 +3,7 @@
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use branchline_contract::Outcome;
-use branchline_contract::RunEvent;
+use branchline_contract::{Outcome, RunEvent};
 use branchline_gcp::storage::Storage;
 use branchline_gcp::vertex::{CreateJob, Job, Vertex};
 use branchline_gcp::{Class, Error as GcpError};

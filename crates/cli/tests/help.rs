@@ -1,0 +1,22 @@
+//! What `--help` prints.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::process::Command;
+
+use expect_test::expect_file;
+
+#[test]
+fn every_help_text_reads_well() {
+    for command in ["", "publish", "schema", "completions"] {
+        let output = Command::new(env!("CARGO_BIN_EXE_branchline"))
+            .args([command, "--help"].iter().filter(|it| !it.is_empty()))
+            .env_clear()
+            .env("COLUMNS", "100")
+            .output()
+            .unwrap();
+        assert!(output.status.success());
+        let name = if command.is_empty() { "branchline" } else { command };
+        let text = String::from_utf8(output.stdout).unwrap();
+        expect_file![format!("golden/help-{name}.txt")].assert_eq(&text);
+    }
+}
