@@ -86,9 +86,17 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 }
 
 fn exit_code(error: &anyhow::Error) -> u8 {
-    match error.downcast_ref::<publish::Error>() {
-        Some(error) => error.exit_code(),
-        None if error.downcast_ref::<std::io::Error>().is_some() => exit::CANNOT_CREATE,
+    if let Some(error) = error.downcast_ref::<publish::Error>() {
+        return error.exit_code();
+    }
+    let configuration = error.is::<branchline_service::config::ConfigError>()
+        || error.is::<branchline_service::telemetry::TelemetryError>()
+        || error.is::<roles::NoToken>();
+    let google = error.chain().find_map(|it| it.downcast_ref::<branchline_gcp::Error>());
+    match google {
+        _ if configuration => exit::CONFIG,
+        Some(error) => exit::of_class(error.class()),
+        None if error.is::<std::io::Error>() => exit::CANNOT_CREATE,
         None => exit::SOFTWARE,
     }
 }

@@ -20,7 +20,7 @@ struct Common {
     /// Form of the log on stderr: auto is human on a terminal and Cloud Logging JSON elsewhere
     #[arg(long, value_name = "FORM", default_value = "auto")]
     log_format: Format,
-    /// What is logged, such as info or info,branchline_worker=debug
+    /// What is logged, such as info or debug
     #[arg(long, value_name = "FILTER", env = "RUST_LOG", default_value = "info")]
     log: String,
 }
@@ -43,13 +43,16 @@ pub(crate) struct Worker {
 
 /// Report runs to GitLab: a commit status, and a note on the merge request
 ///
-/// The token of the GitLab user who reports comes from BRANCHLINE_GITLAB_TOKEN, or from the
-/// file that BRANCHLINE_GITLAB_TOKEN_FILE names; it needs the scope api and the role Developer
-/// (Maintainer for protected branches).
+/// What it reports is the run's ledger; run events only tell it to look. The user who reports
+/// needs the scope api and the role Developer, or Maintainer for protected branches.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Example:
   BRANCHLINE_GITLAB_TOKEN_FILE=/run/secrets/gitlab branchline notifier --config notifier.yaml
+
+Environment:
+  BRANCHLINE_GITLAB_TOKEN       token of the GitLab user who reports
+  BRANCHLINE_GITLAB_TOKEN_FILE  file that holds it
 
 GET /livez and /readyz answer on the configured address.
 Exit codes: 0 drained, 78 wrong configuration, 77 not allowed, 69 and 75 Google Cloud not reached.")]
@@ -79,15 +82,20 @@ fn begin<T: DeserializeOwned>(common: &Common) -> anyhow::Result<T> {
     Ok(config)
 }
 
+/// The notifier was given no token.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "there is no token for GitLab: set BRANCHLINE_GITLAB_TOKEN or BRANCHLINE_GITLAB_TOKEN_FILE"
+)]
+pub(crate) struct NoToken;
+
 fn gitlab_token(environment: &Environment) -> anyhow::Result<SecretString> {
     let get = |name: &str| environment.get(name).filter(|it| !it.is_empty());
     let token = match (get("BRANCHLINE_GITLAB_TOKEN"), get("BRANCHLINE_GITLAB_TOKEN_FILE")) {
         (Some(token), _) => token.clone(),
         (None, Some(file)) => std::fs::read_to_string(file)
             .with_context(|| format!("reading GitLab's token from {file}"))?,
-        (None, None) => anyhow::bail!(
-            "there is no token for GitLab: set BRANCHLINE_GITLAB_TOKEN or BRANCHLINE_GITLAB_TOKEN_FILE"
-        ),
+        (None, None) => return Err(NoToken.into()),
     };
     Ok(SecretString::from(token.trim().to_owned()))
 }

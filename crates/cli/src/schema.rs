@@ -2,8 +2,8 @@
 
 use std::io::{self, Write as _};
 
-use branchline_contract::{ArtifactReady, RunEvent};
-use schemars::schema_for;
+use branchline_contract::schemas;
+use clap::builder::PossibleValuesParser;
 use serde_json::{Map, Value};
 
 /// Print the JSON Schemas of the messages
@@ -17,30 +17,21 @@ Examples:
   branchline schema branchline.artifact.ready.v1 > ready.schema.json")]
 pub(crate) struct Args {
     /// Event type, such as branchline.artifact.ready.v1
-    #[arg(value_name = "TYPE", value_parser = TYPES)]
+    #[arg(value_name = "TYPE", value_parser = types())]
     event_type: Option<String>,
 }
 
 /// Prints one schema, or all by type.
 pub(crate) fn run(args: &Args) -> io::Result<()> {
+    let mut all: Map<_, _> =
+        schemas().into_iter().map(|(it, schema)| (it.into(), schema)).collect();
     let schema = match &args.event_type {
-        Some(event_type) => schema(event_type),
-        None => TYPES.iter().map(|it| ((*it).to_owned(), schema(it))).collect::<Map<_, _>>().into(),
+        Some(event_type) => all.remove(event_type).expect("one of the possible values"),
+        None => Value::Object(all),
     };
     writeln!(io::stdout(), "{schema:#}")
 }
 
-/// The run events differ in their type only.
-fn schema(event_type: &str) -> Value {
-    if event_type == READY { schema_for!(ArtifactReady) } else { schema_for!(RunEvent) }.to_value()
+fn types() -> PossibleValuesParser {
+    PossibleValuesParser::new(schemas().into_iter().map(|(event_type, _)| event_type))
 }
-
-const READY: &str = "branchline.artifact.ready.v1";
-const TYPES: [&str; 6] = [
-    READY,
-    "branchline.run.held.v1",
-    "branchline.run.queued.v1",
-    "branchline.run.submitted.v1",
-    "branchline.run.running.v1",
-    "branchline.run.completed.v1",
-];

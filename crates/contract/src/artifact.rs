@@ -5,32 +5,21 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::text::{Invalid, is_word, lower, text_type};
+use crate::text::{Invalid, text_type};
 
 text_type!(
     /// Name of an artifact in `branchline.yaml`, and in `{{ artifacts.NAME.uri }}`.
     ArtifactName,
     "an artifact name (a lower-case letter, then letters, digits, _ or -; at most 63)",
-    |text| is_word(text, 63, lower, |c| c.is_ascii_lowercase()
-        || c.is_ascii_digit()
-        || matches!(c, '_' | '-'))
+    63,
+    "^[a-z][a-z0-9_-]*$"
 );
 text_type!(
     /// `gs://bucket/object`.
     ObjectUri,
     "a gs://bucket/object URI",
-    |text| {
-        let Some((bucket, name)) = text.strip_prefix("gs://").and_then(|it| it.split_once('/')) else {
-            return false;
-        };
-        let bucket_char = |c: char| {
-            c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_' | '.')
-        };
-        (3..=222).contains(&bucket.len())
-            && bucket.chars().all(bucket_char)
-            && (1..=1024).contains(&name.len())
-            && !name.chars().any(char::is_control)
-    }
+    1_252,
+    r"^gs://[a-z0-9._-]{3,222}/[^\x00-\x1f\x7f-\x9f]{1,1024}$"
 );
 
 impl ObjectUri {
@@ -58,6 +47,7 @@ impl ObjectUri {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(into = "String", try_from = "String")]
 #[schemars(with = "String", description = "base64 of the big-endian CRC32C")]
+#[schemars(extend("pattern" = "^[A-Za-z0-9+/]{5}[AQgw]==$"))]
 pub struct Crc32c(pub u32);
 
 impl std::fmt::Display for Crc32c {
@@ -88,6 +78,7 @@ impl TryFrom<String> for Crc32c {
 )]
 #[serde(into = "String", try_from = "String")]
 #[schemars(with = "String", description = "64 lower-case hex digits")]
+#[schemars(extend("pattern" = "^[0-9a-f]{64}$"))]
 pub struct Sha256(pub [u8; 32]);
 
 impl Sha256 {

@@ -14,6 +14,7 @@ pub struct ArtifactReady {
     /// Name of the run in `branchline.yaml`.
     pub run: RunName,
     /// Inputs, each pinned.
+    #[schemars(length(max = Self::ARTIFACTS_MAX))]
     pub artifacts: Vec<Artifact>,
     /// What is to run.
     pub training: Training,
@@ -30,6 +31,8 @@ pub struct ArtifactReady {
 }
 
 impl ArtifactReady {
+    /// The `ce-type` of its messages.
+    pub const EVENT_TYPE: &'static str = "branchline.artifact.ready.v1";
     /// More objects than this are not one request.
     pub const ARTIFACTS_MAX: usize = 1_000;
 }

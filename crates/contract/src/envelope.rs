@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use crate::artifact_ready::ArtifactReady;
 use crate::run_event::{Phase, RunEvent};
 use crate::run_id::RunId;
-use crate::text::cut;
+use crate::text::{cut, cut_to};
 
 /// Data and attributes of one Pub/Sub message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,7 +41,7 @@ pub enum DecodeError {
         size: usize,
     },
     /// Not JSON, or not the event's shape.
-    #[error("the message does not decode: {path}{source}")]
+    #[error("the message does not decode: {}", cut_to(300, &format!("{path}{source}")))]
     Body {
         /// Field at fault, with a colon and a space behind, where known.
         path: String,
@@ -62,7 +62,6 @@ pub enum DecodeError {
 /// Pub/Sub itself takes 10 MB; an event with the largest number of artifacts stays below this.
 pub const DATA_MAX: usize = 4 << 20;
 
-const READY: &str = "branchline.artifact.ready.v1";
 const RUN: &str = "branchline.run.{held,queued,submitted,running,completed}.v1";
 
 impl Envelope {
@@ -72,7 +71,7 @@ impl Envelope {
         let gitlab = &request.gitlab;
         let context = [
             ("ce-id", format!("{run_id}/{}", gitlab.job_id)),
-            ("ce-type", READY.to_owned()),
+            ("ce-type", ArtifactReady::EVENT_TYPE.to_owned()),
             ("ce-source", format!("https://{}/{}", gitlab.host, gitlab.project_path)),
             ("ce-subject", run_id.to_string()),
             ("ce-time", time.to_string()),
@@ -85,7 +84,7 @@ impl Envelope {
         let vertex = &event.vertex;
         let context = [
             ("ce-id", format!("{}/{}", event.run_id, event.ledger.sequence)),
-            ("ce-type", format!("branchline.run.{}.v1", event.phase.as_str())),
+            ("ce-type", event.phase.event_type().to_owned()),
             ("ce-source", format!("//aiplatform.googleapis.com/{}", vertex.parent())),
             ("ce-subject", event.run_id.to_string()),
             ("ce-time", event.recorded_at.to_string()),
@@ -98,7 +97,8 @@ impl Envelope {
         data: &[u8],
         attributes: &BTreeMap<String, String>,
     ) -> Result<ArtifactReady, DecodeError> {
-        check_context(attributes, READY, |found| found == READY)?;
+        let expected = ArtifactReady::EVENT_TYPE;
+        check_context(attributes, expected, |found| found == expected)?;
         let request: ArtifactReady = decode(data)?;
         let count = request.artifacts.len();
         if count > ArtifactReady::ARTIFACTS_MAX {
@@ -113,7 +113,7 @@ impl Envelope {
         attributes: &BTreeMap<String, String>,
     ) -> Result<RunEvent, DecodeError> {
         check_context(attributes, RUN, |found| {
-            Phase::ALL.iter().any(|it| found == format!("branchline.run.{}.v1", it.as_str()))
+            Phase::ALL.iter().any(|it| found == it.event_type())
         })?;
         decode(data)
     }

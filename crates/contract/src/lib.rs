@@ -8,6 +8,7 @@ mod origin;
 pub mod placeholder;
 mod run_event;
 mod run_id;
+mod schema;
 mod text;
 mod training;
 pub mod vertex_fields;
@@ -21,5 +22,6 @@ pub use origin::{
 };
 pub use run_event::{LedgerHead, Outcome, Phase, RunEvent, VertexJob};
 pub use run_id::{RunId, RunName};
+pub use schema::schemas;
 pub use text::Invalid;
 pub use training::Training;

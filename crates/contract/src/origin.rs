@@ -3,64 +3,49 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::text::{is_word, kebab, lower, text_type};
+use crate::text::text_type;
 
 text_type!(
     /// Host of a GitLab instance, with its port where it is not the usual one.
     GitlabHost,
     "a host name, with or without a port",
-    |text| is_word(
-        text,
-        253,
-        |c| c.is_ascii_alphanumeric(),
-        |c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':')
-    )
+    253,
+    "^[A-Za-z0-9][A-Za-z0-9.:-]*$"
 );
 text_type!(
     /// Full path of a GitLab project, `group/subgroup/project`.
     ProjectPath,
     "the path of a GitLab project",
-    |text| text.contains('/')
-        && !text.contains("..")
-        && is_word(
-            text,
-            512,
-            |c| c.is_ascii_alphanumeric() || c == '_',
-            |c| c.is_ascii_alphanumeric() || matches!(c, '/' | '_' | '-' | '.')
-        )
+    512,
+    r"^[A-Za-z0-9_][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*(/\.?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*)+$"
 );
 text_type!(
     /// Full commit hash, SHA-1 or SHA-256.
     CommitSha,
     "a full commit hash (40 or 64 lower-case hex digits)",
-    |text| matches!(text.len(), 40 | 64)
-        && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+    64,
+    "^([0-9a-f]{40}|[0-9a-f]{64})$"
 );
 text_type!(
     /// Short name of a branch or tag.
     RefName,
     "a git ref name",
-    |text| is_word(
-        text,
-        255,
-        |c| c != '-' && !c.is_control() && c != ' ',
-        |c| !c.is_control() && !matches!(c, ' ' | '~' | '^' | ':' | '?' | '*' | '[' | '\\')
-    )
+    255,
+    r"^[^-\x00- ~^:?*\[\\\x7f-\x9f][^\x00- ~^:?*\[\\\x7f-\x9f]*$"
 );
 text_type!(
     /// Google Cloud project, by id or number.
     CloudProject,
     "a Google Cloud project id",
-    |text| is_word(text, 64, |c| c.is_ascii_lowercase() || c.is_ascii_digit(), |c| kebab(c)
-        || matches!(c, '.' | ':'))
+    64,
+    "^[a-z0-9][a-z0-9.:-]*$"
 );
 text_type!(
     /// Region of Vertex AI, such as `europe-west4`.
     Region,
     "a Vertex AI region such as europe-west4",
-    |text| is_word(text, 32, lower, kebab)
-        && text.contains('-')
-        && text.ends_with(|c: char| c.is_ascii_digit())
+    32,
+    "^[a-z][a-z0-9-]*-[a-z0-9-]*[0-9]$"
 );
 
 /// The GitLab job that announced the artifacts. Claims, until a token proves them.

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use crate::artifact_ready::ArtifactReady;
 use crate::run_id::RunId;
+use crate::text::cut;
 
 /// What stands for a placeholder.
 pub enum Fill {
@@ -19,7 +20,7 @@ pub enum Fill {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// The name is not known.
-    #[error("{path}: there is no {{{{ {name} }}}}")]
+    #[error("{path}: there is no {{{{ {} }}}}", cut(name))]
     Unknown {
         /// Field that holds it.
         path: String,

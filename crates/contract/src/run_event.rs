@@ -32,7 +32,18 @@ impl Phase {
     pub const ALL: [Self; 5] =
         [Self::Held, Self::Queued, Self::Submitted, Self::Running, Self::Completed];
 
-    /// As in the event type.
+    /// The `ce-type` of the event.
+    pub const fn event_type(self) -> &'static str {
+        match self {
+            Self::Held => "branchline.run.held.v1",
+            Self::Queued => "branchline.run.queued.v1",
+            Self::Submitted => "branchline.run.submitted.v1",
+            Self::Running => "branchline.run.running.v1",
+            Self::Completed => "branchline.run.completed.v1",
+        }
+    }
+
+    /// As on the wire.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Held => "held",

@@ -4,23 +4,21 @@ use serde_json::{Value, json};
 
 use crate::artifact::Sha256;
 use crate::artifact_ready::ArtifactReady;
-use crate::text::{is_word, kebab, lower, text_type};
+use crate::text::text_type;
 
 text_type!(
     /// Name of a run in `branchline.yaml`.
     RunName,
     "a run name (a lower-case letter, then letters, digits or -; at most 40)",
-    |text| is_word(text, 40, lower, kebab) && !text.ends_with('-')
+    40,
+    "^[a-z]([a-z0-9-]*[a-z0-9])?$"
 );
 text_type!(
     /// `<run name>-<20 hex digits>`: a valid Vertex AI label value and job id.
     RunId,
     "a run id (<run name>-<20 hex digits>)",
-    |text| text.rsplit_once('-').is_some_and(|(name, digits)| {
-        RunName::parse(name).is_ok()
-            && digits.len() == 20
-            && digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
-    })
+    61,
+    "^[a-z]([a-z0-9-]*[a-z0-9])?-[0-9a-f]{20}$"
 );
 
 impl RunId {

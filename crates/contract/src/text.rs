@@ -18,21 +18,25 @@ impl Invalid {
 }
 
 /// Declares a validated text type: parsed at the border, plain text on the wire.
+/// The pattern is the rule in Rust and in the JSON Schema alike, so it keeps to what
+/// both read the same way; the length is in bytes here and in characters there.
 macro_rules! text_type {
-    ($(#[$doc:meta])* $name:ident, $rule:literal, $valid:expr) => {
+    ($(#[$doc:meta])* $name:ident, $rule:literal, $max:literal, $pattern:literal) => {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[derive(serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
         #[serde(into = "String", try_from = "String")]
         #[schemars(with = "String", description = $rule)]
+        #[schemars(extend("maxLength" = $max, "pattern" = $pattern))]
         pub struct $name(String);
 
         impl $name {
             /// Takes the text if it is what the type says.
             pub fn parse(text: impl Into<String>) -> Result<Self, $crate::text::Invalid> {
+                static PATTERN: std::sync::LazyLock<regex::Regex> =
+                    std::sync::LazyLock::new(|| regex::Regex::new($pattern).expect("a literal"));
                 let text: String = text.into();
-                let valid: fn(&str) -> bool = $valid;
-                if valid(&text) {
+                if text.len() <= $max && PATTERN.is_match(&text) {
                     Ok(Self(text))
                 } else {
                     Err($crate::text::Invalid::new(&text, $rule))
@@ -74,28 +78,12 @@ macro_rules! text_type {
 }
 pub(crate) use text_type;
 
-/// `first` for the first character, `rest` for the others, at most `max` bytes, not empty.
-pub(crate) fn is_word(
-    text: &str,
-    max: usize,
-    first: fn(char) -> bool,
-    rest: fn(char) -> bool,
-) -> bool {
-    let mut chars = text.chars();
-    text.len() <= max && chars.next().is_some_and(first) && chars.all(rest)
-}
-
 /// As much of a text from outside as an error shows.
 pub(crate) fn cut(text: &str) -> String {
-    text.chars().take(80).collect()
+    cut_to(80, text)
 }
 
-/// Lower-case letter.
-pub(crate) fn lower(c: char) -> bool {
-    c.is_ascii_lowercase()
-}
-
-/// Lower-case letter, digit or hyphen.
-pub(crate) fn kebab(c: char) -> bool {
-    c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-'
+/// Its first characters.
+pub(crate) fn cut_to(chars_max: usize, text: &str) -> String {
+    text.chars().take(chars_max).collect()
 }

@@ -1,3 +1,5 @@
+//! The queue and the listing by day.
+//!
 //! The queue: one object per attempt that is not announced to its end,
 //! `queue/<time>-<run id>-<attempt>`, in the order in which messages came.
 //!
@@ -63,6 +65,12 @@ impl Ticket {
         format!("{PREFIX}{}-{}-{}", self.time, self.run, self.attempt)
     }
 
+    /// `by-day/<date>/<run id>`: finds the runs of a day without reading every ledger.
+    fn day(&self) -> String {
+        let date = self.time.split('T').next().unwrap_or_default();
+        format!("by-day/{date}/{}", self.run)
+    }
+
     fn parse(object: &str) -> Result<Self, Invalid> {
         let parts = object.strip_prefix(PREFIX).and_then(|it| it.split_once('-'));
         let parts = parts.and_then(|(time, it)| Some((time, it.rsplit_once('-')?)));
@@ -82,10 +90,15 @@ impl Queue {
         Self { storage, bucket }
     }
 
-    /// Writes an entry unless it is there.
+    /// Writes an entry, and the run's line in the listing by day, unless they are there.
     pub async fn ensure(&self, ticket: &Ticket, project_id: u64) -> Result<(), GcpError> {
+        self.create(&ticket.day(), project_id).await?;
+        self.create(&ticket.object(), project_id).await
+    }
+
+    async fn create(&self, name: &str, project_id: u64) -> Result<(), GcpError> {
         let metadata = BTreeMap::from([(PROJECT_ID.to_owned(), project_id.to_string())]);
-        match self.storage.create(&self.bucket, &ticket.object(), Bytes::new(), metadata).await {
+        match self.storage.create(&self.bucket, name, Bytes::new(), metadata).await {
             Ok(_) => Ok(()),
             Err(error) if error.class() == Class::Conflict => Ok(()),
             Err(error) => Err(error),

@@ -26,6 +26,8 @@ pub struct Run {
     pub recorded_at: Timestamp,
     /// The attempt that counts.
     pub attempt: u32,
+    /// When that attempt was asked for.
+    pub attempt_began_at: Timestamp,
     /// Where that attempt stands.
     pub state: State,
     /// The create calls of that attempt, in order; the last one may still be under way.
@@ -139,6 +141,7 @@ impl Run {
             requested_at: fact.time,
             recorded_at: fact.time,
             attempt: fact.attempt,
+            attempt_began_at: fact.time,
             state: State::Requested,
             intents: Vec::new(),
             submitted_by: None,
@@ -169,7 +172,7 @@ impl Run {
             }
             Body::Retried { ci_job } => {
                 self.ci_jobs.insert(ci_job);
-                self.retry(fact.attempt);
+                self.retry(fact.attempt, fact.time);
                 None
             }
             _ if fact.attempt == self.attempt => self.step(&fact.body),
@@ -263,9 +266,10 @@ impl Run {
         self.to(State::Finished(ending), Some(Phase::Completed))
     }
 
-    fn retry(&mut self, attempt: u32) {
+    fn retry(&mut self, attempt: u32, time: Timestamp) {
         if self.ending().is_some() && attempt == self.attempt + 1 {
             (self.attempt, self.state) = (attempt, State::Requested);
+            self.attempt_began_at = time;
             self.intents.clear();
             (self.submitted_by, self.job, self.blocked, self.cancel) = (None, None, None, None);
         }

@@ -83,6 +83,7 @@ impl Stack {
         let directory = |name| options.data_dir.as_ref().map(|it| it.join(name));
         let pubsub = PubSub::open(directory("pubsub").as_deref())?;
         let storage = Storage::open(directory("storage").as_deref())?;
+        storage.set_external_url(&format!("http://{}", endpoints.storage));
         let gitlab = GitLab::open(directory("gitlab").as_deref())?;
         gitlab.set_external_url(&format!("http://{}", endpoints.gitlab));
         let vertex = Vertex::open(directory("vertex").as_deref(), storage.clone())?;

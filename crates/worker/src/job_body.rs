@@ -82,3 +82,110 @@ fn default(body: &mut Value, path: &[&str], text: &str) {
         *place = json!(text);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use super::*;
+    use crate::testing::{admitted, custom_job, intent, request, run};
+
+    #[test]
+    fn a_body_has_our_labels_its_placeholders_filled_and_an_output_directory() {
+        let run = run(&request(&custom_job()), admitted());
+        let body = build(&run, &intent(), "team-a").unwrap();
+        expect![[r#"
+            {
+              "jobSpec": {
+                "workerPoolSpecs": [
+                  {
+                    "machineSpec": {
+                      "machineType": "n1-standard-4"
+                    },
+                    "replicaCount": 1,
+                    "containerSpec": {
+                      "imageUri": "debian",
+                      "args": [
+                        "gs://artifacts/a/iris.csv",
+                        "gs://o/iris/1-n/"
+                      ]
+                    }
+                  }
+                ],
+                "baseOutputDirectory": {
+                  "outputUriPrefix": "gs://o/iris/1-n/"
+                }
+              },
+              "labels": {
+                "branchline-run": "iris-e0cf6f167a020c22fa49",
+                "branchline-intent": "n",
+                "branchline-installation": "team-a"
+              },
+              "displayName": "iris-e0cf6f167a020c22fa49"
+            }"#]]
+        .assert_eq(&serde_json::to_string_pretty(&body).unwrap());
+    }
+
+    #[test]
+    fn what_the_user_said_stays() {
+        let mut training = custom_job();
+        training["custom_job"]["displayName"] = json!("mine");
+        training["custom_job"]["labels"] = json!({"team": "a"});
+        training["custom_job"]["jobSpec"]["baseOutputDirectory"] =
+            json!({"outputUriPrefix": "gs://mine/"});
+        let body = build(&run(&request(&training), admitted()), &intent(), "team-a").unwrap();
+        assert_eq!(body["displayName"], "mine");
+        assert_eq!(body["labels"]["team"], "a");
+        assert_eq!(body["jobSpec"]["baseOutputDirectory"]["outputUriPrefix"], "gs://mine/");
+    }
+
+    #[test]
+    fn every_kind_has_an_output_directory_and_only_a_pipeline_an_id() {
+        let spec = &custom_job()["custom_job"]["jobSpec"];
+        let cases = [
+            (custom_job(), "/jobSpec/baseOutputDirectory/outputUriPrefix", false),
+            (
+                json!({"hyperparameter_tuning_job": {"trialJobSpec": spec}}),
+                "/trialJobSpec/baseOutputDirectory/outputUriPrefix",
+                false,
+            ),
+            (
+                json!({"training_pipeline": {"trainingTaskInputs": spec}}),
+                "/trainingTaskInputs/baseOutputDirectory/outputUriPrefix",
+                false,
+            ),
+            (
+                json!({"pipeline_job": {"pipelineSpec": {"code": "{{ theirs }}"}}}),
+                "/runtimeConfig/gcsOutputDirectory",
+                true,
+            ),
+        ];
+        for (training, output, has_id) in cases {
+            let run = run(&request(&training), admitted());
+            let body = build(&run, &intent(), "team-a").unwrap();
+            assert_eq!(body.pointer(output), Some(&json!("gs://o/iris/1-n/")), "{output}");
+            let id = pipeline_job_id(&run);
+            assert_eq!(id, has_id.then(|| format!("{}-1", run.id)), "{output}");
+        }
+    }
+
+    #[test]
+    fn a_spec_that_cannot_be_sent_is_told_with_its_field() {
+        let mut misspelt = custom_job();
+        misspelt["custom_job"]["jobSpec"]["workerPoolSpec"] = json!([]);
+        let mut unknown = custom_job();
+        unknown["custom_job"]["displayName"] = json!("{{ artifacts.none.uri }}");
+        let mut label = custom_job();
+        label["custom_job"]["labels"] = json!({"branchline-run": "mine"});
+        let cases = [
+            (misspelt, "training.custom_job.jobSpec.workerPoolSpec"),
+            (unknown, "training.custom_job.displayName: there is no {{ artifacts.none.uri }}"),
+            (label, "training.custom_job.labels.branchline-run"),
+        ];
+        for (training, expected) in cases {
+            let problems = problems(&request(&training)).join("\n");
+            assert!(problems.contains(expected), "{expected}: {problems}");
+        }
+        assert_eq!(problems(&request(&custom_job())), Vec::<String>::new());
+    }
+}

@@ -6,9 +6,12 @@ mod intake;
 mod job_body;
 mod metrics;
 mod reconcile;
+#[cfg(test)]
+mod testing;
 mod verify;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use branchline_gcp::pubsub::{Publisher, Subscriber};
 use branchline_gcp::storage::Storage;
@@ -18,6 +21,7 @@ use branchline_service::{DeadLetters, Health, consume, health};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::warn;
 
 pub use config::Config;
 
@@ -64,18 +68,21 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
 
     let tasks = TaskTracker::new();
     tasks.spawn(leader.run(lease, health.clone(), stop.clone()));
-    let served = tasks.spawn(health::serve(listener, health, stop.clone()));
+    tasks.spawn(health::serve(listener, health, stop.clone()));
     tasks.close();
     let deliveries = subscriber.subscribe(&config.subscription, config.consume.subscribe());
     let options = config.consume;
+    let grace = Duration::from_secs(options.grace_seconds);
     let intake = Arc::new(intake::Intake { storage, store, queue, config });
     consume(deliveries, &dead_letters, options, stop, move |message| {
         let intake = intake.clone();
         async move { intake.handle(&message).await }
     })
     .await;
-    tasks.wait().await;
-    served.await.ok();
+    // A create call that is cut off here is settled by the next leader.
+    if tokio::time::timeout(grace, tasks.wait()).await.is_err() {
+        warn!("grace period ended in the middle of a round");
+    }
     Ok(())
 }
 

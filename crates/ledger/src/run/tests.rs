@@ -1,6 +1,7 @@
 //! The life of a run, told as stories.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use branchline_contract::{ArtifactReady, Outcome, RunId};
 use expect_test::{Expect, expect};
@@ -70,7 +71,7 @@ fn check(facts: Vec<(u32, Body)>, expect: &Expect) {
         let state = format!("{:?}", run.state);
         let state = state.split(['(', ' ']).next().unwrap();
         let kind = entry.fact.body.kind();
-        story += &format!("{kind} -> attempt {} {state}{event}\n", run.attempt);
+        writeln!(story, "{kind} -> attempt {} {state}{event}", run.attempt).unwrap();
     }
     expect.assert_eq(&story);
     let (folded, _) = Run::fold(&entries).unwrap();
@@ -151,6 +152,19 @@ fn a_retry_begins_the_next_attempt_only_behind_an_end() {
         verified -> attempt 2 Verified
     "]],
     );
+}
+
+#[test]
+fn the_wait_of_an_attempt_counts_from_its_own_beginning() {
+    let mut entries = ledger(vec![
+        requested(),
+        (1, finished(Outcome::Failed)),
+        (2, Body::Retried { ci_job: 11 }),
+    ]);
+    entries[2].fact.time = "2026-12-24T00:00:00Z".parse().unwrap();
+    let (run, _) = Run::fold(&entries).unwrap();
+    assert_eq!(run.attempt_began_at, entries[2].fact.time);
+    assert_eq!(run.requested_at, entries[0].fact.time);
 }
 
 #[test]

@@ -16,7 +16,7 @@ mod store;
 
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use axum::Router;
 use bytes::Bytes;
@@ -46,13 +46,25 @@ impl std::fmt::Debug for Storage {
 struct Shared {
     store: Store,
     sessions: Sessions,
+    external_url: OnceLock<String>,
 }
 
 impl Storage {
     /// Opens the service over a data directory, or in memory without one.
     pub fn open(data_dir: Option<&Path>) -> io::Result<Self> {
-        let shared = Shared { store: Store::open(data_dir)?, sessions: Sessions::default() };
+        let shared = Shared {
+            store: Store::open(data_dir)?,
+            sessions: Sessions::default(),
+            external_url: OnceLock::new(),
+        };
         Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// Where clients reach the service, for the links in its answers; the first
+    /// call counts. Without it a link repeats the host that the request names,
+    /// which is wrong for the Rust client: it names no port.
+    pub fn set_external_url(&self, url: &str) {
+        self.shared.external_url.get_or_init(|| url.to_owned());
     }
 
     /// The JSON API and gRPC on one router.

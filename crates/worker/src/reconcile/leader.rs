@@ -1,6 +1,7 @@
 //! The leader: one round after another over the queue, while it holds the lease.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::panic::AssertUnwindSafe;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,7 @@ use branchline_gcp::vertex::{JobState, Vertex};
 use branchline_ledger::{History, Lease, Queue, Queued, State, Store};
 use branchline_service::Health;
 use branchline_service::telemetry::chain;
-use futures::{StreamExt as _, stream};
+use futures::{FutureExt as _, StreamExt as _, stream};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -317,8 +318,13 @@ async fn drive_domain(
 ) -> Vec<Driven> {
     let mut driven = Vec::with_capacity(runs.len());
     for mut it in runs {
-        let result = if stop.is_cancelled() { Ok(()) } else { hands.drive(&mut it, limiter).await };
-        driven.push((it, result));
+        if stop.is_cancelled() {
+            driven.push((it, Ok(())));
+            continue;
+        }
+        // A bug in one run's turn must not end the turns of all others.
+        let turn = AssertUnwindSafe(hands.drive(&mut it, limiter)).catch_unwind().await;
+        driven.push((it, turn.unwrap_or(Err(super::perform::Error::Panicked))));
     }
     driven
 }

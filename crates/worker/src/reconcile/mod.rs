@@ -4,6 +4,7 @@ mod announce;
 mod leader;
 mod limiter;
 mod perform;
+mod results;
 mod step;
 
 pub(crate) use leader::{Leader, Settings};

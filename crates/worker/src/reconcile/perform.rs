@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use branchline_contract::Outcome;
 use branchline_contract::RunEvent;
-use branchline_gcp::storage::{List, Storage};
+use branchline_gcp::storage::Storage;
 use branchline_gcp::vertex::{CreateJob, Job, Vertex};
 use branchline_gcp::{Class, Error as GcpError};
 use branchline_ledger::{Appended, Author, Body, Ending, History, Intent, Run, State, Store};
@@ -14,8 +14,9 @@ use tracing::{info, warn};
 
 use super::leader::Settings;
 use super::limiter::Limiter;
+use super::results;
 use super::step::{self, Answer, Found, Memory, Next, Sight, Sighting, Times};
-use crate::{job_body, metrics, verify};
+use crate::{job_body, verify};
 
 const ACTOR: &str = "branchline-worker";
 const CAUSE: &str = "reconcile";
@@ -70,6 +71,8 @@ pub(super) enum Error {
     Ledger(#[from] branchline_ledger::Error),
     #[error(transparent)]
     Google(#[from] GcpError),
+    #[error("the run's turn panicked")]
+    Panicked,
 }
 
 impl Hands<'_> {
@@ -115,7 +118,7 @@ impl Hands<'_> {
     }
 
     fn times(&self, run: &Run) -> Times {
-        let waited = Timestamp::now().duration_since(run.requested_at);
+        let waited = Timestamp::now().duration_since(run.attempt_began_at);
         Times {
             settle: self.settings.settle,
             wait_max: self.settings.wait_max,
@@ -299,43 +302,16 @@ impl Hands<'_> {
 
     /// Reads what the job left in its output directory, and nowhere else, and ends the attempt.
     async fn conclude(&self, it: &mut Tracked, job: &Job, outcome: Outcome) -> Result<(), Error> {
-        let mut ending = Ending {
+        let output = it.run.submitted_by.as_ref().map(|it| it.output.as_str());
+        let results = results::read(self.storage, output, job).await?;
+        let said = job.error.as_ref().map(|it| it.message.clone());
+        let reasons: Vec<String> = said.into_iter().chain(results.problem).collect();
+        let ending = Ending {
             outcome,
-            reason: job.error.as_ref().map(|it| it.message.clone()),
-            metrics: job.metrics.clone(),
-            model_uri: job.model.clone(),
+            reason: Some(reasons.join("\n")).filter(|it| !it.is_empty()),
+            metrics: results.metrics,
+            model_uri: results.model_uri,
         };
-        let output = it.run.submitted_by.as_ref().map(|it| it.output.clone());
-        let place = output.as_deref().and_then(|it| it.strip_prefix("gs://")?.split_once('/'));
-        if let Some((bucket, directory)) = place {
-            let file = format!("{directory}metrics.json");
-            match self.storage.read(bucket, &file, None, metrics::BYTES_MAX).await {
-                Ok((_, bytes)) => match metrics::parse(&bytes) {
-                    Ok(found) => ending.metrics.extend(found),
-                    Err(problem) => note(&mut ending, problem),
-                },
-                Err(error) => match error.class() {
-                    Class::NotFound => {}
-                    Class::Refused => {
-                        note(
-                            &mut ending,
-                            format!("metrics.json was not read: {}", error.message()),
-                        );
-                    }
-                    Class::Conflict | Class::Permission | Class::Quota | Class::Transient => {
-                        return Err(error.into());
-                    }
-                },
-            }
-            // Each trial of a tuning job has a directory of its own.
-            let trial = job.best_trial.as_ref().map(|it| format!("{it}/")).unwrap_or_default();
-            let prefix = format!("{directory}{trial}model/");
-            let list =
-                List { bucket, prefix: &prefix, start: None, page_token: None, page_size: 1 };
-            if ending.model_uri.is_none() && !self.storage.list(list).await?.objects.is_empty() {
-                ending.model_uri = Some(format!("gs://{bucket}/{prefix}"));
-            }
-        }
         self.append(it, step::finished(ending)).await
     }
 
@@ -392,11 +368,4 @@ fn quota_reason(metrics: &[String], error: &GcpError) -> String {
     } else {
         format!("waits for quota of {}", metrics.join(", "))
     }
-}
-
-fn note(ending: &mut Ending, problem: String) {
-    ending.reason = Some(match ending.reason.take() {
-        Some(reason) => format!("{reason}\n{problem}"),
-        None => problem,
-    });
 }

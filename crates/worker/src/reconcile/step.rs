@@ -211,3 +211,6 @@ pub(super) fn finished(ending: Ending) -> Body {
     let Ending { outcome, reason, metrics, model_uri } = ending;
     Body::Finished { outcome, reason, metrics, model_uri }
 }
+
+#[cfg(test)]
+mod tests;

@@ -66,7 +66,7 @@ pub(super) fn update(
             "content_type" => attributes.content_type.clone_from(&new.content_type),
             "content_encoding" => attributes.content_encoding.clone_from(&new.content_encoding),
             "content_disposition" => {
-                attributes.content_disposition.clone_from(&new.content_disposition)
+                attributes.content_disposition.clone_from(&new.content_disposition);
             }
             "content_language" => attributes.content_language.clone_from(&new.content_language),
             "cache_control" => attributes.cache_control.clone_from(&new.cache_control),

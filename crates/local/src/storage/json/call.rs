@@ -13,6 +13,7 @@ use futures::StreamExt as _;
 use serde_json::{Map, Value};
 use tokio::time::timeout;
 
+use crate::storage::Storage;
 use crate::storage::content::OBJECT_BYTES_MAX;
 use crate::storage::error::Error;
 use crate::storage::precondition::Preconditions;
@@ -30,18 +31,23 @@ pub(super) struct Call {
     pub(super) base: String,
 }
 
-impl<S: Sync> FromRequestParts<S> for Call {
+impl FromRequestParts<Storage> for Call {
     type Rejection = Infallible;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+    async fn from_request_parts(parts: &mut Parts, storage: &Storage) -> Result<Self, Infallible> {
         let query = Query::try_from_uri(&parts.uri).map_or_else(|_| HashMap::new(), |it| it.0);
-        let host = parts.headers.get(header::HOST);
-        let host = host.and_then(|it| it.to_str().ok());
-        // HTTP/2 has the host in the target instead.
-        let host = host.or(parts.uri.authority().map(axum::http::uri::Authority::as_str));
-        let base = format!("http://{}", host.unwrap_or("localhost"));
+        let external_url = storage.shared.external_url.get().cloned();
+        let base = external_url.unwrap_or_else(|| named_url(parts));
         Ok(Self { query, base })
     }
+}
+
+/// The address that the client used, as far as the request tells.
+fn named_url(parts: &Parts) -> String {
+    let host = parts.headers.get(header::HOST).and_then(|it| it.to_str().ok());
+    // HTTP/2 has the host in the target instead.
+    let host = host.or(parts.uri.authority().map(axum::http::uri::Authority::as_str));
+    format!("http://{}", host.unwrap_or("localhost"))
 }
 
 impl Call {

@@ -1,0 +1,65 @@
+//! What a job left behind: its metrics and its model.
+
+use std::collections::BTreeMap;
+
+use branchline_gcp::storage::{List, Storage};
+use branchline_gcp::vertex::Job;
+use branchline_gcp::{Class, Error};
+
+use crate::metrics;
+
+/// What was found.
+#[derive(Debug, Default)]
+pub(crate) struct Results {
+    /// What Vertex AI knows, and `metrics.json` of the output directory over it.
+    pub(crate) metrics: BTreeMap<String, f64>,
+    /// Where the model lies, or its name in Vertex AI's registry.
+    pub(crate) model_uri: Option<String>,
+    /// Why `metrics.json` was not taken, though it is there.
+    pub(crate) problem: Option<String>,
+}
+
+/// Reads the answer of Vertex AI and the output directory of the job's own intent, and nothing else.
+pub(crate) async fn read(
+    storage: &Storage,
+    output: Option<&str>,
+    job: &Job,
+) -> Result<Results, Error> {
+    let mut results =
+        Results { metrics: job.metrics.clone(), model_uri: job.model.clone(), problem: None };
+    let place = output.and_then(|it| it.strip_prefix("gs://")?.split_once('/'));
+    let Some((bucket, directory)) = place else {
+        return Ok(results);
+    };
+    match metrics_file(storage, bucket, directory).await? {
+        Ok(found) => results.metrics.extend(found),
+        Err(problem) => results.problem = Some(problem),
+    }
+    if results.model_uri.is_none() {
+        // Each trial of a tuning job has a directory of its own.
+        let trial = job.best_trial.as_ref().map(|it| format!("{it}/")).unwrap_or_default();
+        let prefix = format!("{directory}{trial}model/");
+        let list = List { bucket, prefix: &prefix, start: None, page_token: None, page_size: 1 };
+        if !storage.list(list).await?.objects.is_empty() {
+            results.model_uri = Some(format!("gs://{bucket}/{prefix}"));
+        }
+    }
+    Ok(results)
+}
+
+/// The numbers of `metrics.json`, none when it is missing, or what is wrong with it.
+async fn metrics_file(
+    storage: &Storage,
+    bucket: &str,
+    directory: &str,
+) -> Result<Result<BTreeMap<String, f64>, String>, Error> {
+    let file = format!("{directory}metrics.json");
+    match storage.read(bucket, &file, None, metrics::BYTES_MAX).await {
+        Ok((_, bytes)) => Ok(metrics::parse(&bytes)),
+        Err(error) => match error.class() {
+            Class::NotFound => Ok(Ok(BTreeMap::new())),
+            Class::Refused => Ok(Err(format!("metrics.json was not read: {}", error.message()))),
+            Class::Conflict | Class::Permission | Class::Quota | Class::Transient => Err(error),
+        },
+    }
+}
