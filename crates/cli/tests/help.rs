@@ -1,5 +1,4 @@
 //! What `--help` prints.
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::process::Command;
 

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use expect_test::{Expect, expect};
+use expect_test::{Expect, expect, expect_file};
 use tempfile::TempDir;
 
 const CONFIG: &str = r#"

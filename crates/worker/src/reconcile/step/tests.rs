@@ -1,3 +1,5 @@
+//! The next thing to do, from every situation that a leader can meet.
+
 use std::time::Duration;
 
 use branchline_contract::JobKind;
