@@ -197,6 +197,8 @@ async fn a_stop_lets_finish_what_is_in_flight_and_nacks_nothing() {
         .await;
     assert_eq!(consumer.next().await, got("slow", 1));
     consumer.stop.cancel();
+    let early = timeout(Duration::from_millis(50), &mut consumer.task).await;
+    assert!(early.is_err(), "it did not wait for what is in flight");
     finish.notify_one();
     consumer.stop().await;
 

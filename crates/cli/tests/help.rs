@@ -6,7 +6,8 @@ use expect_test::expect_file;
 
 #[test]
 fn every_help_text_reads_well() {
-    for command in ["", "publish", "schema", "completions"] {
+    let commands = ["", "publish", "worker", "notifier", "schema", "completions", "local", "demo"];
+    for command in commands {
         let output = Command::new(env!("CARGO_BIN_EXE_branchline"))
             .args([command, "--help"].iter().filter(|it| !it.is_empty()))
             .env_clear()

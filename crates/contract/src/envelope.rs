@@ -41,7 +41,7 @@ pub enum DecodeError {
         size: usize,
     },
     /// Not JSON, or not the event's shape.
-    #[error("the message does not decode: {}", cut_to(300, &format!("{path}{source}")))]
+    #[error("the message does not decode: {path}{}", cut_to(200, &source.to_string()))]
     Body {
         /// Field at fault, with a colon and a space behind, where known.
         path: String,
@@ -150,7 +150,7 @@ fn decode<T: DeserializeOwned>(data: &[u8]) -> Result<T, DecodeError> {
     let decoded = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let path = match error.path().to_string().as_str() {
             "." => String::new(),
-            path => format!("{path}: "),
+            path => format!("{}: ", cut_to(200, path)),
         };
         DecodeError::Body { path, source: error.into_inner() }
     })?;

@@ -83,7 +83,10 @@ pub(crate) fn cut(text: &str) -> String {
     cut_to(80, text)
 }
 
-/// Its first characters.
+/// Its first characters, and a sign where others follow.
 pub(crate) fn cut_to(chars_max: usize, text: &str) -> String {
-    text.chars().take(chars_max).collect()
+    match text.char_indices().nth(chars_max) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
 }

@@ -89,8 +89,9 @@ mod tests {
 
     #[test]
     fn gitlab_names_the_wait_in_two_ways_or_not_at_all() {
+        type Headers = &'static [(&'static str, &'static str)];
         let now = UNIX_EPOCH + Duration::from_secs(1_000);
-        let cases: [(&[(&'static str, &str)], Option<u64>); 6] = [
+        let cases: [(Headers, Option<u64>); 6] = [
             (&[("retry-after", "7"), ("ratelimit-reset", "1060")], Some(7)),
             (&[("ratelimit-reset", "1060"), ("ratelimit-remaining", "0")], Some(60)),
             (&[("ratelimit-reset", "990"), ("ratelimit-remaining", "0")], Some(0)),

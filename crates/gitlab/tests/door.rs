@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use branchline_contract::CommitSha;
@@ -46,16 +46,21 @@ impl GitLab {
     async fn start(script: impl IntoIterator<Item = Answer>) -> (Self, Client) {
         let gitlab = Self::default();
         gitlab.script.lock().unwrap().extend(script);
-        let address = serve(Router::new().fallback(Self::next).with_state(gitlab.clone())).await;
+        let address = serve(gitlab.router()).await;
         (gitlab, client(&address))
     }
 
-    async fn next(State(gitlab): State<Self>, request: Request) -> Response {
+    fn router(&self) -> Router {
+        let gitlab = self.clone();
+        Router::new().fallback(async move |request: Request| gitlab.next(&request))
+    }
+
+    fn next(&self, request: &Request) -> Response {
         let authorization = request.headers().get(header::AUTHORIZATION);
         assert_eq!(authorization.unwrap().to_str().unwrap(), format!("Bearer {TOKEN}"));
         let line = format!("{} {}", request.method(), request.uri());
-        gitlab.seen.lock().unwrap().push(line);
-        let mut script = gitlab.script.lock().unwrap();
+        self.seen.lock().unwrap().push(line);
+        let mut script = self.script.lock().unwrap();
         let answer = script.front().cloned().unwrap();
         if script.len() > 1 {
             script.pop_front();
@@ -146,8 +151,7 @@ async fn nobody_listening_is_transient() {
 async fn the_token_goes_to_no_other_host() {
     let elsewhere = GitLab::default();
     elsewhere.script.lock().unwrap().push_back(answer(200, r#"{"id":1}"#));
-    let router = Router::new().fallback(GitLab::next).with_state(elsewhere.clone());
-    let address = serve(router).await;
+    let address = serve(elsewhere.router()).await;
     let (_, client) = GitLab::start([answer(302, "").with("location", &address)]).await;
     let error = client.current_user().await.unwrap_err();
     assert_eq!((error.class(), elsewhere.seen().len()), (Class::Refused, 0));
