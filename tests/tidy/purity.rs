@@ -43,9 +43,9 @@ fn a_pure_file_knows_no_clock_no_client_and_no_runtime() {
 
 #[test]
 fn the_contract_is_pure_as_a_whole() {
-    let contract = files().into_iter().filter(|it| it.is_rust());
+    let contract = files().into_iter().filter(File::is_rust);
     let contract = contract.filter(|it| it.path.starts_with("crates/contract/src/"));
-    let contract: Vec<File> = contract.map(|it| it.code()).collect();
+    let contract: Vec<File> = contract.map(|it| File::code(&it)).collect();
     assert!(contract.len() > 5);
     none(holding(&IMPURE, &contract));
 }
