@@ -1,5 +1,5 @@
 //! What the whole-system tests share.
 
 pub mod emulator;
-pub mod eventually;
-pub mod world;
+pub mod installation;
+pub mod processes;
