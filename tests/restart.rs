@@ -11,9 +11,12 @@ use branchline_ledger::{History, Store};
 use branchline_local::installation::{LEDGER, PROJECT};
 use branchline_tests::installation::{Installation, REGION, RUN};
 use branchline_tests::processes::Role;
+use futures::future::try_join_all;
 use futures::{StreamExt as _, stream};
 use secrecy::SecretString;
 use serde_json::Value;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
 
 /// What the roles get to stop, by their configuration.
 const GRACE: Duration = Duration::from_secs(3);
@@ -31,9 +34,12 @@ enum Moment {
     Fact(&'static str),
     /// While the training process is halfway.
     Training,
+    /// While intake and the leader wait for a stack that answers nothing any more.
+    Frozen,
 }
 
-const MOMENTS: [Moment; 8] = [
+const MOMENTS: [Moment; 9] = [
+    Moment::Frozen,
     Moment::Fact("requested"),
     Moment::Fact("verified"),
     Moment::Fact("admitted"),
@@ -49,12 +55,14 @@ impl Moment {
         match self {
             Self::Fact(kind) => kind,
             Self::Training => "training",
+            Self::Frozen => "frozen",
         }
     }
 
     fn has_come(self, at: &Installation) -> Result<bool> {
         match self {
             Self::Fact(kind) => Ok(at.facts()?.contains(&kind)),
+            Self::Frozen => Ok(at.facts()?.contains(&"requested")),
             Self::Training => Ok(at.progress()?.iter().any(|(step, _)| step == "halfway")),
         }
     }
@@ -65,29 +73,50 @@ struct Processes {
     stack: Role,
     worker: Role,
     notifier: Role,
+    /// Connections to the health ports.
+    connections: [TcpStream; 2],
 }
 
 impl Processes {
     async fn start(at: &Installation) -> Result<(Self, String)> {
         let (stack, token) = at.stack().await?;
         let (worker, notifier) = tokio::join!(at.worker(), at.notifier(token.clone()));
-        Ok((Self { stack, worker: worker?, notifier: notifier? }, token))
+        let ((worker, to_worker), (notifier, to_notifier)) = (worker?, notifier?);
+        let connections = [to_worker, to_notifier];
+        Ok((Self { stack, worker, notifier, connections }, token))
     }
 
-    /// Stops all of them at once, and tells how long stack, worker and notifier took.
-    async fn stop(self) -> Result<[Duration; 3]> {
-        let roles = [self.stack, self.worker, self.notifier];
-        for role in &roles {
-            role.terminate()?;
+    /// Stops all of them, and tells how long stack, worker and notifier took.
+    async fn stop(self, moment: Moment) -> Result<[Duration; 3]> {
+        let Self { stack, worker, notifier, mut connections } = self;
+        match moment {
+            Moment::Frozen => {
+                stack.freeze()?;
+                for connection in &mut connections {
+                    connection.write_all(b"GET /livez HT").await?;
+                }
+                let [worker, notifier] = stop([worker, notifier]).await?;
+                stack.thaw()?;
+                let [stack] = stop([stack]).await?;
+                Ok([stack, worker, notifier])
+            }
+            Moment::Fact(_) | Moment::Training => stop([stack, worker, notifier]).await,
         }
-        let stopped = Instant::now();
-        let [stack, worker, notifier] = roles.map(async |it| {
-            it.ends(GRACE + MARGIN).await?;
-            anyhow::Ok(stopped.elapsed())
-        });
-        let (stack, worker, notifier) = tokio::join!(stack, worker, notifier);
-        Ok([stack?, worker?, notifier?])
     }
+}
+
+/// Stops processes at once, and tells how long each of them took.
+async fn stop<const N: usize>(roles: [Role; N]) -> Result<[Duration; N]> {
+    for role in &roles {
+        role.terminate()?;
+    }
+    let stopped = Instant::now();
+    let ends = roles.map(async |it| {
+        it.ends(GRACE + MARGIN).await?;
+        anyhow::Ok(stopped.elapsed())
+    });
+    let times = try_join_all(ends).await?;
+    Ok(times.try_into().expect("one of each"))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -105,7 +134,7 @@ async fn what_is_stopped_after_any_fact_stops_in_time_and_finishes_the_run_when_
     for row in rows {
         match row {
             Ok(row) => println!("{row}"),
-            Err(error) => failures.push(format!("{error:?}")),
+            Err(error) => failures.push(format!("{error:#}")),
         }
     }
     assert!(failures.is_empty(), "{}", failures.join("\n\n"));
@@ -115,7 +144,7 @@ async fn stop_and_start(moment: Moment, at: &Installation) -> Result<String> {
     let (processes, _) = Processes::start(at).await?;
     let run = at.publish().await?;
     eventually(moment.name(), || moment.has_come(at)).await?;
-    let times = processes.stop().await?;
+    let times = processes.stop(moment).await?;
     let facts = at.facts()?;
     ensure!(at.trains_nothing()?, "a training process outlived the stack");
     if matches!(moment, Moment::Training) {
@@ -127,7 +156,7 @@ async fn stop_and_start(moment: Moment, at: &Installation) -> Result<String> {
     eventually("finished", || Ok(at.facts()?.contains(&"finished"))).await?;
     check_end(at, &run, token).await?;
     let finished = started.elapsed();
-    processes.stop().await?;
+    processes.stop(Moment::Fact("finished")).await?;
     ensure!(at.trains_nothing()?, "a training process outlived the stack");
     let [stack, worker, notifier] = times.map(|it| it.as_secs_f64());
     Ok(format!(
@@ -147,8 +176,8 @@ async fn a_worker_that_is_stopped_hands_the_lease_over_within_a_second() {
 
 async fn roll(at: &Installation) -> Result<Duration> {
     let (stack, token) = at.stack().await?;
-    let notifier = at.notifier(token.clone()).await?;
-    let (old, new) = (at.worker().await?, at.worker().await?);
+    let (notifier, _) = at.notifier(token.clone()).await?;
+    let ((old, _), (new, _)) = (at.worker().await?, at.worker().await?);
     eventually("a leader", || Ok(at.leader()?.is_some())).await?;
     let (old, new) = if at.leader()? == Some(old.id()) { (old, new) } else { (new, old) };
     let run = at.publish().await?;
@@ -163,7 +192,7 @@ async fn roll(at: &Installation) -> Result<Duration> {
     eventually("finished", || Ok(at.facts()?.contains(&"finished"))).await?;
     check_end(at, &run, token).await?;
     ensure!(at.progress()?.iter().filter(|(step, _)| step == "began").count() == 1, "it ran twice");
-    Processes { stack, worker: new, notifier }.stop().await?;
+    stop([stack, new, notifier]).await?;
     Ok(handed_over)
 }
 

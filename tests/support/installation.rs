@@ -17,6 +17,7 @@ use branchline_local::installation::{self, PROJECT, subscription, topic};
 use rustix::process::Pid;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::net::TcpStream;
 use tokio::process::Command;
 
 use crate::processes::{Role, executable, free_ports, is_gone};
@@ -81,8 +82,8 @@ impl Installation {
         Ok((stack, token))
     }
 
-    /// Starts a worker.
-    pub async fn worker(&self) -> Result<Role> {
+    /// Starts a worker, and returns a connection to its health port too.
+    pub async fn worker(&self) -> Result<(Role, TcpStream)> {
         let changes = json!({
             "subscription": subscription(PROJECT, "artifact-ready-worker"),
             "run_event_topic": topic(PROJECT, "run-events"),
@@ -97,8 +98,8 @@ impl Installation {
         self.role("worker", changes, &[]).await
     }
 
-    /// Starts a notifier with its token.
-    pub async fn notifier(&self, token: String) -> Result<Role> {
+    /// Starts a notifier with its token, and returns a connection to its health port too.
+    pub async fn notifier(&self, token: String) -> Result<(Role, TcpStream)> {
         let changes = json!({
             "subscription": subscription(PROJECT, "run-events-notifier"),
             "gitlab": self.gitlab(),
@@ -112,7 +113,7 @@ impl Installation {
         name: &str,
         changes: Value,
         environment: &[(String, String)],
-    ) -> Result<Role> {
+    ) -> Result<(Role, TcpStream)> {
         let [port] = free_ports();
         let mut google = json!({"credentials": "anonymous"});
         let mut endpoints = vec![("pubsub_endpoint", 0), ("storage_endpoint", 1)];
@@ -136,8 +137,8 @@ impl Installation {
         let file = file.to_str().context("a path in UTF-8")?;
         let log = self.log(name);
         let mut role = Role::start(name, &[name, "--config", file], environment, &log)?;
-        role.listens(&[port]).await?;
-        Ok(role)
+        let idle = role.listens(port).await?;
+        Ok((role, idle))
     }
 
     /// Runs `branchline publish` as the repository's CI job, and returns the id of its run.

@@ -1,5 +1,6 @@
 //! What the whole-system tests share.
 
 pub mod emulator;
+pub mod eventually;
 pub mod installation;
-pub mod processes;
+pub mod world;

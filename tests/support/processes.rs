@@ -1,13 +1,13 @@
 //! The executable's roles as processes of their own: started, waited for and stopped.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_process_group};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
@@ -81,17 +81,16 @@ impl Role {
         self.group.as_raw_nonzero().get()
     }
 
-    /// Waits until it listens on all of these ports.
-    pub async fn listens(&mut self, ports: &[u16]) -> Result<()> {
+    /// Waits until it listens on this port, and returns a connection to it.
+    pub async fn listens(&mut self, port: u16) -> Result<TcpStream> {
         let started = Instant::now();
-        for port in ports {
-            let address = SocketAddr::from((Ipv4Addr::LOCALHOST, *port));
-            while TcpStream::connect(address).await.is_err() {
-                self.still_runs(started)?;
-                tokio::time::sleep(LOOK_EVERY).await;
+        loop {
+            if let Ok(connection) = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await {
+                return Ok(connection);
             }
+            self.still_runs(started)?;
+            tokio::time::sleep(LOOK_EVERY).await;
         }
-        Ok(())
     }
 
     /// Waits until a line that it prints begins with `start`, and returns its rest.
@@ -123,8 +122,21 @@ impl Role {
 
     /// Sends SIGTERM, as Kubernetes and terminals do.
     pub fn terminate(&self) -> Result<()> {
-        rustix::process::kill_process(self.group, Signal::TERM)
-            .with_context(|| format!("stopping {}", self.name))
+        self.signal(Signal::TERM)
+    }
+
+    /// Stops it where it stands: it keeps its connections and answers nothing.
+    pub fn freeze(&self) -> Result<()> {
+        self.signal(Signal::STOP)
+    }
+
+    /// Lets it go on.
+    pub fn thaw(&self) -> Result<()> {
+        self.signal(Signal::CONT)
+    }
+
+    fn signal(&self, signal: Signal) -> Result<()> {
+        kill_process(self.group, signal).with_context(|| format!("{signal:?} to {}", self.name))
     }
 
     /// Waits for its end, for `within` at most, and asserts that it ended well and
@@ -153,7 +165,7 @@ impl Drop for Role {
             return;
         }
         // It may have training processes to stop, which lead groups of their own.
-        self.terminate().ok();
+        self.thaw().and_then(|()| self.terminate()).ok();
         let abandoned = Instant::now();
         while matches!(self.child.try_wait(), Ok(None)) && abandoned.elapsed() < ABANDONED {
             std::thread::sleep(LOOK_EVERY);
