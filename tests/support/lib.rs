@@ -2,4 +2,5 @@
 
 pub mod emulator;
 pub mod eventually;
+pub mod processes;
 pub mod world;
