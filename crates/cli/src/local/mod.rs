@@ -21,7 +21,8 @@ use branchline_service::shutdown::stop_on_signal;
 #[command(after_help = "\
 Examples:
   branchline local --data-dir /tmp/branchline
-  branchline local > stack.env &  . ./stack.env; gcloud pubsub topics list")]
+  branchline local | tee stack.env     in one terminal, and in another:
+  . ./stack.env; gcloud pubsub topics list --project demo-project")]
 pub(crate) struct Args {
     /// Directory that keeps everything across restarts; in memory without it
     #[arg(long, value_name = "DIR")]

@@ -1,8 +1,8 @@
-//! The next thing to do, from every situation that a leader can meet.
+//! The next step in every state, as tables.
 
 use std::time::Duration;
 
-use branchline_contract::JobKind;
+use branchline_contract::{JobKind, Outcome};
 use branchline_gcp::vertex::{Job, JobState};
 use branchline_ledger::Body;
 
@@ -173,7 +173,7 @@ fn a_cancel_is_sent_once_a_while_and_vertex_ai_says_how_it_ends() {
 fn a_finished_run_rests_whatever_is_seen() {
     let mut facts = submitted();
     facts.push(Body::Finished {
-        outcome: branchline_contract::Outcome::Succeeded,
+        outcome: Outcome::Succeeded,
         reason: None,
         metrics: [].into(),
         model_uri: None,
@@ -202,6 +202,6 @@ fn every_state_of_a_job_is_live_or_an_outcome() {
         (JobState::Expired, Some("expired")),
     ];
     for (state, expected) in cases {
-        assert_eq!(outcome(&state).map(|it| it.as_str()), expected, "{state:?}");
+        assert_eq!(outcome(&state).map(Outcome::as_str), expected, "{state:?}");
     }
 }
