@@ -87,7 +87,7 @@ impl World {
         let mut worker_google = google.clone();
         if let Some(denied) = denied {
             let router = stack.storage.router().layer(from_fn_with_state(denied, deny));
-            worker_google.storage_endpoint = Some(serve(router, &stop).await);
+            worker_google.storage_endpoint = Some(serve(router).await);
         }
         let roles = vec![
             worker(&worker_google, attempts_max, &stop),
@@ -245,14 +245,11 @@ pub fn run_id(request: &Value) -> RunId {
     RunId::derive(&request).0
 }
 
-/// Serves on a free port until `stop`, and tells where.
-async fn serve(router: Router, stop: &CancellationToken) -> String {
+/// Serves on a free port until the test ends, and tells where.
+async fn serve(router: Router) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
     let address = listener.local_addr().expect("it is bound");
-    let stop = stop.clone();
-    tokio::spawn(async move {
-        stop.run_until_cancelled(axum::serve(listener, router).into_future()).await;
-    });
+    tokio::spawn(axum::serve(listener, router).into_future());
     format!("http://{address}")
 }
 
