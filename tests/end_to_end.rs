@@ -1,5 +1,7 @@
 //! From a message to a trained model and what GitLab shows of it, over sockets.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use branchline_contract::Outcome;
@@ -206,6 +208,30 @@ async fn what_can_never_be_a_request_becomes_a_dead_letter_at_once() {
     // The neighbours of what is wrong go on.
     world.publish(good.to_string()).await;
     assert_eq!(world.ended(&good, 1).await.run.ending().unwrap().outcome, Outcome::Succeeded);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_whose_inputs_may_not_be_read_stalls_and_a_replay_resumes_it() {
+    let denied = Arc::new(AtomicBool::new(true));
+    let world = World::start_denied(denied.clone()).await;
+    let request = world.request("iris", &json!([world.artifact("a.csv", "1,2")]), TRAIN);
+    world.publish(request.to_string()).await;
+    let letter = world.dead_letter().await;
+    assert_eq!(letter.class, "permission");
+    assert!(letter.reason.contains("storage.objects.get"), "{}", letter.reason);
+    let history = world.history(&request).await.unwrap();
+    assert_eq!(kinds(&history), ["requested", "stalled"]);
+    eventually("the commit shows that it waits", async || {
+        (world.commit_status("iris").await? == "pending").then_some(())
+    })
+    .await;
+
+    denied.store(false, Ordering::SeqCst);
+    world.publish(letter.data).await;
+    let history = world.ended(&request, 1).await;
+    assert_eq!(history.run.ending().unwrap().outcome, Outcome::Succeeded);
+    assert_eq!(kinds(&history)[..4], ["requested", "stalled", "verified", "admitted"]);
     world.stop().await;
 }
 

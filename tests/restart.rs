@@ -143,7 +143,7 @@ async fn what_is_stopped_after_any_fact_stops_in_time_and_finishes_the_run_when_
 async fn stop_and_start(moment: Moment, at: &Installation) -> Result<String> {
     let (processes, _) = Processes::start(at).await?;
     let run = at.publish().await?;
-    eventually(moment.name(), || moment.has_come(at)).await?;
+    until(moment.name(), || moment.has_come(at)).await?;
     let times = processes.stop(moment).await?;
     let facts = at.facts()?;
     ensure!(at.trains_nothing()?, "a training process outlived the stack");
@@ -153,7 +153,7 @@ async fn stop_and_start(moment: Moment, at: &Installation) -> Result<String> {
 
     let started = Instant::now();
     let (processes, token) = Processes::start(at).await?;
-    eventually("finished", || Ok(at.facts()?.contains(&"finished"))).await?;
+    until("finished", || Ok(at.facts()?.contains(&"finished"))).await?;
     check_end(at, &run, token).await?;
     let finished = started.elapsed();
     processes.stop(Moment::Fact("finished")).await?;
@@ -178,18 +178,18 @@ async fn roll(at: &Installation) -> Result<Duration> {
     let (stack, token) = at.stack().await?;
     let (notifier, _) = at.notifier(token.clone()).await?;
     let ((old, _), (new, _)) = (at.worker().await?, at.worker().await?);
-    eventually("a leader", || Ok(at.leader()?.is_some())).await?;
+    until("a leader", || Ok(at.leader()?.is_some())).await?;
     let (old, new) = if at.leader()? == Some(old.id()) { (old, new) } else { (new, old) };
     let run = at.publish().await?;
-    eventually("training", || Moment::Training.has_come(at)).await?;
+    until("training", || Moment::Training.has_come(at)).await?;
 
     let stopped = Instant::now();
     old.terminate()?;
-    eventually("the other leader", || Ok(at.leader()? == Some(new.id()))).await?;
+    until("the other leader", || Ok(at.leader()? == Some(new.id()))).await?;
     let handed_over = stopped.elapsed();
     old.ends(GRACE + MARGIN).await?;
     ensure!(handed_over < Duration::from_secs(1), "the lease was handed over in {handed_over:?}");
-    eventually("finished", || Ok(at.facts()?.contains(&"finished"))).await?;
+    until("finished", || Ok(at.facts()?.contains(&"finished"))).await?;
     check_end(at, &run, token).await?;
     ensure!(at.progress()?.iter().filter(|(step, _)| step == "began").count() == 1, "it ran twice");
     stop([stack, new, notifier]).await?;
@@ -235,7 +235,7 @@ fn has(at: &Installation, step: &str) -> Result<bool> {
     Ok(at.progress()?.iter().any(|it| it.0 == step))
 }
 
-async fn eventually(what: &str, condition: impl Fn() -> Result<bool>) -> Result<()> {
+async fn until(what: &str, condition: impl Fn() -> Result<bool>) -> Result<()> {
     let since = Instant::now();
     while !condition()? {
         ensure!(since.elapsed() < HAPPENS_WITHIN, "{what} did not come within {HAPPENS_WITHIN:?}");

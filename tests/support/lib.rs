@@ -3,4 +3,5 @@
 pub mod emulator;
 pub mod eventually;
 pub mod installation;
+pub mod processes;
 pub mod world;

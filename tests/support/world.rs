@@ -1,7 +1,14 @@
 //! The whole system in one process: the stack, a worker, a notifier, and a
 //! GitLab project whose CI jobs ask for runs.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse as _, Response};
 
 use branchline_contract::{ArtifactReady, Crc32c, RunId};
 use branchline_gcp::pubsub::{Message, Publisher, SubscribeOptions, Subscriber};
@@ -13,6 +20,7 @@ use branchline_local::installation::{self, PROJECT, subscription, topic};
 use branchline_local::stack::{Endpoints, Options, Stack};
 use secrecy::SecretString;
 use serde_json::{Value, json};
+use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -55,6 +63,16 @@ pub struct DeadLetter {
 impl World {
     /// Starts everything in memory, on free ports.
     pub async fn start() -> Self {
+        Self::start_with(None).await
+    }
+
+    /// The same with a worker that may not read artifacts while the flag is
+    /// set, and whose first delivery attempt is the last.
+    pub async fn start_denied(denied: Arc<AtomicBool>) -> Self {
+        Self::start_with(Some(denied)).await
+    }
+
+    async fn start_with(denied: Option<Arc<AtomicBool>>) -> Self {
         let stack = Stack::start(Options::default()).await.expect("the stack starts");
         installation::create(&stack, PROJECT).expect("the installation is made");
         let Endpoints { pubsub, storage, vertex, gitlab } = stack.endpoints();
@@ -65,8 +83,14 @@ impl World {
             vertex_endpoint: Some(format!("http://{vertex}")),
         };
         let stop = CancellationToken::new();
+        let attempts_max = if denied.is_some() { 1 } else { 100 };
+        let mut worker_google = google.clone();
+        if let Some(denied) = denied {
+            let router = stack.storage.router().layer(from_fn_with_state(denied, deny));
+            worker_google.storage_endpoint = Some(serve(router).await);
+        }
         let roles = vec![
-            worker(&google, &stop),
+            worker(&worker_google, attempts_max, &stop),
             notifier(&google, &format!("http://{gitlab}"), stack.gitlab.token(), &stop),
         ];
         let gitlab = &stack.gitlab;
@@ -221,7 +245,28 @@ pub fn run_id(request: &Value) -> RunId {
     RunId::derive(&request).0
 }
 
-fn worker(google: &Config, stop: &CancellationToken) -> JoinHandle<()> {
+/// Serves on a free port until the test ends, and tells where.
+async fn serve(router: Router) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+    let address = listener.local_addr().expect("it is bound");
+    tokio::spawn(axum::serve(listener, router).into_future());
+    format!("http://{address}")
+}
+
+/// Answers as Cloud Storage does to whoever may not read the bucket of artifacts.
+async fn deny(State(denied): State<Arc<AtomicBool>>, request: Request, next: Next) -> Response {
+    let bucket = request.headers().get("x-goog-request-params");
+    let bucket = bucket.and_then(|it| it.to_str().ok()).unwrap_or_default();
+    if denied.load(Ordering::SeqCst) && bucket.contains(installation::ARTIFACTS) {
+        let message = "branchline-worker does not have storage.objects.get access";
+        let headers =
+            [("content-type", "application/grpc"), ("grpc-status", "7"), ("grpc-message", message)];
+        return headers.into_response();
+    }
+    next.run(request).await
+}
+
+fn worker(google: &Config, attempts_max: u32, stop: &CancellationToken) -> JoinHandle<()> {
     let config: branchline_worker::Config = serde_json::from_value(json!({
         "subscription": subscription(PROJECT, "artifact-ready-worker"),
         "dead_letter_topic": topic(PROJECT, "dead-letters"),
@@ -231,6 +276,7 @@ fn worker(google: &Config, stop: &CancellationToken) -> JoinHandle<()> {
         "output_bucket": installation::OUTPUT,
         "regions": ["europe-west4"],
         "verify_sha256": true,
+        "consume": {"attempts_max": attempts_max},
         "tick_millis": 50,
         "settle_secs": 1,
         "listen": "127.0.0.1:0",

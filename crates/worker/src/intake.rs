@@ -9,7 +9,7 @@ use branchline_gcp::storage::Storage;
 use branchline_ledger::{Appended, Author, Body, Queue, Run, State, Store, Ticket};
 use branchline_service::telemetry::chain;
 use branchline_service::{Class, Message, Settlement};
-use tracing::{Span, field, info};
+use tracing::{Span, field, info, warn};
 
 use crate::config::Config;
 use crate::{admission, verify};
@@ -69,9 +69,40 @@ impl Intake {
         match class {
             Class::Undecodable | Class::Refused => Settlement::DeadLetter { class, reason },
             Class::Transient | Class::Permission | Class::Bug => {
+                if self.is_last_attempt(message)
+                    && let Err(error) = self.stall(message, &reason).await
+                {
+                    warn!(error = chain(&error), "run not marked as stalled");
+                }
                 Settlement::Retry { class, reason }
             }
         }
+    }
+
+    fn is_last_attempt(&self, message: &Message) -> bool {
+        let attempts_max = self.config.consume.attempts_max.get();
+        message.delivery_attempt.is_some_and(|it| it >= attempts_max)
+    }
+
+    /// The message becomes a dead letter. A run that it has asked for already
+    /// says so on its commit, and a replay resumes it.
+    async fn stall(&self, message: &Message, reason: &str) -> Result<(), Error> {
+        let request = Envelope::decode_artifact_ready(&message.data, &message.attributes)?;
+        let (id, _) = RunId::derive(&request);
+        let author = Author { actor: ACTOR, cause: &message.id };
+        for _ in 0..COLLISIONS_MAX {
+            let history = self.store.load(request.gitlab.project_id, &id).await?;
+            let Some(run) = history.map(|it| it.run) else { return Ok(()) };
+            if !matches!(run.state, State::Requested | State::Verified) {
+                return Ok(());
+            }
+            let body = Body::Stalled { reason: reason.to_owned() };
+            let run = self.append(run, body, author).await?;
+            if matches!(run.state, State::Stalled(_)) {
+                return self.hand_over(message, &run).await;
+            }
+        }
+        Err(Error::Collisions(id))
     }
 
     async fn admit(&self, message: &Message) -> Result<(), Error> {

@@ -1,4 +1,4 @@
-//! The next thing to do, from every situation that a leader can meet.
+//! The next step in every state, as tables.
 
 use std::time::Duration;
 
