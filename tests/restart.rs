@@ -123,9 +123,9 @@ async fn stop<const N: usize>(roles: [Role; N]) -> Result<[Duration; N]> {
 async fn what_is_stopped_after_any_fact_stops_in_time_and_finishes_the_run_when_started_again() {
     let stops = MOMENTS.map(|moment| {
         Box::pin(async move {
-            let at = Installation::new(GRACE)?;
+            let at = Installation::new(GRACE).expect("an installation");
             let row = stop_and_start(moment, &at).await;
-            row.with_context(|| format!("stopped at {}\n{}", moment.name(), at.logs()))
+            row.map_err(|error| format!("stopped at {}: {error:#}\n{}", moment.name(), at.logs()))
         })
     });
     let rows: Vec<_> = stream::iter(stops).buffered(AT_ONCE).collect().await;
@@ -134,7 +134,7 @@ async fn what_is_stopped_after_any_fact_stops_in_time_and_finishes_the_run_when_
     for row in rows {
         match row {
             Ok(row) => println!("{row}"),
-            Err(error) => failures.push(format!("{error:#}")),
+            Err(error) => failures.push(error),
         }
     }
     assert!(failures.is_empty(), "{}", failures.join("\n\n"));
@@ -170,8 +170,10 @@ async fn stop_and_start(moment: Moment, at: &Installation) -> Result<String> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_that_is_stopped_hands_the_lease_over_within_a_second() {
     let at = Installation::new(GRACE).expect("an installation");
-    let handed_over = roll(&at).await.with_context(|| at.logs());
-    println!("lease handed over after {:.2?}", handed_over.expect("a rolling update"));
+    match roll(&at).await {
+        Ok(handed_over) => println!("lease handed over after {handed_over:.2?}"),
+        Err(error) => panic!("{error:#}\n{}", at.logs()),
+    }
 }
 
 async fn roll(at: &Installation) -> Result<Duration> {
