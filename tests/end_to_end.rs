@@ -72,6 +72,10 @@ async fn a_request_that_comes_again_creates_one_job() {
     .await;
     assert_eq!(kinds(&history).iter().filter(|it| **it == "intended").count(), 1);
     assert_eq!(world.jobs(&request).await, 1);
+    eventually("one entry stood for all of them, and it is gone", async || {
+        world.stack.storage.list("demo-queue", "queue/").is_empty().then_some(())
+    })
+    .await;
     world.stop().await;
 }
 

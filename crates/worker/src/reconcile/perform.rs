@@ -117,7 +117,7 @@ impl Hands<'_> {
     }
 
     fn times(&self, run: &Run) -> Times {
-        let waited = Timestamp::now().duration_since(run.attempt_began_at);
+        let waited = Timestamp::now().duration_since(run.asked_at);
         Times {
             settle: self.settings.settle,
             wait_max: self.settings.wait_max,
