@@ -1,224 +1,245 @@
-//! SIGTERM at any time, and starting again on the same data, end in one trained model.
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
+//! Whoever is stopped, and whenever: it stops in time, leaves no process behind,
+//! and the run goes on where it was.
 
-use std::fs;
-use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
-use branchline_contract::{JobKind, Outcome, RunId};
-use branchline_gcp::pubsub::{Message, Publisher};
+use anyhow::{Context as _, Result, ensure};
+use branchline_contract::{CommitSha, Outcome, RunId};
 use branchline_gcp::storage::Storage;
-use branchline_gcp::vertex::Vertex;
+use branchline_gitlab::{Client, StatusState};
 use branchline_ledger::{History, Store};
-use branchline_tests::eventually::eventually;
-use branchline_tests::processes::Site;
-use branchline_tests::world::run_id;
-use serde_json::{Value, json};
+use branchline_local::installation::{LEDGER, PROJECT};
+use branchline_tests::installation::{Installation, REGION, RUN};
+use branchline_tests::processes::Role;
+use futures::future::try_join_all;
+use futures::{StreamExt as _, stream};
+use secrecy::SecretString;
+use serde_json::Value;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
 
-/// The drain of the slowest role, and what the machine needs around it.
-const GRACE: Duration = Duration::from_secs(10);
+/// What the roles get to stop, by their configuration.
+const GRACE: Duration = Duration::from_secs(3);
+/// What the system may need to start a process's end and to tell of it.
+const MARGIN: Duration = Duration::from_millis(500);
+const HAPPENS_WITHIN: Duration = Duration::from_mins(1);
+const LOOK_EVERY: Duration = Duration::from_millis(2);
+/// Stacks that run side by side.
+const AT_ONCE: usize = 4;
 
-/// A site with a GitLab project, and the request that its CI job will make.
-struct Story {
-    site: Site,
-    request: Value,
-    project_id: u64,
-    sha: String,
+/// When everything is stopped.
+#[derive(Clone, Copy)]
+enum Moment {
+    /// Once a fact of this kind is on record.
+    Fact(&'static str),
+    /// While the training process is halfway.
+    Training,
+    /// While intake and the leader wait for a stack that answers nothing any more.
+    Frozen,
 }
 
-impl Story {
-    /// Prepares everything but the roles' work. Training writes its process id and takes a while.
-    async fn begin() -> (Self, branchline_tests::processes::Running) {
-        let site = Site::new();
-        let running = site.start();
-        let gitlab = Gitlab::of(&site);
-        let project =
-            gitlab.post("projects", &json!({"name": "iris", "initialize_with_readme": true})).await;
-        let project_id = project["id"].as_u64().unwrap();
-        let commits = gitlab.get(&format!("projects/{project_id}/repository/commits")).await;
-        let sha = commits[0]["id"].as_str().unwrap().to_owned();
-        let pid = site.path("training.pid");
-        let script = format!("echo $$ > {}; sleep 1.5", pid.display());
-        let request = json!({
-            "run": "iris",
-            "artifacts": [],
-            "training": {"custom_job": {"jobSpec": {"workerPoolSpecs": [{
-                "machineSpec": {"machineType": "n1-standard-4"},
-                "replicaCount": 1,
-                "containerSpec": {"imageUri": "debian", "command": ["sh", "-c", script]},
-            }]}}},
-            "vertex": {"project": "demo-project", "region": "europe-west4"},
-            "gitlab": {
-                "host": gitlab.address.trim_start_matches("http://"),
-                "project_id": project_id,
-                "project_path": project["path_with_namespace"],
-                "sha": sha,
-                "ref": project["default_branch"],
-                "pipeline_id": 999,
-                "job_id": 1,
-            },
-        });
-        (Self { site, request, project_id, sha }, running)
+const MOMENTS: [Moment; 9] = [
+    Moment::Frozen,
+    Moment::Fact("requested"),
+    Moment::Fact("verified"),
+    Moment::Fact("admitted"),
+    Moment::Fact("intended"),
+    Moment::Fact("submitted"),
+    Moment::Fact("running"),
+    Moment::Training,
+    Moment::Fact("finished"),
+];
+
+impl Moment {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Fact(kind) => kind,
+            Self::Training => "training",
+            Self::Frozen => "frozen",
+        }
     }
 
-    async fn publish(&self) {
-        let publisher = Publisher::connect(&self.site.google()).await.unwrap();
-        let data = self.request.to_string().into_bytes().into();
-        let message = Message { data, ..Message::default() };
-        publisher.publish("projects/demo-project/topics/artifact-ready", message).await.unwrap();
+    fn has_come(self, at: &Installation) -> Result<bool> {
+        match self {
+            Self::Fact(kind) => Ok(at.facts()?.contains(&kind)),
+            Self::Frozen => Ok(at.facts()?.contains(&"requested")),
+            Self::Training => Ok(at.progress()?.iter().any(|(step, _)| step == "halfway")),
+        }
+    }
+}
+
+/// The processes of an installation with one worker.
+struct Processes {
+    stack: Role,
+    worker: Role,
+    notifier: Role,
+    /// Connections to the health ports.
+    connections: [TcpStream; 2],
+}
+
+impl Processes {
+    async fn start(at: &Installation) -> Result<(Self, String)> {
+        let (stack, token) = at.stack().await?;
+        let (worker, notifier) = tokio::join!(at.worker(), at.notifier(token.clone()));
+        let ((worker, to_worker), (notifier, to_notifier)) = (worker?, notifier?);
+        let connections = [to_worker, to_notifier];
+        Ok((Self { stack, worker, notifier, connections }, token))
     }
 
-    fn run(&self) -> RunId {
-        run_id(&self.request)
+    /// Stops all of them, and tells how long stack, worker and notifier took.
+    async fn stop(self, moment: Moment) -> Result<[Duration; 3]> {
+        let Self { stack, worker, notifier, mut connections } = self;
+        match moment {
+            Moment::Frozen => {
+                stack.freeze()?;
+                for connection in &mut connections {
+                    connection.write_all(b"GET /livez HT").await?;
+                }
+                let [worker, notifier] = stop([worker, notifier]).await?;
+                stack.thaw()?;
+                let [stack] = stop([stack]).await?;
+                Ok([stack, worker, notifier])
+            }
+            Moment::Fact(_) | Moment::Training => stop([stack, worker, notifier]).await,
+        }
     }
+}
 
-    async fn store(&self) -> Store {
-        let storage = Storage::connect(&self.site.google()).await.unwrap();
-        Store::new(storage, "demo-ledger".to_owned())
+/// Stops processes at once, and tells how long each of them took.
+async fn stop<const N: usize>(roles: [Role; N]) -> Result<[Duration; N]> {
+    for role in &roles {
+        role.terminate()?;
     }
+    let stopped = Instant::now();
+    let ends = roles.map(async |it| {
+        it.ends(GRACE + MARGIN).await?;
+        anyhow::Ok(stopped.elapsed())
+    });
+    let times = try_join_all(ends).await?;
+    Ok(times.try_into().expect("one of each"))
+}
 
-    /// Waits until a fact of that kind is on record.
-    async fn saw(&self, kind: &str) -> History {
-        let store = self.store().await;
-        eventually(kind, async || {
-            let history = store.load(self.project_id, &self.run()).await.unwrap()?;
-            kinds(&history).contains(&kind).then_some(history)
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_stopped_after_any_fact_stops_in_time_and_finishes_the_run_when_started_again() {
+    let stops = MOMENTS.map(|moment| {
+        Box::pin(async move {
+            let at = Installation::new(GRACE)?;
+            let row = stop_and_start(moment, &at).await;
+            row.with_context(|| format!("stopped at {}\n{}", moment.name(), at.logs()))
         })
-        .await
+    });
+    let rows: Vec<_> = stream::iter(stops).buffered(AT_ONCE).collect().await;
+    println!("stopped at  last fact    stack s  worker s  notifier s  finished after s");
+    let mut failures = Vec::new();
+    for row in rows {
+        match row {
+            Ok(row) => println!("{row}"),
+            Err(error) => failures.push(format!("{error:#}")),
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n\n"));
+}
+
+async fn stop_and_start(moment: Moment, at: &Installation) -> Result<String> {
+    let (processes, _) = Processes::start(at).await?;
+    let run = at.publish().await?;
+    until(moment.name(), || moment.has_come(at)).await?;
+    let times = processes.stop(moment).await?;
+    let facts = at.facts()?;
+    ensure!(at.trains_nothing()?, "a training process outlived the stack");
+    if matches!(moment, Moment::Training) {
+        ensure!(!has(at, "ended")?, "the training had ended before it was stopped");
     }
 
-    /// The end of the story, whatever happened before.
-    async fn check_end(&self, name: &str) {
-        let history = self.saw("finished").await;
-        assert_eq!(history.run.ending().unwrap().outcome, Outcome::Succeeded, "{name}");
-        let submitted = kinds(&history).iter().filter(|it| **it == "submitted").count();
-        assert_eq!(submitted, 1, "{name}: {:?}", kinds(&history));
-        let vertex = Vertex::connect(&self.site.google()).await.unwrap();
-        let filter = format!("labels.branchline-run=\"{}\"", self.run());
-        let listed = vertex.list(JobKind::CustomJob, "demo-project", "europe-west4", &filter, None);
-        assert_eq!(listed.await.unwrap().jobs.len(), 1, "{name}");
-        let gitlab = Gitlab::of(&self.site);
-        let statuses =
-            format!("projects/{}/repository/commits/{}/statuses", self.project_id, self.sha);
-        eventually("the commit shows it", async || {
-            let statuses = gitlab.get(&statuses).await;
-            (statuses[0]["status"] == "success").then_some(())
-        })
-        .await;
+    let started = Instant::now();
+    let (processes, token) = Processes::start(at).await?;
+    until("finished", || Ok(at.facts()?.contains(&"finished"))).await?;
+    check_end(at, &run, token).await?;
+    let finished = started.elapsed();
+    processes.stop(Moment::Fact("finished")).await?;
+    ensure!(at.trains_nothing()?, "a training process outlived the stack");
+    let [stack, worker, notifier] = times.map(|it| it.as_secs_f64());
+    Ok(format!(
+        "{:<11} {:<12} {stack:>7.2}  {worker:>8.2}  {notifier:>10.2}  {:>16.2}",
+        moment.name(),
+        facts.last().context("the moment has come")?,
+        finished.as_secs_f64()
+    ))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_that_is_stopped_hands_the_lease_over_within_a_second() {
+    let at = Installation::new(GRACE).expect("an installation");
+    let handed_over = roll(&at).await.with_context(|| at.logs());
+    println!("lease handed over after {:.2?}", handed_over.expect("a rolling update"));
+}
+
+async fn roll(at: &Installation) -> Result<Duration> {
+    let (stack, token) = at.stack().await?;
+    let (notifier, _) = at.notifier(token.clone()).await?;
+    let ((old, _), (new, _)) = (at.worker().await?, at.worker().await?);
+    until("a leader", || Ok(at.leader()?.is_some())).await?;
+    let (old, new) = if at.leader()? == Some(old.id()) { (old, new) } else { (new, old) };
+    let run = at.publish().await?;
+    until("training", || Moment::Training.has_come(at)).await?;
+
+    let stopped = Instant::now();
+    old.terminate()?;
+    until("the other leader", || Ok(at.leader()? == Some(new.id()))).await?;
+    let handed_over = stopped.elapsed();
+    old.ends(GRACE + MARGIN).await?;
+    ensure!(handed_over < Duration::from_secs(1), "the lease was handed over in {handed_over:?}");
+    until("finished", || Ok(at.facts()?.contains(&"finished"))).await?;
+    check_end(at, &run, token).await?;
+    ensure!(at.progress()?.iter().filter(|(step, _)| step == "began").count() == 1, "it ran twice");
+    stop([stack, new, notifier]).await?;
+    Ok(handed_over)
+}
+
+/// The run succeeded, as one job, and the commit says so.
+async fn check_end(at: &Installation, run: &RunId, token: String) -> Result<()> {
+    let store = Store::new(Storage::connect(&at.google()).await?, LEDGER.to_owned());
+    let History { run: folded, entries, .. } =
+        store.load(at.project_id(), run).await?.context("the run is on record")?;
+    let ending = folded.ending().context("it has ended")?;
+    ensure!(ending.outcome == Outcome::Succeeded, "it ended as {ending:?}");
+    ensure!(ending.metrics.get("naps") == Some(&1.0), "its metrics are {:?}", ending.metrics);
+    let kinds: Vec<_> = entries.iter().map(|it| it.fact.body.kind()).collect();
+    let submitted = kinds.iter().filter(|it| **it == "submitted").count();
+    ensure!(submitted == 1, "it was submitted {submitted} times: {kinds:?}");
+
+    let jobs = format!("{}/v1/projects/{PROJECT}/locations/{REGION}/customJobs", at.vertex());
+    let filter = format!("labels.branchline-run=\"{run}\"");
+    let jobs = reqwest::Client::new().get(jobs).query(&[("filter", filter)]).send().await?;
+    let jobs: Value = jobs.error_for_status()?.json().await?;
+    let count = jobs["customJobs"].as_array().map_or(0, Vec::len);
+    ensure!(count == 1, "it has {count} jobs: {jobs}");
+    ensure!(has(at, "ended")?, "its training did not come to its end");
+
+    let gitlab = Client::new(&at.gitlab(), SecretString::from(token))?;
+    let (sha, name) = (CommitSha::parse(at.sha())?, format!("branchline/{RUN}"));
+    let told = Instant::now();
+    loop {
+        let statuses = gitlab.commit_statuses(at.project_id(), &sha, &name).await?;
+        let states: Vec<_> = statuses.iter().map(|it| it.status).collect();
+        if states.iter().any(|it| it.is_terminal()) {
+            ensure!(states == [StatusState::Success], "the commit says {states:?}");
+            return Ok(());
+        }
+        ensure!(told.elapsed() < HAPPENS_WITHIN, "the commit says {states:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
-struct Gitlab {
-    address: String,
-    token: String,
+fn has(at: &Installation, step: &str) -> Result<bool> {
+    Ok(at.progress()?.iter().any(|it| it.0 == step))
 }
 
-impl Gitlab {
-    fn of(site: &Site) -> Self {
-        let (address, token) = site.gitlab();
-        Self { address, token }
+async fn until(what: &str, condition: impl Fn() -> Result<bool>) -> Result<()> {
+    let since = Instant::now();
+    while !condition()? {
+        ensure!(since.elapsed() < HAPPENS_WITHIN, "{what} did not come within {HAPPENS_WITHIN:?}");
+        tokio::time::sleep(LOOK_EVERY).await;
     }
-
-    async fn get(&self, path: &str) -> Value {
-        let url = format!("{}/api/v4/{path}", self.address);
-        let answer = reqwest::Client::new().get(url).bearer_auth(&self.token).send().await;
-        answer.unwrap().json().await.unwrap()
-    }
-
-    async fn post(&self, path: &str, body: &Value) -> Value {
-        let url = format!("{}/api/v4/{path}", self.address);
-        let answer = reqwest::Client::new().post(url).bearer_auth(&self.token).json(body).send();
-        answer.await.unwrap().json().await.unwrap()
-    }
-}
-
-fn kinds(history: &History) -> Vec<&'static str> {
-    history.entries.iter().map(|it| it.fact.body.kind()).collect()
-}
-
-/// Whether the process that the training wrote down is there.
-fn trains(pid: &Path) -> bool {
-    let Ok(pid) = fs::read_to_string(pid) else { return false };
-    Command::new("kill").args(["-0", pid.trim()]).output().unwrap().status.success()
-}
-
-/// Stops everything once the fact is on record, starts it again and tells the story's end.
-async fn check(kind: &str) {
-    let (story, running) = Story::begin().await;
-    story.publish().await;
-    let seen = story.saw(kind).await;
-    if kind == "running" {
-        let pid = story.site.path("training.pid");
-        eventually("the training has begun", async || trains(&pid).then_some(())).await;
-    }
-    let took = running.stop();
-    let last = kinds(&seen).last().copied().unwrap_or_default();
-    println!("SIGTERM after {kind} (last fact {last}): stopped in {:.2} s", took.as_secs_f64());
-    assert!(took < GRACE, "{kind}: {took:?}");
-    assert!(!trains(&story.site.path("training.pid")), "{kind}: the training goes on");
-
-    let _running = story.site.start();
-    story.check_end(kind).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn stopped_after_the_request() {
-    check("requested").await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn stopped_after_the_verification() {
-    check("verified").await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn stopped_after_the_admission() {
-    check("admitted").await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn stopped_after_the_intent() {
-    check("intended").await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn stopped_after_the_submission() {
-    check("submitted").await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn stopped_in_the_middle_of_training() {
-    check("running").await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn stopped_after_the_end() {
-    check("finished").await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_worker_that_is_stopped_hands_over_to_the_next_at_once() {
-    let (story, running) = Story::begin().await;
-    let _next = story.site.start_worker();
-    story.publish().await;
-    story.saw("submitted").await;
-    let lease = async || {
-        let storage = Storage::connect(&story.site.google()).await.unwrap();
-        storage.read("demo-queue", "lease", None, 1_000).await.unwrap().1
-    };
-    let (holder, since) = (lease().await, Instant::now());
-    running.worker.terminate();
-    // It may be either worker that led; only a handover takes time.
-    let (status, _) = running.worker.stopped(since);
-    assert!(status.success(), "{status}");
-    eventually("the other worker leads", async || {
-        let now = lease().await;
-        (now == holder || now != "free").then_some(())
-    })
-    .await;
-    let took = since.elapsed();
-    println!("SIGTERM to the worker: led again after {:.2} s", took.as_secs_f64());
-    assert!(took < Duration::from_secs(2), "{took:?}");
-    story.check_end("handover").await;
+    Ok(())
 }

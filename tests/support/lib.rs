@@ -2,5 +2,6 @@
 
 pub mod emulator;
 pub mod eventually;
+pub mod installation;
 pub mod processes;
 pub mod world;

@@ -1,225 +1,180 @@
-//! The system as processes of its own: the stack on a data directory, workers
-//! and a notifier, which are stopped by SIGTERM and started again.
+//! The executable's roles as processes of their own: started, waited for and stopped.
 
-use std::fs;
-use std::io::{BufRead as _, BufReader};
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
-use branchline_gcp::{Config, Credentials};
-use serde_json::json;
-use tempfile::TempDir;
+use anyhow::{Context as _, Result, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_process_group};
+use tokio::net::TcpStream;
+use tokio::process::{Child, Command};
 
-/// How long a process may take to start, or to stop before it is killed.
-const PATIENCE: Duration = Duration::from_secs(20);
+const READY_WITHIN: Duration = Duration::from_secs(20);
+/// How long a process that a failed test leaves behind may take to end by itself.
+const ABANDONED: Duration = Duration::from_secs(10);
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// Below the ports that a system gives to outgoing connections, so that a port
+/// is still free when its process starts again.
+const PORTS: std::ops::Range<u16> = 20_000..32_000;
 
-/// A process that does not outlive the test.
-pub struct Process {
+/// The executable that was built beside this test.
+pub fn executable() -> PathBuf {
+    let test = std::env::current_exe().expect("a test knows its own executable");
+    let built = test.ancestors().nth(2).expect("it lies in deps/").join("branchline");
+    assert!(built.is_file(), "{} is missing: cargo build -p branchline first", built.display());
+    built
+}
+
+/// Ports of loopback that are free now and stay so until their processes take them.
+pub fn free_ports<const N: usize>() -> [u16; N] {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let span = PORTS.end - PORTS.start;
+    // Two tests that run at once begin at different places.
+    let begin = u16::try_from(std::process::id() * 97 % u32::from(span)).expect("it is below");
+    std::array::from_fn(|_| {
+        let mut ports = (0..span).map(|_| {
+            let offset = NEXT.fetch_add(1, Ordering::Relaxed);
+            PORTS.start + (begin + offset % span) % span
+        });
+        ports
+            .find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())
+            .expect("some port is free")
+    })
+}
+
+/// A running process in a group of its own. Dropping it ends the whole group.
+#[derive(Debug)]
+pub struct Role {
+    name: String,
     child: Child,
-    name: &'static str,
+    group: Pid,
+    log: PathBuf,
 }
 
-impl Process {
-    fn start(name: &'static str, command: &mut Command) -> Self {
-        let child = command.stdin(Stdio::null()).spawn().expect("the executable starts");
-        Self { child, name }
+impl Role {
+    /// Starts `branchline` with these arguments. What it prints goes to `log`.
+    pub fn start(
+        name: &str,
+        args: &[&str],
+        environment: &[(String, String)],
+        log: &Path,
+    ) -> Result<Self> {
+        let printed = std::fs::File::create(log)?;
+        let child = Command::new(executable())
+            .args(args)
+            .envs(environment.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::null())
+            .stdout(printed.try_clone()?)
+            .stderr(printed)
+            .process_group(0)
+            .spawn()
+            .with_context(|| format!("starting {name}"))?;
+        let id = child.id().and_then(|it| i32::try_from(it).ok()).and_then(Pid::from_raw);
+        let group = id.context("a process that has just started has an id")?;
+        Ok(Self { name: name.to_owned(), child, group, log: log.to_owned() })
     }
 
-    /// Asks it to stop, without waiting.
-    pub fn terminate(&self) {
-        // The standard library can only kill; everybody has this command.
-        let status = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
-        assert!(status.expect("kill is there").success(), "{} is there to be stopped", self.name);
+    /// Its process id.
+    pub const fn id(&self) -> i32 {
+        self.group.as_raw_nonzero().get()
     }
 
-    /// Waits until it has stopped, and tells how and after how long.
-    pub fn stopped(mut self, since: Instant) -> (ExitStatus, Duration) {
+    /// Waits until it listens on this port, and returns a connection to it.
+    pub async fn listens(&mut self, port: u16) -> Result<TcpStream> {
+        let started = Instant::now();
         loop {
-            if let Some(status) = self.child.try_wait().expect("it is our child") {
-                return (status, since.elapsed());
+            if let Ok(connection) = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await {
+                return Ok(connection);
             }
-            assert!(since.elapsed() < PATIENCE, "{} does not stop", self.name);
-            std::thread::sleep(Duration::from_millis(5));
+            self.still_runs(started)?;
+            tokio::time::sleep(LOOK_EVERY).await;
         }
     }
-}
 
-impl Drop for Process {
-    fn drop(&mut self) {
-        self.child.kill().ok();
-        self.child.wait().ok();
+    /// Waits until a line that it prints begins with `start`, and returns its rest.
+    pub async fn says(&mut self, start: &str) -> Result<String> {
+        let started = Instant::now();
+        loop {
+            let printed = std::fs::read_to_string(&self.log)?;
+            let mut lines = printed.split_inclusive('\n').filter(|it| it.ends_with('\n'));
+            if let Some(rest) = lines.find_map(|it| it.strip_prefix(start)) {
+                return Ok(rest.trim_end().to_owned());
+            }
+            self.still_runs(started)?;
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
     }
-}
 
-/// A data directory, ports that stay the same, and configuration files for the roles.
-pub struct Site {
-    directory: TempDir,
-    executable: PathBuf,
-    ports: [u16; 4],
-}
-
-/// The processes of a site.
-pub struct Running {
-    /// The embedded stack.
-    pub stack: Process,
-    /// A worker.
-    pub worker: Process,
-    /// A notifier.
-    pub notifier: Process,
-}
-
-impl Running {
-    /// Stops all at once and tells the longest time that one took.
-    pub fn stop(self) -> Duration {
-        let since = Instant::now();
-        let all = [self.worker, self.notifier, self.stack];
-        all.iter().for_each(Process::terminate);
-        let stopped = all.map(|it| {
-            let name = it.name;
-            let (status, took) = it.stopped(since);
-            assert!(status.success(), "{name} ended with {status}");
-            took
-        });
-        stopped.into_iter().max().expect("there are three")
-    }
-}
-
-impl Site {
-    /// A fresh one. The executable is the one beside the tests'.
-    pub fn new() -> Self {
-        let tests = std::env::current_exe().expect("a test is an executable");
-        let executable = tests.parent().and_then(Path::parent).expect("it lies in deps");
-        let executable = executable.join("branchline");
-        assert!(
-            executable.exists(),
-            "there is no {}: cargo build -p branchline",
-            executable.display()
+    fn still_runs(&mut self, since: Instant) -> Result<()> {
+        if let Some(status) = self.child.try_wait()? {
+            bail!("{} ended with {status}: {}", self.name, self.last_words());
+        }
+        ensure!(
+            since.elapsed() < READY_WITHIN,
+            "{} is not ready: {}",
+            self.name,
+            self.last_words()
         );
-        // Held together, so that they are four different ones.
-        let held = [(); 4].map(|()| TcpListener::bind("127.0.0.1:0").expect("a port is free"));
-        let ports = held.map(|it| it.local_addr().expect("it is bound").port());
-        let directory = tempfile::tempdir().expect("a directory can be made");
-        let site = Self { directory, executable, ports };
-        site.configure();
-        site
+        Ok(())
     }
 
-    /// A file of this site.
-    pub fn path(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
+    /// Sends SIGTERM, as Kubernetes and terminals do.
+    pub fn terminate(&self) -> Result<()> {
+        self.signal(Signal::TERM)
     }
 
-    /// Where our clients find the stack.
-    pub fn google(&self) -> Config {
-        let url = |port: u16| Some(format!("http://127.0.0.1:{port}"));
-        let [pubsub, storage, vertex, _] = self.ports;
-        Config {
-            credentials: Credentials::Anonymous,
-            pubsub_endpoint: url(pubsub),
-            storage_endpoint: url(storage),
-            vertex_endpoint: url(vertex),
-        }
+    /// Stops it where it stands: it keeps its connections and answers nothing.
+    pub fn freeze(&self) -> Result<()> {
+        self.signal(Signal::STOP)
     }
 
-    /// GitLab's address, and the token that the stack made for us.
-    pub fn gitlab(&self) -> (String, String) {
-        let exports = fs::read_to_string(self.path("exports")).expect("the stack has started");
-        let token =
-            exports.lines().find_map(|it| it.strip_prefix("export BRANCHLINE_GITLAB_TOKEN="));
-        (format!("http://127.0.0.1:{}", self.ports[3]), token.expect("it is exported").to_owned())
+    /// Lets it go on.
+    pub fn thaw(&self) -> Result<()> {
+        self.signal(Signal::CONT)
     }
 
-    /// Starts the stack, a worker and a notifier.
-    pub fn start(&self) -> Running {
-        let stack = self.start_stack();
-        Running { stack, worker: self.start_worker(), notifier: self.start_notifier() }
+    fn signal(&self, signal: Signal) -> Result<()> {
+        kill_process(self.group, signal).with_context(|| format!("{signal:?} to {}", self.name))
     }
 
-    /// Starts a worker; there may be several.
-    pub fn start_worker(&self) -> Process {
-        Process::start("worker", &mut self.role("worker"))
+    /// Waits for its end, for `within` at most, and asserts that it ended well and
+    /// left nothing of its group behind.
+    pub async fn ends(mut self, within: Duration) -> Result<()> {
+        let ended = tokio::time::timeout(within, self.child.wait()).await;
+        let last = self.last_words();
+        let status: ExitStatus = ended
+            .with_context(|| format!("{} did not end within {within:?}: {last}", self.name))??;
+        ensure!(status.code() == Some(0), "{} ended with {status}: {last}", self.name);
+        ensure!(is_gone(self.group), "{} left processes behind", self.name);
+        Ok(())
     }
 
-    fn start_notifier(&self) -> Process {
-        let token = self.gitlab().1;
-        Process::start("notifier", self.role("notifier").env("BRANCHLINE_GITLAB_TOKEN", token))
-    }
-
-    fn role(&self, role: &str) -> Command {
-        let log = fs::File::options().create(true).append(true).open(self.path("roles.log"));
-        let mut command = Command::new(&self.executable);
-        command.arg(role).arg("--config").arg(self.path(&format!("{role}.json")));
-        command.stderr(log.expect("the log can be written")).stdout(Stdio::null());
-        command
-    }
-
-    /// Starts the stack and waits until it serves.
-    fn start_stack(&self) -> Process {
-        let mut command = Command::new(&self.executable);
-        command.arg("local").arg("--data-dir").arg(self.path("data"));
-        for (name, port) in ["pubsub", "storage", "vertex", "gitlab"].iter().zip(self.ports) {
-            command.arg(format!("--{name}-port={port}"));
-        }
-        command.stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut process = Process::start("stack", &mut command);
-        let lines = BufReader::new(process.child.stdout.take().expect("it is piped")).lines();
-        let mut exports = String::new();
-        for line in lines {
-            let line = line.expect("the stack prints text");
-            exports += &(line.clone() + "\n");
-            // The last line: from here on it serves.
-            if line.starts_with("export BRANCHLINE_GITLAB_TOKEN=") {
-                break;
-            }
-        }
-        fs::write(self.path("exports"), exports).expect("the directory is ours");
-        process
-    }
-
-    fn configure(&self) {
-        let google = self.google();
-        let google = json!({
-            "credentials": "anonymous",
-            "pubsub_endpoint": google.pubsub_endpoint,
-            "storage_endpoint": google.storage_endpoint,
-            "vertex_endpoint": google.vertex_endpoint,
-        });
-        let name = |collection: &str, id: &str| format!("projects/demo-project/{collection}/{id}");
-        let worker = json!({
-            "subscription": name("subscriptions", "artifact-ready-worker"),
-            "dead_letter_topic": name("topics", "dead-letters"),
-            "run_event_topic": name("topics", "run-events"),
-            "ledger_bucket": "demo-ledger",
-            "queue_bucket": "demo-queue",
-            "output_bucket": "demo-output",
-            "regions": ["europe-west4"],
-            "tick_millis": 100,
-            "create_secs": 5,
-            "settle_secs": 2,
-            "consume": {"grace_seconds": 8},
-            "listen": "127.0.0.1:0",
-            "google": google,
-        });
-        let notifier = json!({
-            "subscription": name("subscriptions", "run-events-notifier"),
-            "dead_letter_topic": name("topics", "dead-letters"),
-            "ledger_bucket": "demo-ledger",
-            "gitlab": format!("http://127.0.0.1:{}", self.ports[3]),
-            "consume": {"grace_seconds": 8},
-            "listen": "127.0.0.1:0",
-            "google": google,
-        });
-        for (role, config) in [("worker", worker), ("notifier", notifier)] {
-            // JSON is YAML.
-            fs::write(self.path(&format!("{role}.json")), config.to_string()).expect("it is ours");
-        }
+    /// The end of what it printed, for whoever has to find out why.
+    pub fn last_words(&self) -> String {
+        let printed = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<_> = printed.lines().collect();
+        lines[lines.len().saturating_sub(30)..].join("\n")
     }
 }
 
-impl Default for Site {
-    fn default() -> Self {
-        Self::new()
+impl Drop for Role {
+    fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(Some(_))) {
+            return;
+        }
+        // It may have training processes to stop, which lead groups of their own.
+        self.thaw().and_then(|()| self.terminate()).ok();
+        let abandoned = Instant::now();
+        while matches!(self.child.try_wait(), Ok(None)) && abandoned.elapsed() < ABANDONED {
+            std::thread::sleep(LOOK_EVERY);
+        }
+        kill_process_group(self.group, Signal::KILL).ok();
     }
+}
+
+/// Whether nothing is left of a process group.
+pub fn is_gone(group: Pid) -> bool {
+    test_kill_process_group(group).is_err()
 }

@@ -14,11 +14,13 @@ mod wanted;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use branchline_gcp::pubsub::{Publisher, Subscriber};
 use branchline_gcp::storage::Storage;
 use branchline_gitlab::Client;
 use branchline_ledger::Store;
+use branchline_service::shutdown::within_grace;
 use branchline_service::{DeadLetters, Health, consume, health};
 use secrecy::SecretString;
 use tokio::net::TcpListener;
@@ -76,11 +78,14 @@ pub async fn run(
     let dead_letters =
         DeadLetters::new(publisher, config.dead_letter_topic, config.subscription.clone());
     let deliveries = subscriber.subscribe(&config.subscription, config.consume.subscribe());
-    consume(deliveries, &dead_letters, config.consume, stop, move |message| {
+    let options = config.consume;
+    let grace = Duration::from_secs(options.grace_seconds);
+    // A probe that never says what it wants does not hold up the end.
+    let rest = within_grace(served, &stop, grace);
+    let consumed = consume(deliveries, &dead_letters, options, stop.clone(), move |message| {
         let notifier = notifier.clone();
         async move { notifier.handle(&message).await }
-    })
-    .await;
-    served.await.ok();
+    });
+    tokio::join!(rest, consumed);
     Ok(())
 }

@@ -1,7 +1,8 @@
-//! The only place that listens to signals.
+//! The only place that listens to signals, and how long what they stop may take.
 
 use std::io;
 use std::process;
+use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -29,4 +30,20 @@ pub fn stop_on_signal() -> io::Result<CancellationToken> {
         process::exit(code);
     });
     Ok(stop)
+}
+
+/// Waits for `work`, but for no longer than `grace` after the stop, and tells
+/// whether it ended. Whatever a process waits for at its end shares this one
+/// grace period: counted one after another, several would be longer than what
+/// Kubernetes grants.
+pub async fn within_grace(work: impl Future, stop: &CancellationToken, grace: Duration) -> bool {
+    let over = async {
+        stop.cancelled().await;
+        tokio::time::sleep(grace).await;
+    };
+    tokio::select! {
+        biased;
+        _ = work => true,
+        () = over => false,
+    }
 }

@@ -17,6 +17,7 @@ use branchline_gcp::pubsub::{Publisher, Subscriber};
 use branchline_gcp::storage::Storage;
 use branchline_gcp::vertex::Vertex;
 use branchline_ledger::{Lease, Queue, Store};
+use branchline_service::shutdown::within_grace;
 use branchline_service::{DeadLetters, Health, consume, health};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -74,13 +75,13 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
     let options = config.consume;
     let grace = Duration::from_secs(options.grace_seconds);
     let intake = Arc::new(intake::Intake { storage, store, queue, config });
-    consume(deliveries, &dead_letters, options, stop, move |message| {
+    let rest = within_grace(tasks.wait(), &stop, grace);
+    let consumed = consume(deliveries, &dead_letters, options, stop.clone(), move |message| {
         let intake = intake.clone();
         async move { intake.handle(&message).await }
-    })
-    .await;
+    });
     // A create call that is cut off here is settled by the next leader.
-    if tokio::time::timeout(grace, tasks.wait()).await.is_err() {
+    if !tokio::join!(rest, consumed).0 {
         warn!("grace period ended in the middle of a round");
     }
     Ok(())

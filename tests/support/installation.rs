@@ -1,0 +1,296 @@
+//! A whole installation as processes: `branchline local` on a directory that is
+//! kept, its roles, and a repository whose training tells how far it came.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use branchline_contract::RunId;
+use branchline_gcp::{Config as Google, Credentials};
+use branchline_ledger::Entry;
+use branchline_local::gitlab::{CiJob, GitLab, Trigger};
+use branchline_local::installation::{self, PROJECT, subscription, topic};
+use rustix::process::Pid;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::net::TcpStream;
+use tokio::process::Command;
+
+use crate::processes::{Role, executable, free_ports, is_gone};
+
+/// Region of the repository's run.
+pub const REGION: &str = "europe-west4";
+/// Name of the repository's run.
+pub const RUN: &str = "nap";
+const BRANCH: &str = "main";
+const PUBLISHED_WITHIN: Duration = Duration::from_secs(20);
+
+/// Says on one line each that it began, is halfway and ended, with its process id.
+const TRAIN: &str = r#"#!/bin/sh
+# train.sh OUTPUT PROGRESS: takes about 1.5 s and learns nothing.
+set -eu
+output=$CLOUD_STORAGE_MOUNT/${1#gs://}
+echo "began $$" >> "$2"
+sleep 0.7
+echo "halfway $$" >> "$2"
+sleep 0.8
+mkdir -p "$output"
+echo '{"naps": 1}' > "$output/metrics.json"
+echo "ended $$" >> "$2"
+"#;
+
+/// One installation. Its processes are the caller's, and its directory goes with it.
+pub struct Installation {
+    directory: TempDir,
+    ports: [u16; 4],
+    grace: Duration,
+    job: CiJob,
+    project_id: u64,
+    started: AtomicU32,
+}
+
+impl Installation {
+    /// Chooses ports and writes configurations and the repository; starts nothing.
+    /// The roles have `grace` to stop.
+    pub fn new(grace: Duration) -> Result<Self> {
+        let directory = tempfile::tempdir()?;
+        let ports = free_ports();
+        let gitlab = GitLab::open(Some(&directory.path().join("data/gitlab")))?;
+        gitlab.set_external_url(&address(ports[3]));
+        let config = config(&directory.path().join("progress"));
+        let files = [("branchline.yaml", config.as_bytes()), ("train.sh", TRAIN.as_bytes())];
+        let project_id = gitlab.create_project("team/naps", BRANCH, &files)?;
+        let job = gitlab.start_pipeline(project_id, Trigger::Push(BRANCH), "train")?;
+        gitlab.checkout(project_id, &job.sha, &directory.path().join("checkout"))?;
+        let started = AtomicU32::new(0);
+        Ok(Self { directory, ports, grace, job, project_id, started })
+    }
+
+    /// Starts the stack, and returns it with the token of the notifier.
+    pub async fn stack(&self) -> Result<(Role, String)> {
+        let data = self.path("data");
+        let ports = self.ports.map(|it| it.to_string());
+        let names = ["--pubsub-port", "--storage-port", "--vertex-port", "--gitlab-port"];
+        let mut args = vec!["local", "--data-dir", data.to_str().context("a path in UTF-8")?];
+        args.extend(names.iter().zip(&ports).flat_map(|(name, port)| [*name, port]));
+        let mut stack = Role::start("stack", &args, &[], &self.log("stack"))?;
+        let token = stack.says("export BRANCHLINE_GITLAB_TOKEN=").await?;
+        Ok((stack, token))
+    }
+
+    /// Starts a worker, and returns a connection to its health port too.
+    pub async fn worker(&self) -> Result<(Role, TcpStream)> {
+        let changes = json!({
+            "subscription": subscription(PROJECT, "artifact-ready-worker"),
+            "run_event_topic": topic(PROJECT, "run-events"),
+            "queue_bucket": installation::QUEUE,
+            "output_bucket": installation::OUTPUT,
+            "regions": [REGION],
+            "tick_millis": 100,
+            "lease_secs": 3,
+            "create_secs": 1,
+            "settle_secs": 1,
+        });
+        self.role("worker", changes, &[]).await
+    }
+
+    /// Starts a notifier with its token, and returns a connection to its health port too.
+    pub async fn notifier(&self, token: String) -> Result<(Role, TcpStream)> {
+        let changes = json!({
+            "subscription": subscription(PROJECT, "run-events-notifier"),
+            "gitlab": self.gitlab(),
+        });
+        let token = ("BRANCHLINE_GITLAB_TOKEN".to_owned(), token);
+        self.role("notifier", changes, &[token]).await
+    }
+
+    async fn role(
+        &self,
+        name: &str,
+        changes: Value,
+        environment: &[(String, String)],
+    ) -> Result<(Role, TcpStream)> {
+        let [port] = free_ports();
+        let mut google = json!({"credentials": "anonymous"});
+        let mut endpoints = vec![("pubsub_endpoint", 0), ("storage_endpoint", 1)];
+        if name == "worker" {
+            endpoints.push(("vertex_endpoint", 2));
+        }
+        for (key, at) in endpoints {
+            google[key] = Value::from(address(self.ports[at]));
+        }
+        let mut config = json!({
+            "dead_letter_topic": topic(PROJECT, "dead-letters"),
+            "ledger_bucket": installation::LEDGER,
+            "consume": {"grace_seconds": self.grace.as_secs()},
+            "listen": format!("127.0.0.1:{port}"),
+            "google": google,
+        });
+        let all = config.as_object_mut().expect("it is one");
+        all.extend(changes.as_object().expect("it is one").clone());
+        let file = self.path(&format!("{name}-{port}.yaml"));
+        fs::write(&file, config.to_string())?;
+        let file = file.to_str().context("a path in UTF-8")?;
+        let log = self.log(name);
+        let mut role = Role::start(name, &[name, "--config", file], environment, &log)?;
+        let idle = role.listens(port).await?;
+        Ok((role, idle))
+    }
+
+    /// Runs `branchline publish` as the repository's CI job, and returns the id of its run.
+    pub async fn publish(&self) -> Result<RunId> {
+        let publish = Command::new(executable())
+            .args(["publish", RUN])
+            .current_dir(self.path("checkout"))
+            .env_clear()
+            .envs(&self.job.variables)
+            .env("BRANCHLINE_CREDENTIALS", "anonymous")
+            .env("BRANCHLINE_PUBSUB_ENDPOINT", address(self.ports[0]))
+            .env("BRANCHLINE_STORAGE_ENDPOINT", address(self.ports[1]))
+            .kill_on_drop(true)
+            .output();
+        let done =
+            tokio::time::timeout(PUBLISHED_WITHIN, publish).await.context("publishing")??;
+        let said = String::from_utf8_lossy(&done.stderr);
+        ensure!(done.status.success(), "publish ended with {}: {said}", done.status);
+        Ok(RunId::parse(String::from_utf8(done.stdout)?.trim())?)
+    }
+
+    /// The kinds of the facts on record, in order, read beneath the stack: it may be down.
+    pub fn facts(&self) -> Result<Vec<&'static str>> {
+        let objects = self.objects(installation::LEDGER)?;
+        objects.values().map(|it| Ok(Entry::decode(it)?.fact.body.kind())).collect()
+    }
+
+    /// The process id of the worker that holds the lease.
+    pub fn leader(&self) -> Result<Option<i32>> {
+        let objects = self.objects(installation::QUEUE)?;
+        let lease = objects.get("lease").and_then(|it| str::from_utf8(it).ok());
+        Ok(lease.and_then(|it| it.split_once('-')?.0.parse().ok()))
+    }
+
+    /// The live objects of a bucket by name, as the stack keeps them.
+    fn objects(&self, bucket: &str) -> Result<BTreeMap<String, Vec<u8>>> {
+        let bucket = self.path("data/storage/buckets").join(bucket);
+        let mut objects = BTreeMap::new();
+        let Ok(records) = fs::read_dir(bucket.join("objects")) else { return Ok(objects) };
+        for record in records {
+            // What is replaced or removed meanwhile is there again, or not, at the next look.
+            let Ok(record) = fs::read(record?.path()) else { continue };
+            let record: Value = serde_json::from_slice(&record)?;
+            let content = bucket.join("content").join(record["generation"].to_string());
+            if let (Some(name), Ok(content)) = (record["name"].as_str(), fs::read(content)) {
+                objects.insert(name.to_owned(), content);
+            }
+        }
+        Ok(objects)
+    }
+
+    /// What the training processes have said, with their ids.
+    pub fn progress(&self) -> Result<Vec<(String, Pid)>> {
+        let said = fs::read_to_string(self.path("progress")).unwrap_or_default();
+        let lines = said.split_inclusive('\n').filter_map(|it| it.strip_suffix('\n'));
+        lines
+            .map(|line| {
+                let (step, id) = line.split_once(' ').context("a step and an id")?;
+                let id = Pid::from_raw(id.parse()?).context("a process id")?;
+                Ok((step.to_owned(), id))
+            })
+            .collect()
+    }
+
+    /// Whether no training process is left, nor anything that one has started.
+    pub fn trains_nothing(&self) -> Result<bool> {
+        Ok(self.progress()?.into_iter().all(|(_, id)| is_gone(id)))
+    }
+
+    /// Where our own clients find the stack.
+    pub fn google(&self) -> Google {
+        Google {
+            credentials: Credentials::Anonymous,
+            pubsub_endpoint: Some(address(self.ports[0])),
+            storage_endpoint: Some(address(self.ports[1])),
+            vertex_endpoint: Some(address(self.ports[2])),
+        }
+    }
+
+    /// Address of Vertex AI.
+    pub fn vertex(&self) -> String {
+        address(self.ports[2])
+    }
+
+    /// Address of GitLab.
+    pub fn gitlab(&self) -> String {
+        address(self.ports[3])
+    }
+
+    /// Id of the GitLab project.
+    pub const fn project_id(&self) -> u64 {
+        self.project_id
+    }
+
+    /// The commit that asks for the run.
+    pub fn sha(&self) -> &str {
+        &self.job.sha
+    }
+
+    /// The ends of all logs, for whoever has to find out why.
+    pub fn logs(&self) -> String {
+        let mut logs = String::new();
+        let entries = fs::read_dir(self.directory.path()).into_iter().flatten().flatten();
+        let mut paths: Vec<_> = entries.map(|it| it.path()).collect();
+        paths.retain(|it| it.extension().is_some_and(|it| it == "log"));
+        paths.sort();
+        for path in paths {
+            let text = fs::read_to_string(&path).unwrap_or_default();
+            let lines: Vec<_> = text.lines().collect();
+            let end = lines[lines.len().saturating_sub(20)..].join("\n");
+            writeln!(logs, "--- {}\n{end}", path.display()).expect("a text takes everything");
+        }
+        logs
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn log(&self, name: &str) -> PathBuf {
+        let number = self.started.fetch_add(1, Ordering::Relaxed);
+        self.path(&format!("{number}-{name}.log"))
+    }
+}
+
+fn address(port: u16) -> String {
+    format!("http://127.0.0.1:{port}")
+}
+
+/// `branchline.yaml` of the repository.
+fn config(progress: &Path) -> String {
+    let custom_job = json!({
+        "displayName": RUN,
+        "jobSpec": {"workerPoolSpecs": [{
+            "machineSpec": {"machineType": "n1-standard-4"},
+            "replicaCount": 1,
+            "containerSpec": {
+                "imageUri": "docker.io/library/debian:12-slim",
+                "command": ["sh", "{{ artifacts.code.path }}"],
+                "args": ["{{ output }}", progress],
+            },
+        }]},
+    });
+    json!({
+        "project": PROJECT,
+        "region": REGION,
+        "bucket": installation::ARTIFACTS,
+        "topic": topic(PROJECT, "artifact-ready"),
+        "runs": {RUN: {
+            "artifacts": {"code": {"path": "train.sh"}},
+            "training": {"custom_job": custom_job},
+        }},
+    })
+    .to_string()
+}
