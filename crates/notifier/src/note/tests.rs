@@ -140,7 +140,7 @@ fn a_finished_run_is_told_whole() {
     let end = finished(Outcome::Succeeded, None, &[("accuracy", 0.966_666), ("loss", 1e-9)]);
     facts.push(end);
     let note = crate::wanted::wanted(&history(facts), None).note;
-    expect![[r#"
+    expect![[r"
         <!-- branchline:run=churn -->
         <!-- branchline:job=300 -->
 
@@ -173,7 +173,7 @@ fn a_finished_run_is_told_whole() {
         | 6 | 2027-01-15 08:00:06 | succeeded |  | `worker` |
 
         </details>
-    "#]].assert_eq(&note);
+    "]].assert_eq(&note);
 }
 
 #[test]
