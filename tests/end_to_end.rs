@@ -1,7 +1,7 @@
 //! From a message to a trained model and what GitLab shows of it, over sockets.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use branchline_contract::Outcome;
@@ -13,6 +13,10 @@ use serde_json::{Value, json};
 /// Leaves a model and metrics where Branchline looks for them.
 const TRAIN: &str = r#"out="$CLOUD_STORAGE_MOUNT/${1#gs://}"; mkdir -p "$out/model"
 echo weights > "$out/model/model.txt"; echo '{"accuracy": 0.5}' > "$out/metrics.json""#;
+
+/// Codes of gRPC.
+const INVALID_ARGUMENT: u16 = 3;
+const PERMISSION_DENIED: u16 = 7;
 
 fn kinds(history: &History) -> Vec<&'static str> {
     history.entries.iter().map(|it| it.fact.body.kind()).collect()
@@ -72,6 +76,10 @@ async fn a_request_that_comes_again_creates_one_job() {
     .await;
     assert_eq!(kinds(&history).iter().filter(|it| **it == "intended").count(), 1);
     assert_eq!(world.jobs(&request).await, 1);
+    eventually("one entry stood for all of them, and it is gone", async || {
+        world.stack.storage.list("demo-queue", "queue/").is_empty().then_some(())
+    })
+    .await;
     world.stop().await;
 }
 
@@ -213,8 +221,8 @@ async fn what_can_never_be_a_request_becomes_a_dead_letter_at_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_whose_inputs_may_not_be_read_stalls_and_a_replay_resumes_it() {
-    let denied = Arc::new(AtomicBool::new(true));
-    let world = World::start_denied(denied.clone()).await;
+    let code = Arc::new(AtomicU16::new(PERMISSION_DENIED));
+    let world = World::start_refusing(code.clone()).await;
     let request = world.request("iris", &json!([world.artifact("a.csv", "1,2")]), TRAIN);
     world.publish(request.to_string()).await;
     let letter = world.dead_letter().await;
@@ -227,11 +235,22 @@ async fn a_run_whose_inputs_may_not_be_read_stalls_and_a_replay_resumes_it() {
     })
     .await;
 
-    denied.store(false, Ordering::SeqCst);
+    code.store(0, Ordering::SeqCst);
     world.publish(letter.data).await;
     let history = world.ended(&request, 1).await;
     assert_eq!(history.run.ending().unwrap().outcome, Outcome::Succeeded);
     assert_eq!(kinds(&history)[..4], ["requested", "stalled", "verified", "admitted"]);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_input_that_cloud_storage_will_never_take_rejects_the_run() {
+    let world = World::start_refusing(Arc::new(AtomicU16::new(INVALID_ARGUMENT))).await;
+    let request = world.request("iris", &json!([world.artifact("a.csv", "1,2")]), TRAIN);
+    world.publish(request.to_string()).await;
+    let history = world.ended(&request, 1).await;
+    assert_eq!(history.run.ending().unwrap().outcome, Outcome::Rejected);
+    assert!(reason(&history).contains("a.csv cannot be looked at"), "{}", reason(&history));
     world.stop().await;
 }
 

@@ -135,7 +135,11 @@ impl World {
     async fn begin(&self, job: &CiJob) -> RunId {
         let request = self.request(job);
         let (run, digest) = RunId::derive(&request);
-        let body = Body::Requested { request: Box::new(request), digest };
+        let body = Body::Requested {
+            request: Box::new(request),
+            digest,
+            asked_at: jiff::Timestamp::UNIX_EPOCH,
+        };
         let written = self.store.begin(self.project, &run, body, AUTHOR).await.unwrap();
         assert!(matches!(written, Appended::Written(_)));
         run
@@ -286,7 +290,16 @@ async fn late_and_repeated_events_do_not_reopen_a_commit_and_a_next_attempt_does
 
     let job = world.ci_job();
     let [verified, admitted, ..] = up_to_running();
-    world.append(&run, [Body::Retried { ci_job: job.id }, verified, admitted]).await;
+    world
+        .append(
+            &run,
+            [
+                Body::Retried { ci_job: job.id, asked_at: jiff::Timestamp::UNIX_EPOCH },
+                verified,
+                admitted,
+            ],
+        )
+        .await;
     world.announce(&run).await;
     let rows = world.shown(&run, "pending").await;
     let states: Vec<_> = rows.iter().map(|it| it.0.as_str()).collect();

@@ -2,7 +2,7 @@
 //! GitLab project whose CI jobs ask for runs.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -66,13 +66,13 @@ impl World {
         Self::start_with(None).await
     }
 
-    /// The same with a worker that may not read artifacts while the flag is
-    /// set, and whose first delivery attempt is the last.
-    pub async fn start_denied(denied: Arc<AtomicBool>) -> Self {
-        Self::start_with(Some(denied)).await
+    /// The same with a worker whose looks at artifacts are answered with this
+    /// gRPC code while it is not 0, and whose first delivery attempt is the last.
+    pub async fn start_refusing(code: Arc<AtomicU16>) -> Self {
+        Self::start_with(Some(code)).await
     }
 
-    async fn start_with(denied: Option<Arc<AtomicBool>>) -> Self {
+    async fn start_with(refusal: Option<Arc<AtomicU16>>) -> Self {
         let stack = Stack::start(Options::default()).await.expect("the stack starts");
         installation::create(&stack, PROJECT).expect("the installation is made");
         let Endpoints { pubsub, storage, vertex, gitlab } = stack.endpoints();
@@ -83,10 +83,10 @@ impl World {
             vertex_endpoint: Some(format!("http://{vertex}")),
         };
         let stop = CancellationToken::new();
-        let attempts_max = if denied.is_some() { 1 } else { 100 };
+        let attempts_max = if refusal.is_some() { 1 } else { 100 };
         let mut worker_google = google.clone();
-        if let Some(denied) = denied {
-            let router = stack.storage.router().layer(from_fn_with_state(denied, deny));
+        if let Some(code) = refusal {
+            let router = stack.storage.router().layer(from_fn_with_state(code, refuse));
             worker_google.storage_endpoint = Some(serve(router).await);
         }
         let roles = vec![
@@ -253,17 +253,20 @@ async fn serve(router: Router) -> String {
     format!("http://{address}")
 }
 
-/// Answers as Cloud Storage does to whoever may not read the bucket of artifacts.
-async fn deny(State(denied): State<Arc<AtomicBool>>, request: Request, next: Next) -> Response {
+/// Answers every look at the bucket of artifacts with the code, if it is not 0.
+async fn refuse(State(code): State<Arc<AtomicU16>>, request: Request, next: Next) -> Response {
     let bucket = request.headers().get("x-goog-request-params");
     let bucket = bucket.and_then(|it| it.to_str().ok()).unwrap_or_default();
-    if denied.load(Ordering::SeqCst) && bucket.contains(installation::ARTIFACTS) {
-        let message = "branchline-worker does not have storage.objects.get access";
-        let headers =
-            [("content-type", "application/grpc"), ("grpc-status", "7"), ("grpc-message", message)];
-        return headers.into_response();
+    let code = code.load(Ordering::SeqCst);
+    if code == 0 || !bucket.contains(installation::ARTIFACTS) {
+        return next.run(request).await;
     }
-    next.run(request).await
+    let headers = [
+        ("content-type", "application/grpc".to_owned()),
+        ("grpc-status", code.to_string()),
+        ("grpc-message", "storage.objects.get was refused".to_owned()),
+    ];
+    headers.into_response()
 }
 
 fn worker(google: &Config, attempts_max: u32, stop: &CancellationToken) -> JoinHandle<()> {

@@ -113,7 +113,11 @@ impl Cloud {
         let message: serde_json::Value = serde_json::from_str(&shown).unwrap();
         let request = serde_json::from_value(message["data"].clone()).unwrap();
         let (run, digest) = RunId::derive(&request);
-        let requested = Body::Requested { request: Box::new(request), digest };
+        let requested = Body::Requested {
+            request: Box::new(request),
+            digest,
+            asked_at: jiff::Timestamp::UNIX_EPOCH,
+        };
         let mut previous = None;
         for (sequence, body) in (0..).zip(bodies(requested)) {
             let bytes = Fact {

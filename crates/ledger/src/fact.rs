@@ -40,6 +40,8 @@ pub enum Body {
         request: Box<ArtifactReady>,
         /// Full digest behind the run id.
         digest: Sha256,
+        /// When Pub/Sub took the message in; names the queue entry.
+        asked_at: Timestamp,
     },
     /// Every input exists as it was announced.
     Verified {
@@ -112,6 +114,8 @@ pub enum Body {
     Retried {
         /// CI job that asked for it.
         ci_job: u64,
+        /// When Pub/Sub took the message in; names the queue entry.
+        asked_at: Timestamp,
     },
     /// Intake gave up for now; a replay resumes it.
     Stalled {

@@ -15,6 +15,8 @@ use branchline_gcp::{Class, Error as GcpError};
 use bytes::Bytes;
 use jiff::Timestamp;
 
+use crate::run::Run;
+
 const PREFIX: &str = "queue/";
 const PROJECT_ID: &str = "project-id";
 const HEAD: &str = "head";
@@ -59,6 +61,11 @@ impl Ticket {
     pub fn new(published: Timestamp, run: RunId, attempt: u32) -> Self {
         let utc = published.to_zoned(jiff::tz::TimeZone::UTC);
         Self { time: utc.strftime("%Y%m%dT%H%M%S%6f").to_string(), run, attempt }
+    }
+
+    /// The one entry that counts for the attempt in force of a run.
+    pub fn of(run: &Run) -> Self {
+        Self::new(run.asked_at, run.id.clone(), run.attempt)
     }
 
     fn object(&self) -> String {

@@ -26,8 +26,8 @@ pub struct Run {
     pub recorded_at: Timestamp,
     /// The attempt that counts.
     pub attempt: u32,
-    /// When that attempt was asked for.
-    pub attempt_began_at: Timestamp,
+    /// When Pub/Sub took in the message that asked for that attempt.
+    pub asked_at: Timestamp,
     /// Where that attempt stands.
     pub state: State,
     /// The create calls of that attempt, in order; the last one may still be under way.
@@ -125,7 +125,7 @@ impl Run {
     /// The run after its first fact.
     pub fn begin(entry: &Entry) -> Result<Self, FoldError> {
         let fact = &entry.fact;
-        let Body::Requested { request, digest } = &fact.body else {
+        let Body::Requested { request, digest, asked_at } = &fact.body else {
             return Err(FoldError::NotRequested);
         };
         if fact.sequence != 0 {
@@ -141,7 +141,7 @@ impl Run {
             requested_at: fact.time,
             recorded_at: fact.time,
             attempt: fact.attempt,
-            attempt_began_at: fact.time,
+            asked_at: *asked_at,
             state: State::Requested,
             intents: Vec::new(),
             submitted_by: None,
@@ -170,9 +170,9 @@ impl Run {
                 self.ci_jobs.insert(ci_job);
                 None
             }
-            Body::Retried { ci_job } => {
+            Body::Retried { ci_job, asked_at } => {
                 self.ci_jobs.insert(ci_job);
-                self.retry(fact.attempt, fact.time);
+                self.retry(fact.attempt, asked_at);
                 None
             }
             _ if fact.attempt == self.attempt => self.step(&fact.body),
@@ -266,10 +266,10 @@ impl Run {
         self.to(State::Finished(ending), Some(Phase::Completed))
     }
 
-    fn retry(&mut self, attempt: u32, time: Timestamp) {
+    fn retry(&mut self, attempt: u32, asked_at: Timestamp) {
         if self.ending().is_some() && attempt == self.attempt + 1 {
             (self.attempt, self.state) = (attempt, State::Requested);
-            self.attempt_began_at = time;
+            self.asked_at = asked_at;
             self.intents.clear();
             (self.submitted_by, self.job, self.blocked, self.cancel) = (None, None, None, None);
         }

@@ -28,7 +28,8 @@ pub(crate) fn history_by(actor: &str, facts: impl IntoIterator<Item = Body>) -> 
     }))
     .unwrap();
     let digest = RunId::derive(&request).1;
-    let requested = Body::Requested { request: Box::new(request), digest };
+    let requested =
+        Body::Requested { request: Box::new(request), digest, asked_at: Timestamp::UNIX_EPOCH };
     let (mut entries, mut attempt) = (Vec::<Entry>::new(), 1);
     for (second, body) in (0..).zip([requested].into_iter().chain(facts)) {
         attempt += u32::from(matches!(body, Body::Retried { .. }));

@@ -99,7 +99,7 @@ impl Intake {
             let body = Body::Stalled { reason: reason.to_owned() };
             let run = self.append(run, body, author).await?;
             if matches!(run.state, State::Stalled(_)) {
-                return self.hand_over(message, &run).await;
+                return self.hand_over(&run).await;
             }
         }
         Err(Error::Collisions(id))
@@ -115,7 +115,7 @@ impl Intake {
         let mut run = self.request(message, &request, (&id, digest), author).await?;
         for _ in 0..COLLISIONS_MAX {
             let Some(body) = self.next_fact(&run).await? else {
-                return self.hand_over(message, &run).await;
+                return self.hand_over(&run).await;
             };
             run = self.append(run, body, author).await?;
         }
@@ -131,11 +131,13 @@ impl Intake {
         author: Author<'_>,
     ) -> Result<Run, Error> {
         let (project_id, ci_job) = (request.gitlab.project_id, request.gitlab.job_id);
+        let asked_at = message.publish_time;
         for _ in 0..COLLISIONS_MAX {
             let Some(history) = self.store.load(project_id, id).await? else {
                 // The entry comes first: a run that is requested is never without one.
-                self.queue.ensure(&ticket(message, id, 1), project_id).await?;
-                let body = Body::Requested { request: Box::new(request.clone()), digest };
+                self.queue.ensure(&Ticket::new(asked_at, id.clone(), 1), project_id).await?;
+                let request = Box::new(request.clone());
+                let body = Body::Requested { request, digest, asked_at };
                 if let Appended::Written(entry) =
                     self.store.begin(project_id, id, body, author).await?
                 {
@@ -152,8 +154,9 @@ impl Intake {
                 return Ok(run);
             }
             let body = if run.ended_badly() {
-                self.queue.ensure(&ticket(message, id, run.attempt + 1), project_id).await?;
-                Body::Retried { ci_job }
+                let ticket = Ticket::new(asked_at, id.clone(), run.attempt + 1);
+                self.queue.ensure(&ticket, project_id).await?;
+                Body::Retried { ci_job, asked_at }
             } else {
                 Body::Duplicate { ci_job }
             };
@@ -206,18 +209,13 @@ impl Intake {
     }
 
     /// Tells the leader, and asserts once more that there is an entry for it to find.
-    async fn hand_over(&self, message: &Message, run: &Run) -> Result<(), Error> {
-        let ticket = ticket(message, &run.id, run.attempt);
-        let told = self.queue.tell(&ticket, run.head.sequence).await?;
+    async fn hand_over(&self, run: &Run) -> Result<(), Error> {
+        let ticket = Ticket::of(run);
         // An entry that is gone behind an end was announced and removed.
-        if !told && run.ending().is_none() {
+        if !self.queue.tell(&ticket, run.head.sequence).await? && run.ending().is_none() {
             self.queue.ensure(&ticket, run.request.gitlab.project_id).await?;
             self.queue.tell(&ticket, run.head.sequence).await?;
         }
         Ok(())
     }
-}
-
-fn ticket(message: &Message, run: &RunId, attempt: u32) -> Ticket {
-    Ticket::new(message.publish_time, run.clone(), attempt)
 }

@@ -2,6 +2,7 @@
 
 use branchline_contract::{ArtifactReady, RunId};
 use branchline_ledger::{Body, Entry, Fact, Intent, Run};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 /// A request whose training is this.
@@ -35,7 +36,11 @@ pub(crate) fn custom_job() -> Value {
 /// The run of a request after these facts.
 pub(crate) fn run(request: &ArtifactReady, facts: Vec<Body>) -> Run {
     let digest = RunId::derive(request).1;
-    let requested = Body::Requested { request: Box::new(request.clone()), digest };
+    let requested = Body::Requested {
+        request: Box::new(request.clone()),
+        digest,
+        asked_at: Timestamp::UNIX_EPOCH,
+    };
     let mut entries: Vec<Entry> = Vec::new();
     for body in std::iter::once(requested).chain(facts) {
         let fact = Fact {

@@ -24,6 +24,21 @@ async fn difference(
     artifact: &Artifact,
     read_contents: bool,
 ) -> Result<Option<String>, Error> {
+    match look(storage, artifact, read_contents).await {
+        // What Cloud Storage will never take is wrong with the request.
+        Err(error) if error.class() == Class::Refused => {
+            let Artifact { name, uri, .. } = artifact;
+            Ok(Some(format!("artifact {name}: {uri} cannot be looked at: {}", error.message())))
+        }
+        looked => looked,
+    }
+}
+
+async fn look(
+    storage: &Storage,
+    artifact: &Artifact,
+    read_contents: bool,
+) -> Result<Option<String>, Error> {
     let (bucket, name) = (artifact.uri.bucket(), artifact.uri.object());
     let found = match storage.stat(bucket, name, Some(artifact.generation)).await {
         Ok(object) => Some(object),

@@ -207,7 +207,7 @@ mod tests {
         });
         let request: ArtifactReady = serde_json::from_value(request).unwrap();
         let (_, digest) = RunId::derive(&request);
-        Body::Requested { request: Box::new(request), digest }
+        Body::Requested { request: Box::new(request), digest, asked_at: Timestamp::UNIX_EPOCH }
     }
 
     fn finished(outcome: Outcome, reason: Option<&str>) -> Body {
@@ -312,7 +312,7 @@ mod tests {
     #[test]
     fn an_earlier_attempt_that_failed_is_not_the_answer_to_a_retry() {
         let failed = finished(Outcome::Failed, Some("exit 1"));
-        let retried = Body::Retried { ci_job: 71 };
+        let retried = Body::Retried { ci_job: 71, asked_at: Timestamp::UNIX_EPOCH };
         check(
             71,
             [submitted(), vec![failed, retried]].concat(),

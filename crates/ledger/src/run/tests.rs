@@ -5,10 +5,12 @@ use std::fmt::Write as _;
 
 use branchline_contract::{ArtifactReady, Outcome, RunId};
 use expect_test::{Expect, expect};
+use jiff::Timestamp;
 use serde_json::json;
 
 use super::Run;
 use crate::fact::{Body, DecodeError, Entry, Fact, Intent};
+use crate::queue::Ticket;
 use crate::run::FoldError;
 
 fn request() -> ArtifactReady {
@@ -48,7 +50,16 @@ fn ledger(facts: Vec<(u32, Body)>) -> Vec<Entry> {
 fn requested() -> (u32, Body) {
     let request = request();
     let digest = RunId::derive(&request).1;
-    (1, Body::Requested { request: Box::new(request), digest })
+    (1, Body::Requested { request: Box::new(request), digest, asked_at: noon(1) })
+}
+
+/// Noon of a day in November.
+fn noon(day: i8) -> Timestamp {
+    format!("2026-11-{day:02}T12:00:00Z").parse().unwrap()
+}
+
+fn retried(attempt: u32, ci_job: u64) -> (u32, Body) {
+    (attempt, Body::Retried { ci_job, asked_at: noon(2) })
 }
 
 fn intended(nonce: &str) -> (u32, Body) {
@@ -133,10 +144,10 @@ fn a_late_or_repeated_fact_changes_nothing_and_says_nothing() {
 fn a_retry_begins_the_next_attempt_only_behind_an_end() {
     let facts = vec![
         requested(),
-        (2, Body::Retried { ci_job: 11 }),
+        retried(2, 11),
         (1, finished(Outcome::Failed)),
-        (3, Body::Retried { ci_job: 12 }),
-        (2, Body::Retried { ci_job: 13 }),
+        retried(3, 12),
+        retried(2, 13),
         (1, finished(Outcome::Succeeded)),
         (2, Body::Verified { contents_read: true }),
     ];
@@ -155,16 +166,12 @@ fn a_retry_begins_the_next_attempt_only_behind_an_end() {
 }
 
 #[test]
-fn the_wait_of_an_attempt_counts_from_its_own_beginning() {
-    let mut entries = ledger(vec![
-        requested(),
-        (1, finished(Outcome::Failed)),
-        (2, Body::Retried { ci_job: 11 }),
-    ]);
-    entries[2].fact.time = "2026-12-24T00:00:00Z".parse().unwrap();
-    let (run, _) = Run::fold(&entries).unwrap();
-    assert_eq!(run.attempt_began_at, entries[2].fact.time);
-    assert_eq!(run.requested_at, entries[0].fact.time);
+fn an_attempt_has_its_own_place_in_the_queue() {
+    let facts = vec![requested(), (1, finished(Outcome::Failed)), retried(2, 11)];
+    let (first, _) = Run::fold(&ledger(facts[..2].to_vec())).unwrap();
+    let (second, _) = Run::fold(&ledger(facts)).unwrap();
+    assert_eq!((first.asked_at, second.asked_at), (noon(1), noon(2)));
+    assert!(Ticket::of(&first) < Ticket::of(&second));
 }
 
 #[test]

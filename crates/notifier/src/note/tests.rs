@@ -153,7 +153,7 @@ fn a_finished_run_is_told_whole() {
         | Commit | 0123456789abcdef0123456789abcdef01234567 |
         | Job | [Vertex AI](https://console.cloud.google.com/vertex-ai/locations/europe-west4/training/42/cpu?project=acme) |
         | Model | `gs://o/churn/1-n/model/` |
-        | Ledger | position 6, `0a0b618632e02897e9d43f9760b3a8045c5588a1a6c53d4590d5e80f1cca91e0` |
+        | Ledger | position 6, `440cb33d92f8ba8239df1c3005aba3c37bdcaa348b90448e00de3fc30ec705f9` |
 
         | Metric | Value |
         | --- | --- |

@@ -55,7 +55,10 @@ fn every_outcome_has_its_status() {
 #[test]
 fn a_next_attempt_says_so_and_begins_again() {
     let failed = finished(Outcome::Failed, Some("exit 1"), &[]);
-    let again = running_then([failed, Body::Retried { ci_job: 301 }]);
+    let again = running_then([
+        failed,
+        Body::Retried { ci_job: 301, asked_at: jiff::Timestamp::UNIX_EPOCH },
+    ]);
     check(again, None, StatusState::Pending, "inputs are being checked (attempt 2)");
 }
 

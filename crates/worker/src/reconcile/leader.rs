@@ -10,7 +10,7 @@ use branchline_gcp::Error as GcpError;
 use branchline_gcp::pubsub::Publisher;
 use branchline_gcp::storage::Storage;
 use branchline_gcp::vertex::{JobState, Vertex};
-use branchline_ledger::{History, Lease, Queue, Queued, State, Store};
+use branchline_ledger::{History, Lease, Queue, Queued, State, Store, Ticket};
 use branchline_service::Health;
 use branchline_service::telemetry::chain;
 use futures::{FutureExt as _, StreamExt as _, stream};
@@ -267,20 +267,20 @@ impl Leader {
 
     async fn announce(&mut self, entries: &[Queued], order: &[RunId], stop: &CancellationToken) {
         let places = places(order.iter().filter_map(|run| self.runs.get(run)).map(|it| &it.run));
-        let mut attempts = HashSet::new();
         for entry in entries {
             let run = &entry.ticket.run;
             let Some(it) = self.runs.get_mut(run) else { continue };
             if stop.is_cancelled() {
                 return;
             }
-            let first = attempts.insert((run, entry.ticket.attempt));
-            let announced = if first {
+            let surplus =
+                entry.ticket.attempt == it.run.attempt && entry.ticket != Ticket::of(&it.run);
+            let announced = if surplus {
+                // Its message asked at the same time as the one that is on record, and came second.
+                self.queue.remove(entry).await
+            } else {
                 let topic = (&self.publisher, self.settings.run_event_topic.as_str());
                 announce(topic, &self.queue, entry, it, places.get(run).copied()).await
-            } else {
-                // A second publish of the request made it; the first entry stands for the attempt.
-                self.queue.remove(entry).await
             };
             if let Err(error) = announced {
                 warn!(run.id = %run, error = chain(&error), "run not announced; tried again");

@@ -117,7 +117,7 @@ impl Hands<'_> {
     }
 
     fn times(&self, run: &Run) -> Times {
-        let waited = Timestamp::now().duration_since(run.attempt_began_at);
+        let waited = Timestamp::now().duration_since(run.asked_at);
         Times {
             settle: self.settings.settle,
             wait_max: self.settings.wait_max,
@@ -242,7 +242,9 @@ impl Hands<'_> {
             }
             (Class::Permission, _) => {
                 self.back_off(it, None);
-                self.end_intent(it, error.message()).await?;
+                if !self.end_intent(it, error.message()).await? {
+                    return Ok(());
+                }
                 let permission = error.missing_permission().map(|it| format!(" (missing: {it})"));
                 self.block(it, format!("{}{}", error.message(), permission.unwrap_or_default()))
                     .await
@@ -316,19 +318,18 @@ impl Hands<'_> {
 
     /// Vertex AI will not have it, now or later.
     async fn give_up(&self, it: &mut Tracked, message: String) -> Result<(), Error> {
-        self.end_intent(it, message.clone()).await?;
+        if !self.end_intent(it, message.clone()).await? {
+            return Ok(());
+        }
         let ending = Ending::without_job(Outcome::Failed, message);
         self.append(it, step::finished(ending)).await
     }
 
-    async fn end_intent(&self, it: &mut Tracked, message: String) -> Result<(), Error> {
-        match (&it.run.state, it.run.intents.last()) {
-            (State::Intended, Some(intent)) => {
-                let intent = intent.nonce.clone();
-                self.append(it, Body::Refused { intent, message }).await
-            }
-            _ => Ok(()),
-        }
+    /// Records a refusal. `false` when another leader took the run elsewhere meanwhile.
+    async fn end_intent(&self, it: &mut Tracked, message: String) -> Result<bool, Error> {
+        let intent = it.run.intents.last().expect("a call has an intent").nonce.clone();
+        self.append(it, Body::Refused { intent, message }).await?;
+        Ok(matches!(it.run.state, State::Admitted))
     }
 
     /// Says what keeps the run from going on, when that is news.
