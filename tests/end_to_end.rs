@@ -100,6 +100,13 @@ async fn another_ci_job_retries_a_run_that_failed() {
     })
     .await;
 
+    // The same job's message once more is a redelivery, and no wish for another attempt.
+    world.publish(request.to_string()).await;
+    let marker = world.request("marker", &json!([]), TRAIN);
+    world.publish(marker.to_string()).await;
+    world.ended(&marker, 1).await;
+    assert_eq!(kinds(&world.history(&request).await.unwrap()), kinds(&history));
+
     world.stack.storage.put("flag-bucket", "go", "go").unwrap();
     let mut again = request.clone();
     again["gitlab"]["job_id"] = json!(world.job.id + 1);
