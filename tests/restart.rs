@@ -146,8 +146,7 @@ async fn stop_and_start(moment: Moment, at: &Installation) -> Result<String> {
     until(moment.name(), || moment.has_come(at)).await?;
     let times = processes.stop(moment).await?;
     let facts = at.facts()?;
-    // A killed process is listed for a moment longer.
-    until("the training process is gone", || at.trains_nothing()).await?;
+    ensure!(at.trains_nothing()?, "a training process outlived the stack");
     if matches!(moment, Moment::Training) {
         ensure!(!has(at, "ended")?, "the training had ended before it was stopped");
     }
@@ -158,8 +157,7 @@ async fn stop_and_start(moment: Moment, at: &Installation) -> Result<String> {
     check_end(at, &run, token).await?;
     let finished = started.elapsed();
     processes.stop(Moment::Fact("finished")).await?;
-    // A killed process is listed for a moment longer.
-    until("the training process is gone", || at.trains_nothing()).await?;
+    ensure!(at.trains_nothing()?, "a training process outlived the stack");
     let [stack, worker, notifier] = times.map(|it| it.as_secs_f64());
     Ok(format!(
         "{:<11} {:<12} {stack:>7.2}  {worker:>8.2}  {notifier:>10.2}  {:>16.2}",
