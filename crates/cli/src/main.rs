@@ -12,6 +12,7 @@ mod schema;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use branchline_service::telemetry::chain;
 use clap::{Parser, Subcommand};
 
 /// From git branch to trained model
@@ -55,8 +56,10 @@ fn main() -> ExitCode {
     };
     match run(&cli.command) {
         Ok(code) => code.into(),
+        // Whoever read our output has seen enough.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", chain(error.as_ref()));
             exit_code(&error).into()
         }
     }
@@ -83,6 +86,11 @@ fn run(command: &Command) -> anyhow::Result<u8> {
 
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     tokio::runtime::Runtime::new().context("starting the runtime")
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let io = error.downcast_ref::<std::io::Error>();
+    io.is_some_and(|it| it.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
 fn exit_code(error: &anyhow::Error) -> u8 {

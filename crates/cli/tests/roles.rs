@@ -1,0 +1,54 @@
+//! What a role says when it cannot start: one sentence, and exit code 78.
+
+use std::process::Command;
+
+/// Starts a role with this configuration and tells exit code and stderr.
+fn start(role: &str, config: &str) -> (Option<i32>, String) {
+    let file = tempfile::NamedTempFile::new().expect("a file can be made");
+    std::fs::write(&file, config).expect("it is ours");
+    let output = Command::new(env!("CARGO_BIN_EXE_branchline"))
+        .args([role, "--config"])
+        .arg(file.path())
+        .env_clear()
+        .output()
+        .expect("the executable starts");
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    (output.status.code(), text.replace(&file.path().display().to_string(), "FILE"))
+}
+
+#[test]
+fn a_wrong_configuration_is_one_sentence_with_the_field() {
+    let worker = include_str!("../../../examples/local/worker.yaml");
+    let notifier = include_str!("../../../examples/local/notifier.yaml");
+    let cases = [
+        ("worker", worker.replace("regions:", "regoins:"), "FILE: regoins: unknown field"),
+        (
+            "worker",
+            worker.replace("europe-west4", "nowhere"),
+            "FILE: regions[0]: \"nowhere\" is not",
+        ),
+        ("worker", String::new(), "FILE: "),
+        ("notifier", notifier.replace("gitlab:", "gitlap:"), "FILE: gitlap: unknown field"),
+        (
+            "notifier",
+            notifier.to_owned(),
+            "there is no token for GitLab: set BRANCHLINE_GITLAB_TOKEN",
+        ),
+    ];
+    for (role, config, sentence) in cases {
+        let (code, text) = start(role, &config);
+        assert_eq!(code, Some(78), "{sentence}: {text}");
+        assert!(text.starts_with(&format!("error: {sentence}")), "{sentence}: {text}");
+        assert_eq!(text.lines().count(), 1, "{text}");
+    }
+}
+
+#[test]
+fn a_configuration_that_is_not_there_is_said_once() {
+    let output = Command::new(env!("CARGO_BIN_EXE_branchline"))
+        .args(["worker", "--config", "/none.yaml"])
+        .output()
+        .expect("the executable starts");
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(text.matches("No such file").count(), 1, "{text}");
+}
