@@ -10,7 +10,7 @@ text_type!(
     GitlabHost,
     "a host name, with or without a port",
     253,
-    "^[A-Za-z0-9][A-Za-z0-9.:-]*$"
+    "^[A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]{1,5})?$"
 );
 text_type!(
     /// Full path of a GitLab project, `group/subgroup/project`.

@@ -85,7 +85,7 @@ fn an_origin_holds_what_gitlab_calls_so() {
     check::<GitlabHost>(
         "GitlabHost",
         &["gitlab.com", "127.0.0.1:8080", "Git-Lab"],
-        &["", ".com", "https://gitlab.com", "a/b", "a b", "a\n"],
+        &["", ".com", "a:", "a:b", "a:1:2", "a:123456", "me@a", "https://a", "a/b", "a b", "a\n"],
     );
     check::<ProjectPath>(
         "ProjectPath",
