@@ -165,9 +165,10 @@ fn best_trial(job: &model::HyperparameterTuningJob) -> Option<(String, BTreeMap<
     };
     let measured = job.trials.iter().filter_map(|trial| {
         let metrics = &trial.final_measurement.as_ref()?.metrics;
-        let metrics = metrics.iter().map(|it| (it.metric_id.clone(), it.value)).collect();
-        let value = value(&metrics).filter(|it| !it.is_nan())?;
-        Some((value, trial.id.clone(), metrics))
+        // A diverged one may be NaN, which is neither compared nor written as JSON.
+        let finite = metrics.iter().filter(|it| it.value.is_finite());
+        let metrics = finite.map(|it| (it.metric_id.clone(), it.value)).collect();
+        Some((value(&metrics)?, trial.id.clone(), metrics))
     });
     let best = measured.max_by(|(one, ..), (other, ..)| one.total_cmp(other));
     best.map(|(_, id, metrics)| (id, metrics))

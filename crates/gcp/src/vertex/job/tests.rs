@@ -74,21 +74,24 @@ fn a_failed_job_keeps_its_times_labels_and_error() {
 
 #[test]
 fn the_best_trial_is_chosen_by_the_goal_of_the_study() {
-    let trial = |acc: Value, loss: f64| {
+    let trial = |acc: Value, loss: Value| {
         json!({"finalMeasurement": {"metrics": [
             {"metricId": "acc", "value": acc}, {"metricId": "loss", "value": loss}]}})
     };
     let trials = json!([
-        trial(json!(0.5), 3.0),
+        trial(json!(0.5), json!(3.0)),
         {"id": "2", "state": "INFEASIBLE"},
-        trial(json!("NaN"), 9.0),
-        trial(json!(0.9), 2.0),
-        trial(json!(0.7), 1.0),
+        trial(json!("NaN"), json!(9.0)),
+        trial(json!(0.9), json!(2.0)),
+        trial(json!(0.7), json!(1.0)),
     ]);
     let measured = |acc, loss| BTreeMap::from([("acc".to_owned(), acc), ("loss".to_owned(), loss)]);
     assert_eq!(tuning("MAXIMIZE", &trials), measured(0.9, 2.0));
     assert_eq!(tuning("MINIMIZE", &trials), measured(0.5, 3.0));
     assert_eq!(tuning("MAXIMIZE", &json!([])), BTreeMap::new());
+    // JSON cannot write what is no finite number: a ledger that held one could not be read.
+    let diverged = json!([trial(json!(0.5), json!("NaN")), trial(json!("Infinity"), json!(1))]);
+    assert_eq!(tuning("MAXIMIZE", &diverged), BTreeMap::from([("acc".to_owned(), 0.5)]));
 }
 
 #[test]
