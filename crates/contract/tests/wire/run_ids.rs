@@ -1,6 +1,7 @@
 //! The same request is the same run, however it arrives; other work is another run.
 
-use branchline_contract::RunId;
+use branchline_contract::{Envelope, RunId};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::request;
@@ -46,6 +47,17 @@ fn the_same_request_through_another_job_is_the_same_run() {
     for (pointer, value) in cases {
         assert_eq!(id(set(pointer, &value)), id(per_commit), "{pointer}");
     }
+}
+
+#[test]
+fn a_worker_derives_the_id_that_the_publisher_told() {
+    let numbers = json!([1, 1.0, -0.0, 1e-23, 0.1 + 0.2, 5e-324, f64::MAX, u64::MAX, i64::MIN]);
+    let request = request(set("/training", &json!({"custom_job": numbers})));
+    let (told, digest) = RunId::derive(&request);
+    let Envelope { data, attributes } = Envelope::artifact_ready(&request, Timestamp::UNIX_EPOCH);
+    assert_eq!(attributes["ce-subject"], told.as_str());
+    let received = Envelope::decode_artifact_ready(&data, &attributes).unwrap();
+    assert_eq!(RunId::derive(&received), (told, digest));
 }
 
 #[test]
