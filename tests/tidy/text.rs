@@ -105,7 +105,7 @@ fn no_file_names_a_machine_or_a_package_registry() {
         concat!("py", "pi.org"),
         concat!("python", "hosted."),
         concat!("index.crates", ".io"),
-        concat!("static.crates", ".io"),
+        concat!("static.", "crates.io"),
         concat!("registry.npm", "js"),
     ];
     const TOPS: [&str; 4] = [
