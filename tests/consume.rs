@@ -6,7 +6,7 @@ use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
-use branchline_gcp::pubsub::{Publisher, SubscribeOptions, Subscriber};
+use branchline_gcp::pubsub::{Publisher, Receive as _, SubscribeOptions, Subscriber};
 use branchline_gcp::{Config, Credentials};
 use branchline_local::pubsub::{DeadLetterPolicy, PubSub, Subscription};
 use branchline_service::consume::Options;
@@ -89,7 +89,7 @@ impl World {
         let publisher = Publisher::connect(&self.google).await.unwrap();
         let subscriber = Subscriber::connect(&self.google).await.unwrap();
         let (dead, from) = (self.dead_topic.to_owned(), SUBSCRIPTION.to_owned());
-        let dead_letters = DeadLetters::new(publisher, dead, from);
+        let dead_letters = DeadLetters::new(Arc::new(publisher), dead, from);
         let (sender, handled) = mpsc::unbounded_channel();
         let stop = CancellationToken::new();
         let stopped = stop.clone();

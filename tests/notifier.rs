@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use branchline_contract::{ArtifactReady, Envelope, Outcome, RunEvent, RunId};
@@ -13,6 +14,7 @@ use branchline_local::gitlab::{AccessLevel, CiJob, Trigger};
 use branchline_local::pubsub::{DeadLetterPolicy, RetryPolicy, Subscription};
 use branchline_local::stack::{Options, Stack};
 use branchline_notifier::Config;
+use jiff::Timestamp;
 use reqwest::StatusCode;
 use secrecy::SecretString;
 use serde_json::{Value, json};
@@ -84,7 +86,8 @@ impl World {
             vertex_endpoint: None,
         };
         let gitlab_url = exports["BRANCHLINE_GITLAB_ENDPOINT"].clone();
-        let store = Store::new(Storage::connect(&google).await.unwrap(), BUCKET.to_owned());
+        let storage = Arc::new(Storage::connect(&google).await.unwrap());
+        let store = Store::new(storage, BUCKET.to_owned(), Timestamp::now);
         let health = free_address().await;
         let token = level.map_or_else(
             || stack.gitlab.token(),
@@ -135,11 +138,8 @@ impl World {
     async fn begin(&self, job: &CiJob) -> RunId {
         let request = self.request(job);
         let (run, digest) = RunId::derive(&request);
-        let body = Body::Requested {
-            request: Box::new(request),
-            digest,
-            asked_at: jiff::Timestamp::UNIX_EPOCH,
-        };
+        let body =
+            Body::Requested { request: Box::new(request), digest, asked_at: Timestamp::UNIX_EPOCH };
         let written = self.store.begin(self.project, &run, body, AUTHOR).await.unwrap();
         assert!(matches!(written, Appended::Written(_)));
         run
@@ -293,11 +293,7 @@ async fn late_and_repeated_events_do_not_reopen_a_commit_and_a_next_attempt_does
     world
         .append(
             &run,
-            [
-                Body::Retried { ci_job: job.id, asked_at: jiff::Timestamp::UNIX_EPOCH },
-                verified,
-                admitted,
-            ],
+            [Body::Retried { ci_job: job.id, asked_at: Timestamp::UNIX_EPOCH }, verified, admitted],
         )
         .await;
     world.announce(&run).await;

@@ -1,6 +1,7 @@
 //! Whoever is stopped, and whenever: it stops in time, leaves no process behind,
 //! and the run goes on where it was.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
@@ -13,6 +14,7 @@ use branchline_tests::installation::{Installation, REGION, RUN};
 use branchline_tests::processes::Role;
 use futures::future::try_join_all;
 use futures::{StreamExt as _, stream};
+use jiff::Timestamp;
 use secrecy::SecretString;
 use serde_json::Value;
 use tokio::io::AsyncWriteExt as _;
@@ -200,7 +202,8 @@ async fn roll(at: &Installation) -> Result<Duration> {
 
 /// The run succeeded, as one job, and the commit says so.
 async fn check_end(at: &Installation, run: &RunId, token: String) -> Result<()> {
-    let store = Store::new(Storage::connect(&at.google()).await?, LEDGER.to_owned());
+    let storage = Arc::new(Storage::connect(&at.google()).await?);
+    let store = Store::new(storage, LEDGER.to_owned(), Timestamp::now);
     let History { run: folded, entries, .. } =
         store.load(at.project_id(), run).await?.context("the run is on record")?;
     let ending = folded.ending().context("it has ended")?;

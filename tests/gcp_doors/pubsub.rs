@@ -2,7 +2,8 @@
 
 use crate::serve;
 use branchline_gcp::pubsub::{
-    Admin, Deliveries, Delivery, Message, Publisher, SubscribeOptions, Subscriber, SubscriptionSpec,
+    Admin, Deliveries, Delivery, Message, Publish as _, Publisher, Receive as _, SubscribeOptions,
+    Subscriber, SubscriptionSpec,
 };
 use branchline_gcp::{Class, Config};
 use branchline_local::pubsub::PubSub;

@@ -2,7 +2,7 @@
 
 use crate::serve;
 use branchline_gcp::Class;
-use branchline_gcp::storage::{List, Storage};
+use branchline_gcp::storage::{List, Objects as _, Storage};
 use branchline_local::storage::Storage as Embedded;
 use std::collections::BTreeMap;
 

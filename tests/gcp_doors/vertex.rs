@@ -3,7 +3,7 @@
 use crate::serve;
 use branchline_contract::JobKind;
 use branchline_gcp::Class;
-use branchline_gcp::vertex::{CreateJob, Job, JobState, Vertex};
+use branchline_gcp::vertex::{CreateJob, Job, JobState, Jobs as _, Vertex};
 use branchline_local::storage::Storage as EmbeddedStorage;
 use branchline_local::vertex::Vertex as Embedded;
 use serde_json::{Value, json};

@@ -11,13 +11,17 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 
 use branchline_contract::{ArtifactReady, Crc32c, RunId};
-use branchline_gcp::pubsub::{Message, Publisher, SubscribeOptions, Subscriber};
+use branchline_gcp::pubsub::{
+    Message, Publish as _, Publisher, Receive as _, SubscribeOptions, Subscriber,
+};
 use branchline_gcp::storage::Storage;
+use branchline_gcp::vertex::Jobs as _;
 use branchline_gcp::{Config, Credentials};
 use branchline_ledger::{History, Store};
 use branchline_local::gitlab::{CiJob, Trigger};
 use branchline_local::installation::{self, PROJECT, subscription, topic};
 use branchline_local::stack::{Endpoints, Options, Stack};
+use jiff::Timestamp;
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -102,7 +106,11 @@ impl World {
         let job = gitlab.start_pipeline(project_id, Trigger::MergeRequest(iid), "train");
         let storage = Storage::connect(&google).await.expect("Cloud Storage is there");
         Self {
-            store: Store::new(storage.clone(), installation::LEDGER.to_owned()),
+            store: Store::new(
+                Arc::new(storage.clone()),
+                installation::LEDGER.to_owned(),
+                Timestamp::now,
+            ),
             publisher: Publisher::connect(&google).await.expect("Pub/Sub is there"),
             job: job.expect("the pipeline starts"),
             storage,

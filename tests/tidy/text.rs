@@ -37,8 +37,16 @@ fn no_lint_is_silenced_without_a_reason_and_nothing_is_left_to_do() {
 }
 
 #[test]
-fn there_is_no_trait_of_our_own() {
-    none(holding(&["trait "], &product()));
+fn a_trait_of_our_own_stands_at_a_door_only() {
+    // Each is implemented by a real client and by the simulated world.
+    const MAY: [&str; 5] = [
+        "crates/gcp/src/pubsub/publish.rs",
+        "crates/gcp/src/pubsub/receive.rs",
+        "crates/gcp/src/storage.rs",
+        "crates/gcp/src/vertex.rs",
+        "crates/gitlab/src/http.rs",
+    ];
+    none(holding(&["trait "], elsewhere(&MAY).iter()));
 }
 
 #[test]

@@ -90,7 +90,14 @@ impl Error {
         Self { doing: doing.into(), cause: Cause::Corrupt(Plain::new(text)) }
     }
 
-    pub(crate) fn late(doing: impl Into<String>, time_max: Duration) -> Self {
+    /// An answer with that `google.rpc` code, as a simulated server gives it.
+    pub fn answered(doing: impl Into<String>, code: i32, message: &str) -> Self {
+        let status = Status::default().set_code(code).set_message(message);
+        Self::api(doing, Sdk::service(status))
+    }
+
+    /// No answer came within that time.
+    pub fn late(doing: impl Into<String>, time_max: Duration) -> Self {
         let text = format!("no answer within {} s", time_max.as_secs_f64());
         Self { doing: doing.into(), cause: Cause::Late(Plain::new(text)) }
     }

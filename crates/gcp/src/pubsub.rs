@@ -5,5 +5,5 @@ mod publish;
 mod receive;
 
 pub use admin::{Admin, SubscriptionSpec};
-pub use publish::{Message, Publisher};
-pub use receive::{Deliveries, Delivery, SubscribeOptions, Subscriber};
+pub use publish::{Message, Publish, Publisher};
+pub use receive::{Deliveries, Delivery, Receive, Settle, SubscribeOptions, Subscriber};

@@ -20,6 +20,7 @@ use google_cloud_storage::read_resume_policy::{ReadResumePolicyExt as _, Recomme
 use google_cloud_storage::retry_policy::RetryableErrors;
 use google_cloud_wkt::FieldMask;
 use jiff::Timestamp;
+use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 use tracing::instrument;
 
@@ -78,6 +79,69 @@ pub struct List<'a> {
     pub page_size: u16,
 }
 
+/// The objects of Cloud Storage, as the ledger and the roles use them: Google's
+/// clients answer, or a simulated world.
+pub trait Objects: Send + Sync {
+    /// Creates an object that must not exist yet.
+    fn create<'a>(
+        &'a self,
+        bucket: &'a str,
+        name: &'a str,
+        content: Bytes,
+        metadata: BTreeMap<String, String>,
+    ) -> Call<'a, Object>;
+
+    /// Replaces the content of an object, if it still is of `if_generation`.
+    /// Its metadata is replaced too, by none.
+    fn replace<'a>(
+        &'a self,
+        bucket: &'a str,
+        name: &'a str,
+        if_generation: i64,
+        content: Bytes,
+    ) -> Call<'a, Object>;
+
+    /// Reads an object of at most `bytes_max`; its checksum has been verified.
+    fn read<'a>(
+        &'a self,
+        bucket: &'a str,
+        name: &'a str,
+        generation: Option<i64>,
+        bytes_max: u64,
+    ) -> Call<'a, (Object, Bytes)>;
+
+    /// What is known about an object, without its content.
+    fn stat<'a>(
+        &'a self,
+        bucket: &'a str,
+        name: &'a str,
+        generation: Option<i64>,
+    ) -> Call<'a, Object>;
+
+    /// One page of a bucket's objects.
+    fn list<'a>(&'a self, list: List<'a>) -> Call<'a, Page>;
+
+    /// Replaces an object's metadata, if it still is of `if_metageneration`.
+    fn set_metadata<'a>(
+        &'a self,
+        bucket: &'a str,
+        name: &'a str,
+        if_metageneration: i64,
+        metadata: BTreeMap<String, String>,
+    ) -> Call<'a, Object>;
+
+    /// Deletes an object, if it still is of `if_generation`.
+    fn delete<'a>(&'a self, bucket: &'a str, name: &'a str, if_generation: i64) -> Call<'a, ()>;
+
+    /// The SHA-256 and the size of one generation, of any size.
+    fn read_sha256<'a>(
+        &'a self,
+        bucket: &'a str,
+        name: &'a str,
+        generation: i64,
+    ) -> Call<'a, ([u8; 32], u64)>;
+}
+
 impl Storage {
     /// Builds the clients; nothing is sent yet.
     pub fn connect(config: &Config) -> Call<'_, Self> {
@@ -102,9 +166,26 @@ impl Storage {
         })
     }
 
-    /// Creates an object that must not exist yet.
+    /// Begins to read an object's content.
+    async fn open(&self, bucket: &str, name: &str, generation: Option<i64>) -> Result<Reading> {
+        let doing = doing("reading", bucket, name);
+        let mut read = self.data.read_object(resource(bucket), name);
+        if let Some(generation) = generation {
+            read = read.set_generation(generation);
+        }
+        let response = bounded(doing.clone(), CALL_TIME_MAX, read.send()).await?;
+        let object = highlighted(bucket, name, response.object());
+        if object.crc32c.is_none() {
+            // The SDK verifies what the server promises, and nothing was promised.
+            return Err(Error::corrupt(doing, "the answer carries no CRC32C"));
+        }
+        Ok(Reading { doing, object, response })
+    }
+}
+
+impl Objects for Storage {
     #[instrument(name = "storage.create", skip_all, fields(storage.bucket = bucket, storage.object = name))]
-    pub fn create<'a>(
+    fn create<'a>(
         &'a self,
         bucket: &'a str,
         name: &'a str,
@@ -122,10 +203,8 @@ impl Storage {
         })
     }
 
-    /// Replaces the content of an object, if it still is of `if_generation`.
-    /// Its metadata is replaced too, by none.
     #[instrument(name = "storage.replace", skip_all, fields(storage.bucket = bucket, storage.object = name))]
-    pub fn replace<'a>(
+    fn replace<'a>(
         &'a self,
         bucket: &'a str,
         name: &'a str,
@@ -142,9 +221,8 @@ impl Storage {
         })
     }
 
-    /// Reads an object of at most `bytes_max`; its checksum has been verified.
     #[instrument(name = "storage.read", skip_all, fields(storage.bucket = bucket, storage.object = name))]
-    pub fn read<'a>(
+    fn read<'a>(
         &'a self,
         bucket: &'a str,
         name: &'a str,
@@ -168,9 +246,8 @@ impl Storage {
         })
     }
 
-    /// What is known about an object, without its content.
     #[instrument(name = "storage.stat", skip_all, fields(storage.bucket = bucket, storage.object = name))]
-    pub fn stat<'a>(
+    fn stat<'a>(
         &'a self,
         bucket: &'a str,
         name: &'a str,
@@ -188,9 +265,8 @@ impl Storage {
         })
     }
 
-    /// One page of a bucket's objects.
     #[instrument(name = "storage.list", skip_all, fields(storage.bucket = list.bucket, storage.prefix = list.prefix))]
-    pub fn list<'a>(&'a self, list: List<'a>) -> Call<'a, Page> {
+    fn list<'a>(&'a self, list: List<'a>) -> Call<'a, Page> {
         Box::pin(async move {
             let doing = doing("listing", list.bucket, list.prefix);
             let request = self
@@ -209,9 +285,8 @@ impl Storage {
         })
     }
 
-    /// Replaces an object's metadata, if it still is of `if_metageneration`.
     #[instrument(name = "storage.set_metadata", skip_all, fields(storage.bucket = bucket, storage.object = name))]
-    pub fn set_metadata<'a>(
+    fn set_metadata<'a>(
         &'a self,
         bucket: &'a str,
         name: &'a str,
@@ -234,14 +309,8 @@ impl Storage {
         })
     }
 
-    /// Deletes an object, if it still is of `if_generation`.
     #[instrument(name = "storage.delete", skip_all, fields(storage.bucket = bucket, storage.object = name))]
-    pub fn delete<'a>(
-        &'a self,
-        bucket: &'a str,
-        name: &'a str,
-        if_generation: i64,
-    ) -> Call<'a, ()> {
+    fn delete<'a>(&'a self, bucket: &'a str, name: &'a str, if_generation: i64) -> Call<'a, ()> {
         Box::pin(async move {
             let delete = self
                 .control
@@ -253,20 +322,22 @@ impl Storage {
         })
     }
 
-    /// Begins to read an object's content.
-    async fn open(&self, bucket: &str, name: &str, generation: Option<i64>) -> Result<Reading> {
-        let doing = doing("reading", bucket, name);
-        let mut read = self.data.read_object(resource(bucket), name);
-        if let Some(generation) = generation {
-            read = read.set_generation(generation);
-        }
-        let response = bounded(doing.clone(), CALL_TIME_MAX, read.send()).await?;
-        let object = highlighted(bucket, name, response.object());
-        if object.crc32c.is_none() {
-            // The SDK verifies what the server promises, and nothing was promised.
-            return Err(Error::corrupt(doing, "the answer carries no CRC32C"));
-        }
-        Ok(Reading { doing, object, response })
+    #[instrument(name = "storage.read_sha256", skip_all, fields(storage.bucket = bucket, storage.object = name))]
+    fn read_sha256<'a>(
+        &'a self,
+        bucket: &'a str,
+        name: &'a str,
+        generation: i64,
+    ) -> Call<'a, ([u8; 32], u64)> {
+        Box::pin(async move {
+            let (mut hash, mut size) = (Sha256::new(), 0);
+            let mut reading = self.open(bucket, name, Some(generation)).await?;
+            while let Some(piece) = reading.next().await? {
+                hash.update(&piece);
+                size += piece.len() as u64;
+            }
+            Ok((hash.finalize().into(), size))
+        })
     }
 }
 

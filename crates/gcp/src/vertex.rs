@@ -70,6 +70,32 @@ pub struct JobPage {
     pub next: Option<String>,
 }
 
+/// The training jobs of Vertex AI: Google's clients answer, or a simulated world.
+pub trait Jobs: Send + Sync {
+    /// Builds a region's clients and fetches a token, so that a following
+    /// [`create`](Self::create) spends none of its deadline on them.
+    fn warm_up<'a>(&'a self, region: &'a str) -> Call<'a, ()>;
+
+    /// Creates a job: one POST, bounded by the deadline, never repeated.
+    fn create<'a>(&'a self, job: CreateJob<'a>) -> Call<'a, Job>;
+
+    /// Reads a job by its resource name.
+    fn get<'a>(&'a self, kind: JobKind, name: &'a str) -> Call<'a, Job>;
+
+    /// One page of the jobs of one kind that match Vertex AI's own `filter`.
+    fn list<'a>(
+        &'a self,
+        kind: JobKind,
+        project: &'a str,
+        region: &'a str,
+        filter: &'a str,
+        page_token: Option<String>,
+    ) -> Call<'a, JobPage>;
+
+    /// Asks for a job to be cancelled. It may still end in any way.
+    fn cancel<'a>(&'a self, kind: JobKind, name: &'a str) -> Call<'a, ()>;
+}
+
 impl Vertex {
     /// Finds the credentials; the clients of a region are built when it is used.
     pub fn connect(config: &Config) -> Call<'_, Self> {
@@ -81,37 +107,6 @@ impl Vertex {
                 config: config.clone(),
                 regions: Arc::default(),
             })
-        })
-    }
-
-    /// Builds a region's clients and fetches a token, so that a following
-    /// [`create`](Self::create) spends none of its deadline on them.
-    #[instrument(name = "vertex.warm_up", skip_all, fields(vertex.region = region))]
-    pub fn warm_up<'a>(&'a self, region: &'a str) -> Call<'a, ()> {
-        Box::pin(async move {
-            let doing = format!("fetching credentials for Vertex AI in {region}");
-            self.clients(region).await?;
-            let token = self.credentials.headers(<_>::default());
-            match tokio::time::timeout(RETRY_TIME_MAX, token).await {
-                Ok(Ok(_)) => Ok(()),
-                Ok(Err(source)) => {
-                    Err(Error::api(doing, google_cloud_gax::error::Error::authentication(source)))
-                }
-                Err(_) => Err(Error::late(doing, RETRY_TIME_MAX)),
-            }
-        })
-    }
-
-    /// Creates a job: one POST, bounded by the deadline, never repeated.
-    #[instrument(name = "vertex.create_job", skip_all, fields(vertex.kind = job.kind.key(), vertex.region = job.region))]
-    pub fn create<'a>(&'a self, job: CreateJob<'a>) -> Call<'a, Job> {
-        Box::pin(async move {
-            let parent = format!("projects/{}/locations/{}", job.project, job.region);
-            let doing = format!("creating {} in {parent}", label(job.kind));
-            match tokio::time::timeout(job.deadline, self.post(&job, parent, &doing)).await {
-                Ok(created) => created,
-                Err(_) => Err(Error::late(doing, job.deadline)),
-            }
         })
     }
 
@@ -152,9 +147,64 @@ impl Vertex {
         sent.map_err(|source| Error::api(doing, source))
     }
 
-    /// Reads a job by its resource name.
+    async fn clients_of(&self, kind: JobKind, name: &str, doing: &str) -> Result<Clients> {
+        self.clients(name::region(doing, kind, name)?).await
+    }
+
+    async fn clients(&self, region: &str) -> Result<Clients> {
+        let mut regions = self.regions.lock().await;
+        if let Some(clients) = regions.get(region) {
+            return Ok(clients.clone());
+        }
+        let doing = || format!("connecting to Vertex AI in {region}");
+        let jobs = JobService::builder()
+            .with_endpoint(self.config.vertex_endpoint(region))
+            .with_credentials(self.credentials.clone())
+            .with_retry_policy(Aip194Strict.with_time_limit(RETRY_TIME_MAX));
+        let pipelines = PipelineService::builder()
+            .with_endpoint(self.config.vertex_endpoint(region))
+            .with_credentials(self.credentials.clone())
+            .with_retry_policy(Aip194Strict.with_time_limit(RETRY_TIME_MAX));
+        let clients = Clients {
+            jobs: jobs.build().await.map_err(|it| Error::client(doing(), it))?,
+            pipelines: pipelines.build().await.map_err(|it| Error::client(doing(), it))?,
+        };
+        regions.insert(region.to_owned(), clients.clone());
+        Ok(clients)
+    }
+}
+
+impl Jobs for Vertex {
+    #[instrument(name = "vertex.warm_up", skip_all, fields(vertex.region = region))]
+    fn warm_up<'a>(&'a self, region: &'a str) -> Call<'a, ()> {
+        Box::pin(async move {
+            let doing = format!("fetching credentials for Vertex AI in {region}");
+            self.clients(region).await?;
+            let token = self.credentials.headers(<_>::default());
+            match tokio::time::timeout(RETRY_TIME_MAX, token).await {
+                Ok(Ok(_)) => Ok(()),
+                Ok(Err(source)) => {
+                    Err(Error::api(doing, google_cloud_gax::error::Error::authentication(source)))
+                }
+                Err(_) => Err(Error::late(doing, RETRY_TIME_MAX)),
+            }
+        })
+    }
+
+    #[instrument(name = "vertex.create_job", skip_all, fields(vertex.kind = job.kind.key(), vertex.region = job.region))]
+    fn create<'a>(&'a self, job: CreateJob<'a>) -> Call<'a, Job> {
+        Box::pin(async move {
+            let parent = format!("projects/{}/locations/{}", job.project, job.region);
+            let doing = format!("creating {} in {parent}", label(job.kind));
+            match tokio::time::timeout(job.deadline, self.post(&job, parent, &doing)).await {
+                Ok(created) => created,
+                Err(_) => Err(Error::late(doing, job.deadline)),
+            }
+        })
+    }
+
     #[instrument(name = "vertex.get_job", skip_all, fields(vertex.job = name))]
-    pub fn get<'a>(&'a self, kind: JobKind, name: &'a str) -> Call<'a, Job> {
+    fn get<'a>(&'a self, kind: JobKind, name: &'a str) -> Call<'a, Job> {
         Box::pin(async move {
             let doing = format!("reading {name}");
             let Clients { jobs, pipelines } = self.clients_of(kind, name, &doing).await?;
@@ -181,9 +231,8 @@ impl Vertex {
         })
     }
 
-    /// One page of the jobs of one kind that match Vertex AI's own `filter`.
     #[instrument(name = "vertex.list_jobs", skip_all, fields(vertex.kind = kind.key(), vertex.region = region))]
-    pub fn list<'a>(
+    fn list<'a>(
         &'a self,
         kind: JobKind,
         project: &'a str,
@@ -222,9 +271,8 @@ impl Vertex {
         })
     }
 
-    /// Asks for a job to be cancelled. It may still end in any way.
     #[instrument(name = "vertex.cancel_job", skip_all, fields(vertex.job = name))]
-    pub fn cancel<'a>(&'a self, kind: JobKind, name: &'a str) -> Call<'a, ()> {
+    fn cancel<'a>(&'a self, kind: JobKind, name: &'a str) -> Call<'a, ()> {
         Box::pin(async move {
             let doing = format!("cancelling {name}");
             let Clients { jobs, pipelines } = self.clients_of(kind, name, &doing).await?;
@@ -244,32 +292,6 @@ impl Vertex {
             };
             bounded(doing, CALL_TIME_MAX, call).await
         })
-    }
-
-    async fn clients_of(&self, kind: JobKind, name: &str, doing: &str) -> Result<Clients> {
-        self.clients(name::region(doing, kind, name)?).await
-    }
-
-    async fn clients(&self, region: &str) -> Result<Clients> {
-        let mut regions = self.regions.lock().await;
-        if let Some(clients) = regions.get(region) {
-            return Ok(clients.clone());
-        }
-        let doing = || format!("connecting to Vertex AI in {region}");
-        let jobs = JobService::builder()
-            .with_endpoint(self.config.vertex_endpoint(region))
-            .with_credentials(self.credentials.clone())
-            .with_retry_policy(Aip194Strict.with_time_limit(RETRY_TIME_MAX));
-        let pipelines = PipelineService::builder()
-            .with_endpoint(self.config.vertex_endpoint(region))
-            .with_credentials(self.credentials.clone())
-            .with_retry_policy(Aip194Strict.with_time_limit(RETRY_TIME_MAX));
-        let clients = Clients {
-            jobs: jobs.build().await.map_err(|it| Error::client(doing(), it))?,
-            pipelines: pipelines.build().await.map_err(|it| Error::client(doing(), it))?,
-        };
-        regions.insert(region.to_owned(), clients.clone());
-        Ok(clients)
     }
 }
 

@@ -1,6 +1,9 @@
 //! The one HTTP door. Every answer is bounded in size and time; redirects are
 //! not followed, so the token goes to the configured host only.
 
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use reqwest::header::HeaderMap;
@@ -22,28 +25,43 @@ const CALL_TIME_MAX: Duration = Duration::from_secs(30);
 /// One GitLab, as one user. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Client {
-    http: reqwest::Client,
-    api: Url,
-    token: SecretString,
+    api: Arc<dyn Api>,
+    host: String,
 }
 
+/// What answers calls to the API: a GitLab over HTTP, or a simulated world.
+pub trait Api: fmt::Debug + Send + Sync {
+    /// Asks until there is an answer or the retries are used up.
+    fn call<'a>(&'a self, call: Call<'a>) -> Answering<'a>;
+}
+
+/// A call under way.
+pub type Answering<'a> = Pin<Box<dyn Future<Output = Result<Answer, Error>> + Send + 'a>>;
+
 /// One call to the API.
-#[derive(Clone, Copy)]
-pub(crate) struct Call<'a> {
+#[derive(Clone, Copy, Debug)]
+pub struct Call<'a> {
     /// What it asks, for errors and spans.
-    pub(crate) name: &'static str,
-    pub(crate) method: &'a Method,
+    pub name: &'static str,
+    /// The HTTP method.
+    pub method: &'a Method,
     /// Below `/api/v4/`.
-    pub(crate) path: &'a str,
-    pub(crate) query: &'a [(&'a str, String)],
-    pub(crate) body: Option<&'a Value>,
+    pub path: &'a str,
+    /// Behind the question mark.
+    pub query: &'a [(&'a str, String)],
+    /// Sent as JSON.
+    pub body: Option<&'a Value>,
 }
 
 /// The body and headers of a success.
-pub(crate) struct Answer {
-    pub(crate) headers: HeaderMap,
-    body: Vec<u8>,
-    call: &'static str,
+#[derive(Debug)]
+pub struct Answer {
+    /// What was asked.
+    pub call: &'static str,
+    /// As received.
+    pub headers: HeaderMap,
+    /// As received.
+    pub body: Vec<u8>,
 }
 
 impl Answer {
@@ -51,6 +69,14 @@ impl Answer {
         let call = self.call;
         serde_json::from_slice(&self.body).map_err(|source| Error::Decode { call, source })
     }
+}
+
+/// A GitLab over HTTP.
+#[derive(Debug)]
+struct Http {
+    client: reqwest::Client,
+    api: Url,
+    token: SecretString,
 }
 
 impl Client {
@@ -62,7 +88,7 @@ impl Client {
             .ok()
             .filter(|it| matches!(it.scheme(), "http" | "https") && it.has_host())
             .ok_or_else(refused)?;
-        let http = reqwest::Client::builder()
+        let client = reqwest::Client::builder()
             .user_agent(concat!("branchline/", env!("CARGO_PKG_VERSION")))
             .redirect(redirect::Policy::none())
             .retry(reqwest::retry::never())
@@ -70,13 +96,19 @@ impl Client {
             .timeout(CALL_TIME_MAX)
             .build()
             .map_err(Error::Client)?;
-        Ok(Self { http, api, token })
+        let host = api.host_str().unwrap_or_default();
+        let host = api.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+        Ok(Self::over(Arc::new(Http { client, api, token }), host))
+    }
+
+    /// A client of whatever answers, under the name of that host.
+    pub fn over(api: Arc<dyn Api>, host: String) -> Self {
+        Self { api, host }
     }
 
     /// Host of the instance, with its port where it is not the usual one.
-    pub fn host(&self) -> String {
-        let host = self.api.host_str().unwrap_or_default();
-        self.api.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+    pub fn host(&self) -> &str {
+        &self.host
     }
 
     pub(crate) async fn get(
@@ -88,19 +120,26 @@ impl Client {
         self.call(Call { name, method: &Method::GET, path, query, body: None }).await
     }
 
-    /// Asks until there is an answer or the retries are used up.
     #[instrument(name = "gitlab.call", skip_all, fields(call = call.name))]
     pub(crate) async fn call(&self, call: Call<'_>) -> Result<Answer, Error> {
-        retry::bounded(call.method, || self.call_once(call)).await
+        self.api.call(call).await
     }
+}
 
+impl Api for Http {
+    fn call<'a>(&'a self, call: Call<'a>) -> Answering<'a> {
+        Box::pin(retry::bounded(call.method, move || self.call_once(call)))
+    }
+}
+
+impl Http {
     async fn call_once(&self, call: Call<'_>) -> Result<Answer, retry::Failure> {
         let Call { name, method, path, query, body } = call;
         let url = self.api.join(path).map_err(|_| Error::Address(path.to_owned()))?;
         let unanswered =
             |source: reqwest::Error| Error::Unanswered { call: name, source: source.without_url() };
         let mut request = self
-            .http
+            .client
             .request(method.clone(), url)
             .query(query)
             .bearer_auth(self.token.expose_secret());
@@ -122,7 +161,7 @@ impl Client {
             body.extend_from_slice(&chunk);
         }
         if status.is_success() {
-            return Ok(Answer { headers, body, call: name });
+            return Ok(Answer { call: name, headers, body });
         }
         Err(retry::Failure {
             // Both are answered before anything is done.

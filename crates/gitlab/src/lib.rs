@@ -9,6 +9,6 @@ mod retry;
 
 pub use commit_status::{CommitStatus, NewStatus, StatusState};
 pub use error::{Class, Error};
-pub use http::Client;
+pub use http::{Answer, Answering, Api, Call, Client};
 pub use merge_request::MergeRequest;
 pub use note::{Note, User};

@@ -2,11 +2,13 @@
 //! swapped; it avoids waste, and safety does not rest on it.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
-use branchline_gcp::storage::Storage;
+use branchline_gcp::storage::Objects;
 use branchline_gcp::{Class, Error as GcpError};
 use bytes::Bytes;
+use tokio::time::Instant;
 
 const OBJECT: &str = "lease";
 const BYTES_MAX: u64 = 4 << 10;
@@ -15,7 +17,7 @@ const FREE: &[u8] = b"free";
 
 /// One pod's view of the lease.
 pub struct Lease {
-    storage: Storage,
+    storage: Arc<dyn Objects>,
     bucket: String,
     holder: String,
     length: Duration,
@@ -35,7 +37,12 @@ enum Tenure {
 
 impl Lease {
     /// The lease in that bucket, taken over when it does not change for `length`.
-    pub const fn new(storage: Storage, bucket: String, holder: String, length: Duration) -> Self {
+    pub const fn new(
+        storage: Arc<dyn Objects>,
+        bucket: String,
+        holder: String,
+        length: Duration,
+    ) -> Self {
         Self { storage, bucket, holder, length, state: Tenure::Unknown }
     }
 

@@ -10,4 +10,4 @@ pub use fact::{Body, DecodeError, Entry, Fact, Intent};
 pub use lease::Lease;
 pub use queue::{Queue, Queued, Ticket};
 pub use run::{Ending, FoldError, Run, State};
-pub use store::{Appended, Author, Error, History, Store};
+pub use store::{Appended, Author, Clock, Error, History, Store};

@@ -8,9 +8,10 @@
 //! alone, and remembers up to which fact events are published.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use branchline_contract::{Invalid, RunId};
-use branchline_gcp::storage::{List, Object, Storage};
+use branchline_gcp::storage::{List, Object, Objects};
 use branchline_gcp::{Class, Error as GcpError};
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -27,7 +28,7 @@ const UPDATES_MAX: u32 = 8;
 /// The queue in a bucket.
 #[derive(Clone)]
 pub struct Queue {
-    storage: Storage,
+    storage: Arc<dyn Objects>,
     bucket: String,
 }
 
@@ -93,7 +94,7 @@ impl Ticket {
 
 impl Queue {
     /// The queue in that bucket.
-    pub const fn new(storage: Storage, bucket: String) -> Self {
+    pub const fn new(storage: Arc<dyn Objects>, bucket: String) -> Self {
         Self { storage, bucket }
     }
 

@@ -2,9 +2,10 @@
 //! and onwards. The position is the name, so that of two writers one learns it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use branchline_contract::{LedgerHead, RunEvent, RunId};
-use branchline_gcp::storage::{List, Storage};
+use branchline_gcp::storage::{List, Objects};
 use branchline_gcp::{Class, Error as GcpError};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
@@ -21,9 +22,13 @@ const READS_AT_ONCE: usize = 16;
 /// Reads and appends facts.
 #[derive(Clone)]
 pub struct Store {
-    storage: Storage,
+    storage: Arc<dyn Objects>,
     bucket: String,
+    clock: Clock,
 }
+
+/// The time on the wall. What it says is written down for people; nothing is decided by it.
+pub type Clock = fn() -> Timestamp;
 
 /// A run as it was read: its fold, and the events that its facts ask for.
 #[derive(Clone, Debug, PartialEq)]
@@ -93,8 +98,8 @@ impl Error {
 
 impl Store {
     /// The ledger in that bucket.
-    pub const fn new(storage: Storage, bucket: String) -> Self {
-        Self { storage, bucket }
+    pub const fn new(storage: Arc<dyn Objects>, bucket: String, clock: Clock) -> Self {
+        Self { storage, bucket, clock }
     }
 
     /// Reads the whole history of a run; `None` when nothing was ever requested.
@@ -168,7 +173,7 @@ impl Store {
             sequence: head.map_or(0, |it| it.sequence + 1),
             previous: head.map(|it| it.sha256),
             nonce: format!("{:032x}", fastrand::u128(..)),
-            time: Timestamp::now(),
+            time: (self.clock)(),
             actor: author.actor.to_owned(),
             cause: author.cause.to_owned(),
             attempt,

@@ -16,12 +16,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use branchline_gcp::pubsub::{Publisher, Subscriber};
-use branchline_gcp::storage::Storage;
 use branchline_gitlab::Client;
 use branchline_ledger::Store;
 use branchline_service::shutdown::within_grace;
-use branchline_service::{DeadLetters, Health, consume, health};
+use branchline_service::{DeadLetters, Doors, Health, consume, health};
 use secrecy::SecretString;
 use tokio::net::TcpListener;
 use tokio::sync::OnceCell;
@@ -58,18 +56,31 @@ pub async fn run(
     stop: CancellationToken,
 ) -> Result<(), Error> {
     let client = Client::new(&config.gitlab, token)?;
-    let storage = Storage::connect(&config.google).await?;
-    let publisher = Publisher::connect(&config.google).await?;
-    let subscriber = Subscriber::connect(&config.google).await?;
+    let doors = Doors::connect(&config.google).await?;
     let listener = TcpListener::bind(config.listen)
         .await
         .map_err(|source| Error::Listen { address: config.listen, source })?;
-
     let health = Health::default();
-    let served = tokio::spawn(health::serve(listener, health.clone(), stop.clone()));
+    let served = health::serve(listener, health.clone(), stop.clone());
+    let grace = Duration::from_secs(config.consume.grace_seconds);
+    // A probe that never says what it wants does not hold up the end.
+    let served = within_grace(served, &stop, grace);
+    tokio::join!(served, work(config, doors, client, health, stop.clone()));
+    Ok(())
+}
+
+/// The work of a notifier, through any doors.
+pub async fn work(
+    config: Config,
+    doors: Doors,
+    client: Client,
+    health: Health,
+    stop: CancellationToken,
+) {
+    let Doors { storage, publisher, subscriber, clock } = doors;
     let notifier = Arc::new(Notifier {
-        store: Store::new(storage, config.ledger_bucket),
-        host: client.host(),
+        store: Store::new(storage, config.ledger_bucket, clock),
+        host: client.host().to_owned(),
         client,
         health,
         own: OnceCell::new(),
@@ -78,14 +89,9 @@ pub async fn run(
     let dead_letters =
         DeadLetters::new(publisher, config.dead_letter_topic, config.subscription.clone());
     let deliveries = subscriber.subscribe(&config.subscription, config.consume.subscribe());
-    let options = config.consume;
-    let grace = Duration::from_secs(options.grace_seconds);
-    // A probe that never says what it wants does not hold up the end.
-    let rest = within_grace(served, &stop, grace);
-    let consumed = consume(deliveries, &dead_letters, options, stop.clone(), move |message| {
+    consume(deliveries, &dead_letters, config.consume, stop, move |message| {
         let notifier = notifier.clone();
         async move { notifier.handle(&message).await }
-    });
-    tokio::join!(rest, consumed);
-    Ok(())
+    })
+    .await;
 }

@@ -1,8 +1,9 @@
 //! Gives a message that cannot be handled to people: as it came, with the reason.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use branchline_gcp::pubsub::{Message as Outgoing, Publisher};
+use branchline_gcp::pubsub::{Message as Outgoing, Publish};
 
 use crate::consume::Message;
 use crate::settlement::Class;
@@ -12,16 +13,16 @@ const ATTRIBUTES_MAX: usize = 100;
 const VALUE_MAX: usize = 1024;
 
 /// The dead-letter topic of one subscription.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct DeadLetters {
-    publisher: Publisher,
+    publisher: Arc<dyn Publish>,
     topic: String,
     subscription: String,
 }
 
 impl DeadLetters {
     /// Dead letters of `projects/P/subscriptions/S` go to `projects/P/topics/T`.
-    pub fn new(publisher: Publisher, topic: String, subscription: String) -> Self {
+    pub fn new(publisher: Arc<dyn Publish>, topic: String, subscription: String) -> Self {
         Self { publisher, topic, subscription }
     }
 

@@ -9,7 +9,10 @@ pub mod settlement;
 pub mod shutdown;
 pub mod telemetry;
 
+mod doors;
+
 pub use consume::{Message, consume};
 pub use dead_letter::DeadLetters;
+pub use doors::Doors;
 pub use health::Health;
 pub use settlement::{Class, Settlement};

@@ -18,6 +18,7 @@ pub fn stop_on_signal() -> io::Result<CancellationToken> {
     tokio::spawn(async move {
         let mut next = async || {
             tokio::select! {
+                biased;
                 _ = terminate.recv() => ("SIGTERM", 128 + 15),
                 _ = interrupt.recv() => ("SIGINT", 128 + 2),
             }

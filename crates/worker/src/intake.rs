@@ -3,9 +3,11 @@
 //! Each fact is appended as it becomes known, so a redelivered request finds
 //! its facts and completes only what is missing. Vertex AI is never called here.
 
+use std::sync::Arc;
+
 use branchline_contract::{ArtifactReady, DecodeError, Envelope, RunId, Sha256};
 use branchline_gcp::Error as GcpError;
-use branchline_gcp::storage::Storage;
+use branchline_gcp::storage::Objects;
 use branchline_ledger::{Appended, Author, Body, Queue, Run, State, Store, Ticket};
 use branchline_service::telemetry::chain;
 use branchline_service::{Class, Message, Settlement};
@@ -22,7 +24,7 @@ const ACTOR: &str = "branchline-worker";
 #[derive(Clone)]
 pub(crate) struct Intake {
     /// Where artifacts lie.
-    pub storage: Storage,
+    pub storage: Arc<dyn Objects>,
     /// The run ledger.
     pub store: Store,
     /// The queue.
@@ -177,7 +179,8 @@ impl Intake {
                 if reasons.is_empty() {
                     let artifacts = &run.request.artifacts;
                     let read_contents = self.config.verify_sha256;
-                    reasons = verify::differences(&self.storage, artifacts, read_contents).await?;
+                    reasons = verify::differences(self.storage.as_ref(), artifacts, read_contents)
+                        .await?;
                 }
                 Some(if reasons.is_empty() {
                     Body::Verified { contents_read: self.config.verify_sha256 }

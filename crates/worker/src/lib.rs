@@ -13,15 +13,12 @@ mod verify;
 use std::sync::Arc;
 use std::time::Duration;
 
-use branchline_gcp::pubsub::{Publisher, Subscriber};
-use branchline_gcp::storage::Storage;
-use branchline_gcp::vertex::Vertex;
-use branchline_ledger::{Lease, Queue, Store};
+use branchline_gcp::vertex::{Jobs, Vertex};
+use branchline_ledger::{Clock, Lease, Queue, Store};
 use branchline_service::shutdown::within_grace;
-use branchline_service::{DeadLetters, Health, consume, health};
+use branchline_service::{DeadLetters, Doors, Health, consume, health};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use tracing::warn;
 
 pub use config::Config;
@@ -44,51 +41,59 @@ pub enum Error {
 
 /// Runs the worker until `stop`, then drains it.
 pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
-    let google = &config.google;
-    let storage = Storage::connect(google).await?;
-    let publisher = Publisher::connect(google).await?;
-    let subscriber = Subscriber::connect(google).await?;
-    let vertex = Vertex::connect(google).await?;
+    let doors = Doors::connect(&config.google).await?;
+    let vertex = Arc::new(Vertex::connect(&config.google).await?);
     let listener = TcpListener::bind(config.listen)
         .await
         .map_err(|source| Error::Listen { address: config.listen, source })?;
-
-    let store = Store::new(storage.clone(), config.ledger_bucket.clone());
-    let queue = Queue::new(storage.clone(), config.queue_bucket.clone());
     let health = Health::default();
+    let served = health::serve(listener, health.clone(), stop.clone());
+    let grace = Duration::from_secs(config.consume.grace_seconds);
+    // A probe that never says what it wants does not hold up the end.
+    let served = within_grace(served, &stop, grace);
+    tokio::join!(served, work(config, doors, vertex, health, stop.clone()));
+    Ok(())
+}
+
+/// The work of a worker, through any doors: intake and, with the lease, reconcile.
+pub async fn work(
+    config: Config,
+    doors: Doors,
+    vertex: Arc<dyn Jobs>,
+    health: Health,
+    stop: CancellationToken,
+) {
+    let storage = doors.storage.clone();
+    let store = Store::new(storage.clone(), config.ledger_bucket.clone(), doors.clock);
+    let queue = Queue::new(storage.clone(), config.queue_bucket.clone());
     let dead_letters = DeadLetters::new(
-        publisher.clone(),
+        doors.publisher.clone(),
         config.dead_letter_topic.clone(),
         config.subscription.clone(),
     );
     let holder = format!("{}-{:016x}", std::process::id(), fastrand::u64(..));
     let lease = Lease::new(storage.clone(), config.queue_bucket.clone(), holder, config.lease());
-    let doors = (store.clone(), queue.clone());
-    let settings = settings(&config);
-    let leader = reconcile::Leader::new(storage.clone(), doors, vertex, publisher, settings);
-
-    let tasks = TaskTracker::new();
-    tasks.spawn(leader.run(lease, health.clone(), stop.clone()));
-    tasks.spawn(health::serve(listener, health, stop.clone()));
-    tasks.close();
-    let deliveries = subscriber.subscribe(&config.subscription, config.consume.subscribe());
+    let deliveries = doors.subscriber.subscribe(&config.subscription, config.consume.subscribe());
+    let settings = settings(&config, doors.clock);
+    let ledger = (store.clone(), queue.clone());
+    let leader = reconcile::Leader::new(doors, ledger, vertex, settings);
     let options = config.consume;
     let grace = Duration::from_secs(options.grace_seconds);
     let intake = Arc::new(intake::Intake { storage, store, queue, config });
-    let rest = within_grace(tasks.wait(), &stop, grace);
+    let led = within_grace(leader.run(lease, health, stop.clone()), &stop, grace);
     let consumed = consume(deliveries, &dead_letters, options, stop.clone(), move |message| {
         let intake = intake.clone();
         async move { intake.handle(&message).await }
     });
     // A create call that is cut off here is settled by the next leader.
-    if !tokio::join!(rest, consumed).0 {
+    if !tokio::join!(led, consumed).0 {
         warn!("grace period ended in the middle of a round");
     }
-    Ok(())
 }
 
-fn settings(config: &Config) -> reconcile::Settings {
+fn settings(config: &Config, clock: Clock) -> reconcile::Settings {
     reconcile::Settings {
+        clock,
         installation: config.installation.clone(),
         output_bucket: config.output_bucket.clone(),
         run_event_topic: config.run_event_topic.clone(),

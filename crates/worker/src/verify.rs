@@ -1,7 +1,7 @@
 //! Whether the announced objects are the ones that lie in Cloud Storage.
 
 use branchline_contract::{Artifact, Crc32c, Sha256};
-use branchline_gcp::storage::{Object, Storage};
+use branchline_gcp::storage::{Object, Objects};
 use branchline_gcp::{Class, Error};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
@@ -9,7 +9,7 @@ const LOOKS_AT_ONCE: usize = 16;
 
 /// Looks at every object and tells everything that differs, one sentence each.
 pub(crate) async fn differences(
-    storage: &Storage,
+    storage: &dyn Objects,
     artifacts: &[Artifact],
     read_contents: bool,
 ) -> Result<Vec<String>, Error> {
@@ -20,7 +20,7 @@ pub(crate) async fn differences(
 }
 
 async fn difference(
-    storage: &Storage,
+    storage: &dyn Objects,
     artifact: &Artifact,
     read_contents: bool,
 ) -> Result<Option<String>, Error> {
@@ -35,7 +35,7 @@ async fn difference(
 }
 
 async fn look(
-    storage: &Storage,
+    storage: &dyn Objects,
     artifact: &Artifact,
     read_contents: bool,
 ) -> Result<Option<String>, Error> {

@@ -4,11 +4,12 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use branchline_contract::{CommitSha, Outcome, RunId};
-use branchline_gcp::storage::Storage;
+use branchline_gcp::storage::{Objects as _, Storage};
 use branchline_gcp::vertex::Vertex;
 use branchline_gcp::{Config, Credentials};
 use branchline_gitlab::{Client, CommitStatus, StatusState};
@@ -17,6 +18,7 @@ use branchline_local::gitlab::{CiJob, JobEnd, Trigger};
 use branchline_local::installation::{self, PROJECT, subscription, topic};
 use branchline_local::stack::{Endpoints, Options, Stack};
 use branchline_service::telemetry::{self, Format};
+use jiff::Timestamp;
 use secrecy::SecretString;
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
@@ -150,7 +152,8 @@ async fn show(args: &Args, stack: &Stack) -> anyhow::Result<()> {
 
     let google = google(stack);
     let storage = Storage::connect(&google).await?;
-    let store = Store::new(storage.clone(), installation::LEDGER.to_owned());
+    let store =
+        Store::new(Arc::new(storage.clone()), installation::LEDGER.to_owned(), Timestamp::now);
     let vertex = Vertex::connect(&google).await?;
     let ci = CiScript::start(&args.run, stack, &merge_request.job, checkout.path())?;
     let (run, script) = ci.run_id().await?;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use branchline_contract::RunId;
 use branchline_gcp::Class;
-use branchline_gcp::vertex::{JobState, Vertex};
+use branchline_gcp::vertex::{JobState, Jobs as _, Vertex};
 use branchline_ledger::{Body, Entry, History, Run, Store};
 
 const LOOK_EVERY: Duration = Duration::from_millis(200);

@@ -17,11 +17,12 @@ use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use branchline_contract::Training;
 use branchline_gcp::Config as Google;
-use branchline_gcp::pubsub::{Message, Publisher};
+use branchline_gcp::pubsub::{Message, Publish as _, Publisher};
 use branchline_gcp::storage::Storage;
 use branchline_ledger::Store;
 use jiff::{SignedDuration, Timestamp};
@@ -143,7 +144,8 @@ pub(crate) async fn run(args: &Args, environment: &Environment) -> Result<u8, Er
         ci_job: job.origin.job_id,
         topic: &config.topic,
     };
-    let end = wait::follow(&Store::new(storage, ledger), &followed, args.timeout).await?;
+    let store = Store::new(Arc::new(storage), ledger, Timestamp::now);
+    let end = wait::follow(&store, &followed, args.timeout).await?;
     if let (Some(file), End::Run(ending)) = (&args.dotenv, &end) {
         append(file, &format!("BRANCHLINE_OUTCOME={}\n", ending.outcome.as_str()))?;
         if let Some(uri) = &ending.model_uri {

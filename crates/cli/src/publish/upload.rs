@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use branchline_contract::{Artifact, ArtifactName, Crc32c, Invalid, ObjectUri};
 use branchline_gcp::Class;
-use branchline_gcp::storage::{List, Object, Storage};
+use branchline_gcp::storage::{List, Object, Objects as _, Storage};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use indicatif::HumanBytes;
 

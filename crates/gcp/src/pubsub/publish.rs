@@ -38,6 +38,14 @@ pub struct Message {
     pub ordering_key: Option<String>,
 }
 
+/// Something that takes messages: Google's client, or a simulated world.
+pub trait Publish: Send + Sync {
+    /// Publishes a message to `projects/P/topics/T` and returns its id. After a
+    /// failure it may be there nevertheless, and may be published again at once,
+    /// also with an ordering key.
+    fn publish<'a>(&'a self, topic: &'a str, message: Message) -> Call<'a, String>;
+}
+
 impl Publisher {
     /// Builds the client; nothing is sent yet.
     pub fn connect(config: &Config) -> Call<'_, Self> {
@@ -55,11 +63,15 @@ impl Publisher {
         })
     }
 
-    /// Publishes a message to `projects/P/topics/T` and returns its id. After a
-    /// failure it may be there nevertheless, and may be published again at once,
-    /// also with an ordering key.
+    fn topic(&self, topic: &str) -> TopicPublisher {
+        let mut topics = self.topics.lock().unwrap_or_else(PoisonError::into_inner);
+        topics.entry(topic.to_owned()).or_insert_with(|| self.base.publisher(topic).build()).clone()
+    }
+}
+
+impl Publish for Publisher {
     #[instrument(name = "pubsub.publish", skip_all, fields(messaging.destination.name = topic))]
-    pub fn publish<'a>(&'a self, topic: &'a str, message: Message) -> Call<'a, String> {
+    fn publish<'a>(&'a self, topic: &'a str, message: Message) -> Call<'a, String> {
         Box::pin(async move {
             let doing = || format!("publishing to {topic}");
             let publisher = self.topic(topic);
@@ -81,10 +93,5 @@ impl Publisher {
             publisher.resume_publish(key);
             Err(failure)
         })
-    }
-
-    fn topic(&self, topic: &str) -> TopicPublisher {
-        let mut topics = self.topics.lock().unwrap_or_else(PoisonError::into_inner);
-        topics.entry(topic.to_owned()).or_insert_with(|| self.base.publisher(topic).build()).clone()
     }
 }

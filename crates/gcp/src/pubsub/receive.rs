@@ -26,6 +26,7 @@ use google_cloud_pubsub::subscriber::ShutdownBehavior;
 use google_cloud_pubsub::subscriber::handler::Handler;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
@@ -74,7 +75,33 @@ pub struct Delivery {
     pub publish_time: Timestamp,
     /// Which attempt this is, where the subscription counts them.
     pub delivery_attempt: Option<u32>,
-    handler: Handler,
+    /// Keeps it from being delivered again until it is settled or dropped.
+    pub lease: Box<dyn Settle>,
+}
+
+/// The way back to the server for one delivery.
+pub trait Settle: fmt::Debug + Send {
+    /// See [`Delivery::ack`].
+    fn ack(self: Box<Self>);
+
+    /// See [`Delivery::nack`].
+    fn nack(self: Box<Self>);
+}
+
+impl Settle for Handler {
+    fn ack(self: Box<Self>) {
+        Self::ack(*self);
+    }
+
+    fn nack(self: Box<Self>) {
+        Self::nack(*self);
+    }
+}
+
+/// Something that hands out messages: Google's client, or a simulated world.
+pub trait Receive: Send + Sync {
+    /// Begins to receive from `projects/P/subscriptions/S`.
+    fn subscribe(&self, subscription: &str, options: SubscribeOptions) -> Deliveries;
 }
 
 impl Subscriber {
@@ -91,9 +118,10 @@ impl Subscriber {
             Ok(Self { client })
         })
     }
+}
 
-    /// Begins to receive from `projects/P/subscriptions/S`.
-    pub fn subscribe(&self, subscription: &str, options: SubscribeOptions) -> Deliveries {
+impl Receive for Subscriber {
+    fn subscribe(&self, subscription: &str, options: SubscribeOptions) -> Deliveries {
         // One message waits in the channel at most; the rest waits in the SDK.
         let (sender, received) = mpsc::channel(1);
         let (stop, stopped) = watch::channel(false);
@@ -109,11 +137,20 @@ impl Subscriber {
             messaging.destination.subscription.name = subscription
         );
         let task = tokio::spawn(pump.run().instrument(span));
-        Deliveries { received, stop, task }
+        Deliveries::new(received, stop, task)
     }
 }
 
 impl Deliveries {
+    /// What `task` sends, until `stop` is told to it and it has sent everything.
+    pub const fn new(
+        received: mpsc::Receiver<Result<Delivery>>,
+        stop: watch::Sender<bool>,
+        task: JoinHandle<()>,
+    ) -> Self {
+        Self { received, stop, task }
+    }
+
     /// The next message, or a failure of the stream, which is being built again;
     /// `None` after [`stop`](Self::stop). Cancelling this loses nothing.
     pub async fn recv(&mut self) -> Option<Result<Delivery>> {
@@ -143,12 +180,12 @@ impl Delivery {
     /// The message is done with. Best effort, as everything in Pub/Sub: it may
     /// come again.
     pub fn ack(self) {
-        self.handler.ack();
+        self.lease.ack();
     }
 
     /// The message is to come again, after the subscription's backoff.
     pub fn nack(self) {
-        self.handler.nack();
+        self.lease.nack();
     }
 
     fn new(message: model::Message, handler: Handler) -> Self {
@@ -159,7 +196,7 @@ impl Delivery {
             ordering_key: message.ordering_key,
             publish_time: timestamp(message.publish_time).unwrap_or_default(),
             delivery_attempt: handler.delivery_attempt().and_then(|it| u32::try_from(it).ok()),
-            handler,
+            lease: Box::new(handler),
         }
     }
 }

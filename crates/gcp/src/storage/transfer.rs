@@ -1,11 +1,10 @@
-//! Whole files to and from Cloud Storage, and digests of objects of any size.
+//! Whole files to and from Cloud Storage.
 
 use super::{Object, Storage, object, resource};
 use crate::call::{CALL_TIME_MAX, Call, bounded};
 use crate::error::Error;
 use bytes::Bytes;
 use google_cloud_storage::streaming_source::{Seek, SizeHint, StreamingSource};
-use sha2::{Digest as _, Sha256};
 use std::io::{self, SeekFrom};
 use std::path::Path;
 use std::sync::Arc;
@@ -87,25 +86,6 @@ impl Storage {
             file.sync_all().await.map_err(failed)?;
             tokio::fs::rename(&part, path).await.map_err(failed)?;
             Ok(reading.object)
-        })
-    }
-
-    /// The SHA-256 and the size of one generation, of any size.
-    #[instrument(name = "storage.read_sha256", skip_all, fields(storage.bucket = bucket, storage.object = name))]
-    pub fn read_sha256<'a>(
-        &'a self,
-        bucket: &'a str,
-        name: &'a str,
-        generation: i64,
-    ) -> Call<'a, ([u8; 32], u64)> {
-        Box::pin(async move {
-            let (mut hash, mut size) = (Sha256::new(), 0);
-            let mut reading = self.open(bucket, name, Some(generation)).await?;
-            while let Some(piece) = reading.next().await? {
-                hash.update(&piece);
-                size += piece.len() as u64;
-            }
-            Ok((hash.finalize().into(), size))
         })
     }
 }

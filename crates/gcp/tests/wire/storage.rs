@@ -2,7 +2,7 @@
 
 use super::{Answer, Server, json, page};
 use branchline_gcp::Class;
-use branchline_gcp::storage::{Object, Storage};
+use branchline_gcp::storage::{Object, Objects as _, Storage};
 use bytes::Bytes;
 use serde_json::json;
 use std::collections::BTreeMap;

@@ -2,7 +2,7 @@
 
 use super::{Answer, Server, json, page};
 use branchline_contract::JobKind;
-use branchline_gcp::vertex::{CreateJob, JobState, Vertex};
+use branchline_gcp::vertex::{CreateJob, JobState, Jobs as _, Vertex};
 use branchline_gcp::{Class, Config};
 use serde_json::json;
 use std::time::{Duration, Instant};

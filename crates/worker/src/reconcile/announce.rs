@@ -1,11 +1,11 @@
 //! Publishes what facts ask for, in order, and closes queue entries whose
 //! attempt is announced to its end.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use branchline_contract::{Envelope, Phase, RunEvent, RunId};
 use branchline_gcp::Error as GcpError;
-use branchline_gcp::pubsub::{Message, Publisher};
+use branchline_gcp::pubsub::{Message, Publish};
 use branchline_ledger::{Queue, Queued, Run, State};
 use tracing::info;
 
@@ -14,7 +14,7 @@ use super::perform::Tracked;
 /// Publishes the events of one entry's attempt from its cursor onwards, moves
 /// the cursor, and removes the entry behind the last event.
 pub(super) async fn announce(
-    (publisher, topic): (&Publisher, &str),
+    (publisher, topic): (&dyn Publish, &str),
     queue: &Queue,
     entry: &Queued,
     it: &mut Tracked,
@@ -53,9 +53,9 @@ fn is_over(run: &Run, attempt: u32) -> bool {
 }
 
 /// Place in line of every waiting run among the runs of its project and region, in queue order.
-pub(super) fn places<'a>(in_order: impl Iterator<Item = &'a Run>) -> HashMap<RunId, u32> {
-    let mut lines: HashMap<&branchline_contract::Vertex, u32> = HashMap::new();
-    let mut places = HashMap::new();
+pub(super) fn places<'a>(in_order: impl Iterator<Item = &'a Run>) -> BTreeMap<RunId, u32> {
+    let mut lines: BTreeMap<&branchline_contract::Vertex, u32> = BTreeMap::new();
+    let mut places = BTreeMap::new();
     for run in in_order {
         if matches!(run.state, State::Admitted | State::Intended) {
             let place = lines.entry(&run.request.vertex).or_default();

@@ -1,19 +1,18 @@
 //! The leader: one round after another over the queue, while it holds the lease.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
-use std::sync::Mutex;
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use branchline_contract::{JobKind, RunId, Vertex as Domain};
 use branchline_gcp::Error as GcpError;
-use branchline_gcp::pubsub::Publisher;
-use branchline_gcp::storage::Storage;
-use branchline_gcp::vertex::{JobState, Vertex};
-use branchline_ledger::{History, Lease, Queue, Queued, State, Store, Ticket};
-use branchline_service::Health;
+use branchline_gcp::vertex::{JobState, Jobs};
+use branchline_ledger::{Clock, History, Lease, Queue, Queued, State, Store, Ticket};
 use branchline_service::telemetry::chain;
+use branchline_service::{Doors, Health};
 use futures::{FutureExt as _, StreamExt as _, stream};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -37,6 +36,8 @@ pub(crate) struct Settings {
     pub output_bucket: String,
     /// Topic of run events.
     pub run_event_topic: String,
+    /// The time on the wall.
+    pub clock: Clock,
     /// Pause between two rounds.
     pub tick: Duration,
     /// Bound of one create call.
@@ -51,41 +52,38 @@ pub(crate) struct Settings {
 
 /// The doors, the settings and what is remembered between rounds.
 pub(crate) struct Leader {
-    storage: Storage,
+    doors: Doors,
     store: Store,
     queue: Queue,
-    vertex: Vertex,
-    publisher: Publisher,
+    vertex: Arc<dyn Jobs>,
     settings: Settings,
     started: Instant,
-    runs: HashMap<RunId, Tracked>,
-    paused: HashMap<RunId, Instant>,
-    limiters: HashMap<Domain, Mutex<Limiter>>,
+    runs: BTreeMap<RunId, Tracked>,
+    paused: BTreeMap<RunId, Instant>,
+    limiters: BTreeMap<Domain, Mutex<Limiter>>,
 }
 
 /// The jobs that a list of one domain and kind shows, by name.
-type Live = HashMap<String, JobState>;
+type Live = BTreeMap<String, JobState>;
 
 impl Leader {
     /// A leader that knows nothing yet.
     pub(crate) fn new(
-        storage: Storage,
+        doors: Doors,
         (store, queue): (Store, Queue),
-        vertex: Vertex,
-        publisher: Publisher,
+        vertex: Arc<dyn Jobs>,
         settings: Settings,
     ) -> Self {
         Self {
-            storage,
+            doors,
             store,
             queue,
             vertex,
-            publisher,
             settings,
             started: Instant::now(),
-            runs: HashMap::new(),
-            paused: HashMap::new(),
-            limiters: HashMap::new(),
+            runs: BTreeMap::new(),
+            paused: BTreeMap::new(),
+            limiters: BTreeMap::new(),
         }
     }
 
@@ -130,7 +128,7 @@ impl Leader {
         self.refresh(&entries).await;
         self.watch().await;
         let mut order: Vec<RunId> = Vec::new();
-        let mut seen = HashSet::new();
+        let mut seen = BTreeSet::new();
         for entry in &entries {
             if seen.insert(&entry.ticket.run) {
                 order.push(entry.ticket.run.clone());
@@ -145,7 +143,7 @@ impl Leader {
     async fn refresh(&mut self, entries: &[Queued]) {
         let now = Instant::now();
         self.paused.retain(|_, until| *until > now);
-        let queued: HashSet<&RunId> = entries.iter().map(|it| &it.ticket.run).collect();
+        let queued: BTreeSet<&RunId> = entries.iter().map(|it| &it.ticket.run).collect();
         self.runs.retain(|run, _| queued.contains(run));
         let mut behind: BTreeMap<&RunId, u64> = BTreeMap::new();
         for entry in entries {
@@ -180,7 +178,7 @@ impl Leader {
 
     /// Lists the live jobs of every domain and kind that has runs in Vertex AI.
     async fn watch(&mut self) {
-        let mut wanted: HashSet<(Domain, JobKind)> = HashSet::new();
+        let mut wanted: BTreeSet<(Domain, JobKind)> = BTreeSet::new();
         for it in self.runs.values_mut() {
             it.memory.job = Sighting::None;
             if matches!(it.run.state, State::Submitted | State::Running) {
@@ -235,7 +233,7 @@ impl Leader {
     /// Takes every run as far as it goes: domains side by side, and within a
     /// domain first in line, first served.
     async fn drive(&mut self, order: &[RunId], stop: &CancellationToken) {
-        let mut domains: HashMap<Domain, Vec<Tracked>> = HashMap::new();
+        let mut domains: BTreeMap<Domain, Vec<Tracked>> = BTreeMap::new();
         for run in order {
             if self.paused.contains_key(run) {
                 continue;
@@ -279,7 +277,7 @@ impl Leader {
                 // Its message asked at the same time as the one that is on record, and came second.
                 self.queue.remove(entry).await
             } else {
-                let topic = (&self.publisher, self.settings.run_event_topic.as_str());
+                let topic = (self.doors.publisher.as_ref(), self.settings.run_event_topic.as_str());
                 announce(topic, &self.queue, entry, it, places.get(run).copied()).await
             };
             if let Err(error) = announced {
@@ -290,9 +288,9 @@ impl Leader {
 
     fn hands(&self) -> Hands<'_> {
         Hands {
-            storage: &self.storage,
+            storage: self.doors.storage.as_ref(),
             store: &self.store,
-            vertex: &self.vertex,
+            vertex: self.vertex.as_ref(),
             settings: &self.settings,
             started: self.started,
         }

@@ -1,14 +1,14 @@
 //! Performs the effects of [`step::next`](super::step::next) for one run.
 
 use std::sync::Mutex;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use branchline_contract::{Outcome, RunEvent};
-use branchline_gcp::storage::Storage;
-use branchline_gcp::vertex::{CreateJob, Job, Vertex};
+use branchline_gcp::storage::Objects;
+use branchline_gcp::vertex::{CreateJob, Job, Jobs};
 use branchline_gcp::{Class, Error as GcpError};
 use branchline_ledger::{Appended, Author, Body, Ending, History, Intent, Run, State, Store};
-use jiff::Timestamp;
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::leader::Settings;
@@ -56,9 +56,9 @@ impl Tracked {
 
 /// The doors and the settings, shared by all runs of a round.
 pub(super) struct Hands<'a> {
-    pub storage: &'a Storage,
+    pub storage: &'a dyn Objects,
     pub store: &'a Store,
-    pub vertex: &'a Vertex,
+    pub vertex: &'a dyn Jobs,
     pub settings: &'a Settings,
     pub started: Instant,
 }
@@ -117,7 +117,7 @@ impl Hands<'_> {
     }
 
     fn times(&self, run: &Run) -> Times {
-        let waited = Timestamp::now().duration_since(run.asked_at);
+        let waited = (self.settings.clock)().duration_since(run.asked_at);
         Times {
             settle: self.settings.settle,
             wait_max: self.settings.wait_max,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use branchline_gcp::storage::{List, Storage};
+use branchline_gcp::storage::{List, Objects};
 use branchline_gcp::vertex::Job;
 use branchline_gcp::{Class, Error};
 
@@ -21,7 +21,7 @@ pub(crate) struct Results {
 
 /// Reads the answer of Vertex AI and the output directory of the job's own intent, and nothing else.
 pub(crate) async fn read(
-    storage: &Storage,
+    storage: &dyn Objects,
     output: Option<&str>,
     job: &Job,
 ) -> Result<Results, Error> {
@@ -49,7 +49,7 @@ pub(crate) async fn read(
 
 /// The numbers of `metrics.json`, none when it is missing, or what is wrong with it.
 async fn metrics_file(
-    storage: &Storage,
+    storage: &dyn Objects,
     bucket: &str,
     directory: &str,
 ) -> Result<Result<BTreeMap<String, f64>, String>, Error> {

@@ -1,0 +1,34 @@
+//! The doors to Google Cloud that every role goes through.
+
+use std::sync::Arc;
+
+use branchline_gcp::pubsub::{Publish, Publisher, Receive, Subscriber};
+use branchline_gcp::storage::{Objects, Storage};
+use branchline_gcp::{Config, Error};
+use branchline_ledger::Clock;
+use jiff::Timestamp;
+
+/// Google's own, or those of a simulated world. Cheap to clone.
+#[derive(Clone)]
+pub struct Doors {
+    /// Cloud Storage.
+    pub storage: Arc<dyn Objects>,
+    /// Pub/Sub, outwards.
+    pub publisher: Arc<dyn Publish>,
+    /// Pub/Sub, inwards.
+    pub subscriber: Arc<dyn Receive>,
+    /// The time on the wall.
+    pub clock: Clock,
+}
+
+impl Doors {
+    /// Google's own.
+    pub async fn connect(config: &Config) -> Result<Self, Error> {
+        Ok(Self {
+            storage: Arc::new(Storage::connect(config).await?),
+            publisher: Arc::new(Publisher::connect(config).await?),
+            subscriber: Arc::new(Subscriber::connect(config).await?),
+            clock: Timestamp::now,
+        })
+    }
+}
