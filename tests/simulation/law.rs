@@ -133,6 +133,11 @@ impl Law {
                 });
             }
             Body::Finished { outcome, metrics, .. } => {
+                let orphan = before.intents.iter().find(|it| self.jobs.contains_key(&it.nonce));
+                let orphan = orphan.filter(|_| before.job.is_none());
+                self.check(orphan.is_none(), || {
+                    format!("{name}: the attempt ended without a job, and {orphan:?} has one")
+                });
                 let job = before.job.as_ref().and_then(|name| self.number(name));
                 let wrong = *outcome == Outcome::Succeeded
                     && metrics.get("job").map(ToString::to_string) != job.map(|it| it.to_string());

@@ -69,8 +69,13 @@ pub(crate) fn tell(seed: u64) -> Told {
         }
         let state = world.state();
         let broken = state.law.broken.clone().or(broken);
-        let (trace, seen) = (state.trace.clone(), state.seen.clone());
-        Told { broken, trace, seen, repeats: state.law.repeats, runs: requests.len() }
+        Told {
+            broken,
+            trace: state.trace.clone(),
+            seen: state.seen.clone(),
+            repeats: state.law.repeats,
+            runs: requests.len(),
+        }
     })
 }
 
@@ -83,7 +88,7 @@ fn prepare(world: &World) -> Vec<ArtifactReady> {
     state.topics.subscribe(EVENTS, RUN_EVENTS);
     // Together they stay within the settle time, or they do not.
     state.jobs.wire_lag = SETTLE / 2;
-    state.jobs.list_lag = SETTLE / 2 - Duration::from_secs(1);
+    state.jobs.list_lag = SETTLE / 2;
     if state.rng.u32(..8) == 0 {
         state.jobs.forbidden_until = state.millis(0..200_000);
     }
@@ -169,7 +174,7 @@ async fn live(world: World, process: usize, end: CancellationToken) {
         let rolled = async {
             sleep(rollout).await;
             stopping.cancel();
-            std::future::pending::<()>().await
+            std::future::pending::<()>().await;
         };
         tokio::select! {
             biased;
@@ -287,6 +292,9 @@ fn open(state: &State, requests: &[ArtifactReady]) -> Option<String> {
         if notes != 1 {
             return Some(format!("{id} has {notes} notes"));
         }
+    }
+    if let Some(job) = state.live_jobs().next() {
+        return Some(format!("{} is {:?}, and nobody waits for it", job.name, job.state));
     }
     if let Some(entry) = state.buckets.names(QUEUE, "queue/").next() {
         return Some(format!("{entry} is left in the queue"));
