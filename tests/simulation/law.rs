@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use branchline_contract::{ArtifactReady, Envelope, Outcome, Phase, RunId};
+use branchline_contract::{ArtifactReady, Envelope, JobKind, Outcome, Phase, RunId};
 use branchline_gcp::pubsub::Message;
 use branchline_gcp::vertex::Job;
 use branchline_ledger::{Body, Entry, Run, State as RunState};
@@ -134,7 +134,10 @@ impl Law {
             }
             Body::Finished { outcome, metrics, .. } => {
                 let orphan = before.intents.iter().find(|it| self.jobs.contains_key(&it.nonce));
-                let orphan = orphan.filter(|_| before.job.is_none());
+                // A pipeline's id fences: one that arrives late is found all the same.
+                let fenced = before.request.training.kind() == JobKind::PipelineJob;
+                let certain = fenced || !self.surplus_allowed;
+                let orphan = orphan.filter(|_| before.job.is_none() && certain);
                 self.check(orphan.is_none(), || {
                     format!("{name}: the attempt ended without a job, and {orphan:?} has one")
                 });

@@ -87,8 +87,9 @@ fn prepare(world: &World) -> Vec<ArtifactReady> {
     state.topics.subscribe(REQUESTS, ARTIFACT_READY);
     state.topics.subscribe(EVENTS, RUN_EVENTS);
     // Together they stay within the settle time, or they do not.
-    state.jobs.wire_lag = SETTLE / 2;
-    state.jobs.list_lag = SETTLE / 2;
+    let lag = if state.rng.u32(..6) == 0 { SETTLE * 2 } else { SETTLE / 2 };
+    (state.jobs.wire_lag, state.jobs.list_lag) = (lag, lag);
+    state.law.surplus_allowed = lag > SETTLE;
     if state.rng.u32(..8) == 0 {
         state.jobs.forbidden_until = state.millis(0..200_000);
     }
