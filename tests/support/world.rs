@@ -284,6 +284,7 @@ fn worker(google: &Config, attempts_max: u32, stop: &CancellationToken) -> JoinH
         "run_event_topic": topic(PROJECT, "run-events"),
         "ledger_bucket": installation::LEDGER,
         "queue_bucket": installation::QUEUE,
+        "request_bucket": installation::REQUESTS,
         "output_bucket": installation::OUTPUT,
         "regions": ["europe-west4"],
         "verify_sha256": true,

@@ -1,13 +1,17 @@
-//! The life of a run: facts, fold, store, queue and lease.
+//! The life of a run: facts, fold, store, queue and lease; requests from outside.
 
 mod fact;
 mod lease;
+mod pause;
 mod queue;
+mod request;
 mod run;
 mod store;
 
 pub use fact::{Body, DecodeError, Entry, Fact, Intent};
 pub use lease::Lease;
+pub use pause::{InForce, Pause, Pauses};
 pub use queue::{Queue, Queued, Ticket};
+pub use request::{Answer, Asked, RequestName, Requests, Verdict};
 pub use run::{Ending, FoldError, Run, State};
 pub use store::{Appended, Author, Clock, Error, History, Store};

@@ -38,8 +38,12 @@ pub struct Run {
     pub job: Option<String>,
     /// What keeps it from going on, while that lasts.
     pub blocked: Option<String>,
+    /// The request that paused its domain, where that is what keeps it.
+    pub pause: Option<String>,
     /// Whether somebody wants it to end, and why.
     pub cancel: Option<String>,
+    /// The request for that, where it came from outside.
+    pub cancel_request: Option<String>,
     /// Every CI job that announced the request.
     pub ci_jobs: BTreeSet<u64>,
 }
@@ -147,7 +151,9 @@ impl Run {
             submitted_by: None,
             job: None,
             blocked: None,
+            pause: None,
             cancel: None,
+            cancel_request: None,
             ci_jobs: BTreeSet::from([request.gitlab.job_id]),
             request: request.as_ref().clone(),
         })
@@ -208,12 +214,16 @@ impl Run {
             (S::Intended, Body::Refused { .. }) => self.to(S::Admitted, None),
             (S::Intended, Body::Submitted { intent, job }) => self.submitted(intent, job),
             (S::Submitted, Body::Running {}) => self.to(S::Running, Some(Phase::Running)),
-            (S::Admitted | S::Intended, Body::Blocked { reason }) => {
-                self.blocked = Some(reason.clone());
+            (S::Admitted | S::Intended, Body::Blocked { reason, pause }) => {
+                (self.blocked, self.pause) = (Some(reason.clone()), pause.clone());
                 Some(Phase::Queued)
             }
-            (_, Body::CancelRequested { reason }) => {
-                self.cancel = Some(reason.clone());
+            (S::Admitted | S::Intended, Body::Unblocked {}) => {
+                (self.blocked, self.pause) = (None, None);
+                Some(Phase::Queued)
+            }
+            (_, Body::CancelRequested { reason, request }) => {
+                (self.cancel, self.cancel_request) = (Some(reason.clone()), request.clone());
                 None
             }
             (_, Body::Finished { outcome, reason, metrics, model_uri }) => self.finish(Ending {
@@ -244,6 +254,8 @@ impl Run {
                 | Body::Submitted { .. }
                 | Body::Running {}
                 | Body::Blocked { .. }
+                | Body::Unblocked {}
+                | Body::Surplus { .. }
                 | Body::Retried { .. }
                 | Body::Stalled { .. },
             ) => None,
@@ -257,12 +269,13 @@ impl Run {
 
     fn submitted(&mut self, intent: &str, job: &str) -> Option<Phase> {
         self.submitted_by = self.intents.iter().find(|it| it.nonce == intent).cloned();
-        (self.job, self.blocked) = (Some(job.to_owned()), None);
+        self.job = Some(job.to_owned());
+        (self.blocked, self.pause) = (None, None);
         self.to(State::Submitted, Some(Phase::Submitted))
     }
 
     fn finish(&mut self, ending: Ending) -> Option<Phase> {
-        self.blocked = None;
+        (self.blocked, self.pause) = (None, None);
         self.to(State::Finished(ending), Some(Phase::Completed))
     }
 
@@ -271,7 +284,9 @@ impl Run {
             (self.attempt, self.state) = (attempt, State::Requested);
             self.asked_at = asked_at;
             self.intents.clear();
-            (self.submitted_by, self.job, self.blocked, self.cancel) = (None, None, None, None);
+            (self.submitted_by, self.job) = (None, None);
+            (self.blocked, self.pause) = (None, None);
+            (self.cancel, self.cancel_request) = (None, None);
         }
     }
 

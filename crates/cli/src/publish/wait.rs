@@ -259,7 +259,7 @@ mod tests {
             requested(),
             Body::Verified { contents_read: false },
             Body::Admitted {},
-            Body::Blocked { reason: "no\u{1b}[2J\nquota".to_owned() },
+            Body::Blocked { reason: "no\u{1b}[2J\nquota".to_owned(), pause: None },
             Body::Intended(intent),
             Body::Submitted { job, intent: "n".to_owned() },
             Body::Running {},

@@ -124,7 +124,7 @@ fn a_late_or_repeated_fact_changes_nothing_and_says_nothing() {
         (1, Body::Admitted {}),
         (1, Body::Running {}),
         (1, finished(Outcome::Succeeded)),
-        (1, Body::CancelRequested { reason: "late".to_owned() }),
+        (1, Body::CancelRequested { reason: "late".to_owned(), request: None }),
     ];
     check(
         facts,
@@ -182,7 +182,7 @@ fn a_refused_call_goes_back_in_line_and_the_job_belongs_to_the_intent_it_carries
         (1, Body::Admitted {}),
         intended("a"),
         (1, Body::Refused { intent: "a".to_owned(), message: "no right".to_owned() }),
-        (1, Body::Blocked { reason: "no right".to_owned() }),
+        (1, Body::Blocked { reason: "no right".to_owned(), pause: None }),
         intended("b"),
         intended("c"),
         (1, Body::Submitted { intent: "b".to_owned(), job: "jobs/1".to_owned() }),

@@ -8,7 +8,9 @@ use std::time::Duration;
 use branchline_contract::{JobKind, RunId, Vertex as Domain};
 use branchline_gcp::Error as GcpError;
 use branchline_gcp::vertex::{JobState, Jobs};
-use branchline_ledger::{Clock, History, Lease, Queue, Queued, State, Store, Ticket};
+use branchline_ledger::{
+    Clock, History, Lease, Pauses, Queue, Queued, Requests, State, Store, Ticket,
+};
 use branchline_service::telemetry::chain;
 use branchline_service::{Doors, Health};
 use futures::{FutureExt as _, StreamExt as _, stream};
@@ -50,15 +52,26 @@ pub(crate) struct Settings {
     pub creates_per_minute: u32,
 }
 
+/// Everything that lies in Cloud Storage.
+pub(crate) struct Ledger {
+    /// The runs.
+    pub store: Store,
+    /// Those that are not announced to their end.
+    pub queue: Queue,
+    /// What is asked for from outside.
+    pub requests: Requests,
+    /// Where nothing is dispatched.
+    pub pauses: Pauses,
+}
+
 /// The doors, the settings and what is remembered between rounds.
 pub(crate) struct Leader {
     doors: Doors,
-    store: Store,
-    queue: Queue,
+    pub(super) ledger: Ledger,
     vertex: Arc<dyn Jobs>,
-    settings: Settings,
+    pub(super) settings: Settings,
     started: Instant,
-    runs: BTreeMap<RunId, Tracked>,
+    pub(super) runs: BTreeMap<RunId, Tracked>,
     paused: BTreeMap<RunId, Instant>,
     limiters: BTreeMap<Domain, Mutex<Limiter>>,
 }
@@ -70,14 +83,13 @@ impl Leader {
     /// A leader that knows nothing yet.
     pub(crate) fn new(
         doors: Doors,
-        (store, queue): (Store, Queue),
+        ledger: Ledger,
         vertex: Arc<dyn Jobs>,
         settings: Settings,
     ) -> Self {
         Self {
             doors,
-            store,
-            queue,
+            ledger,
             vertex,
             settings,
             started: Instant::now(),
@@ -121,11 +133,18 @@ impl Leader {
 
     /// One round: list, read what is new, watch, dispatch in order, announce.
     async fn round(&mut self, stop: &CancellationToken) -> Result<(), GcpError> {
-        let (entries, strangers) = self.queue.list().await?;
+        // First, so that whatever was asked of a run finds the run in the queue.
+        let asked = self.ledger.requests.list().await;
+        let (entries, strangers) = self.ledger.queue.list().await?;
         for stranger in strangers {
             warn!(error = %stranger, "object in the queue is no entry");
         }
         self.refresh(&entries).await;
+        let asked = match asked {
+            Ok(asked) => self.answer(asked, &entries).await,
+            Err(error) => Err(error),
+        };
+        self.pause().await?;
         self.watch().await;
         let mut order: Vec<RunId> = Vec::new();
         let mut seen = BTreeSet::new();
@@ -136,7 +155,8 @@ impl Leader {
         }
         self.drive(&order, stop).await;
         self.announce(&entries, &order, stop).await;
-        Ok(())
+        // Training goes on where requests cannot be read, and readiness says so.
+        asked
     }
 
     /// Reads the runs that are new or whose entry tells of newer facts, and forgets the rest.
@@ -155,7 +175,7 @@ impl Leader {
         }
         let loads: Vec<_> = behind
             .into_iter()
-            .map(|(run, project_id)| load(&self.store, project_id, run))
+            .map(|(run, project_id)| load(&self.ledger.store, project_id, run))
             .collect();
         let loaded: Vec<_> = stream::iter(loads).buffer_unordered(AT_ONCE).collect().await;
         for (run, history) in loaded {
@@ -275,10 +295,10 @@ impl Leader {
                 entry.ticket.attempt == it.run.attempt && entry.ticket != Ticket::of(&it.run);
             let announced = if surplus {
                 // Its message asked at the same time as the one that is on record, and came second.
-                self.queue.remove(entry).await
+                self.ledger.queue.remove(entry).await
             } else {
                 let topic = (self.doors.publisher.as_ref(), self.settings.run_event_topic.as_str());
-                announce(topic, &self.queue, entry, it, places.get(run).copied()).await
+                announce(topic, &self.ledger.queue, entry, it, places.get(run).copied()).await
             };
             if let Err(error) = announced {
                 warn!(run.id = %run, error = chain(&error), "run not announced; tried again");
@@ -286,10 +306,10 @@ impl Leader {
         }
     }
 
-    fn hands(&self) -> Hands<'_> {
+    pub(super) fn hands(&self) -> Hands<'_> {
         Hands {
             storage: self.doors.storage.as_ref(),
-            store: &self.store,
+            store: &self.ledger.store,
             vertex: self.vertex.as_ref(),
             settings: &self.settings,
             started: self.started,

@@ -4,7 +4,8 @@ mod announce;
 mod leader;
 mod limiter;
 mod perform;
+mod requests;
 mod results;
 mod step;
 
-pub(crate) use leader::{Leader, Settings};
+pub(crate) use leader::{Leader, Ledger, Settings};

@@ -137,7 +137,16 @@ impl Hands<'_> {
 
     /// Appends a fact, or learns what somebody else wrote in its place.
     async fn append(&self, it: &mut Tracked, body: Body) -> Result<(), Error> {
-        let author = Author { actor: ACTOR, cause: CAUSE };
+        self.append_for(it, body, Author { actor: ACTOR, cause: CAUSE }).await
+    }
+
+    /// The same on somebody's behalf.
+    pub(super) async fn append_for(
+        &self,
+        it: &mut Tracked,
+        body: Body,
+        author: Author<'_>,
+    ) -> Result<(), Error> {
         match self.store.append(&it.run, body, author).await? {
             Appended::Written(entry) => {
                 let event = it.run.apply(&entry).expect("it was written behind the head");
@@ -337,7 +346,7 @@ impl Hands<'_> {
         if it.run.blocked.as_ref() == Some(&reason) {
             return Ok(());
         }
-        self.append(it, Body::Blocked { reason }).await
+        self.append(it, Body::Blocked { reason, pause: None }).await
     }
 
     fn back_off(&self, it: &mut Tracked, retry_after: Option<Duration>) {

@@ -44,7 +44,7 @@ fn check(
 }
 
 fn cancelled(mut facts: Vec<Body>) -> Vec<Body> {
-    facts.push(Body::CancelRequested { reason: "enough".to_owned() });
+    facts.push(Body::CancelRequested { reason: "enough".to_owned(), request: None });
     facts
 }
 
