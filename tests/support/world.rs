@@ -227,6 +227,13 @@ impl World {
         page.expect("the jobs are listed").jobs.len()
     }
 
+    /// A job as Vertex AI describes it.
+    pub async fn vertex_job(&self, name: &str) -> Value {
+        let url = format!("http://{}/v1/{name}", self.stack.endpoints().vertex);
+        let answer = reqwest::get(url).await.expect("Vertex AI answers");
+        answer.json().await.expect("it answers with JSON")
+    }
+
     /// One GET on GitLab's API, with the notifier's token.
     pub async fn gitlab(&self, path: &str) -> Value {
         let url = format!("http://{}/api/v4/{path}", self.stack.endpoints().gitlab);
