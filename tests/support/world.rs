@@ -15,7 +15,7 @@ use branchline_gcp::pubsub::{
     Message, Publish as _, Publisher, Receive as _, SubscribeOptions, Subscriber,
 };
 use branchline_gcp::storage::Storage;
-use branchline_gcp::vertex::Jobs as _;
+use branchline_gcp::vertex::{Jobs as _, Vertex};
 use branchline_gcp::{Config, Credentials};
 use branchline_ledger::{History, Store};
 use branchline_local::gitlab::{CiJob, Trigger};
@@ -219,12 +219,16 @@ impl World {
 
     /// The jobs of a run that Vertex AI knows, whatever their state.
     pub async fn jobs(&self, request: &Value) -> usize {
-        let vertex = branchline_gcp::vertex::Vertex::connect(&self.google).await;
-        let vertex = vertex.expect("Vertex AI is there");
         let filter = format!("labels.branchline-run=\"{}\"", run_id(request));
         let kind = branchline_contract::JobKind::CustomJob;
+        let vertex = self.vertex().await;
         let page = vertex.list(kind, PROJECT, "europe-west4", &filter, None).await;
         page.expect("the jobs are listed").jobs.len()
+    }
+
+    /// Our door to its Vertex AI.
+    pub async fn vertex(&self) -> Vertex {
+        Vertex::connect(&self.google).await.expect("Vertex AI is there")
     }
 
     /// A job as Vertex AI describes it.

@@ -3,6 +3,7 @@
 mod fact;
 mod lease;
 mod pause;
+mod places;
 mod queue;
 mod request;
 mod run;
@@ -11,6 +12,7 @@ mod store;
 pub use fact::{Body, DecodeError, Entry, Fact, Intent};
 pub use lease::Lease;
 pub use pause::{InForce, Pause, Pauses};
+pub use places::{Place, Places};
 pub use queue::{Queue, Queued, Ticket};
 pub use request::{Answer, Asked, RequestName, Requests, Verdict};
 pub use run::{Ending, FoldError, Run, State};

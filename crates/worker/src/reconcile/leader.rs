@@ -5,11 +5,11 @@ use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use branchline_contract::{JobKind, RunId, Vertex as Domain};
+use branchline_contract::{RunId, Vertex as Domain};
 use branchline_gcp::Error as GcpError;
-use branchline_gcp::vertex::{JobState, Jobs};
+use branchline_gcp::vertex::Jobs;
 use branchline_ledger::{
-    Clock, History, Lease, Pauses, Queue, Queued, Requests, State, Store, Ticket,
+    Clock, History, Lease, Pauses, Places, Queue, Queued, Requests, Store, Ticket,
 };
 use branchline_service::telemetry::chain;
 use branchline_service::{Doors, Health};
@@ -21,10 +21,9 @@ use tracing::{error, info, warn};
 use super::announce::{announce, places};
 use super::limiter::Limiter;
 use super::perform::{Hands, Tracked};
-use super::step::Sighting;
-use crate::job_body;
+use super::watch::Watched;
 
-const AT_ONCE: usize = 16;
+pub(super) const AT_ONCE: usize = 16;
 /// A run that cannot be read or driven is left alone for so long.
 const PAUSE: Duration = Duration::from_secs(10);
 const CONDITION: &str = "reconcile";
@@ -62,22 +61,22 @@ pub(crate) struct Ledger {
     pub requests: Requests,
     /// Where nothing is dispatched.
     pub pauses: Pauses,
+    /// Where jobs may be.
+    pub places: Places,
 }
 
 /// The doors, the settings and what is remembered between rounds.
 pub(crate) struct Leader {
     doors: Doors,
     pub(super) ledger: Ledger,
-    vertex: Arc<dyn Jobs>,
+    pub(super) vertex: Arc<dyn Jobs>,
     pub(super) settings: Settings,
     started: Instant,
     pub(super) runs: BTreeMap<RunId, Tracked>,
     paused: BTreeMap<RunId, Instant>,
     limiters: BTreeMap<Domain, Mutex<Limiter>>,
+    pub(super) watched: Watched,
 }
-
-/// The jobs that a list of one domain and kind shows, by name.
-type Live = BTreeMap<String, JobState>;
 
 impl Leader {
     /// A leader that knows nothing yet.
@@ -96,6 +95,7 @@ impl Leader {
             runs: BTreeMap::new(),
             paused: BTreeMap::new(),
             limiters: BTreeMap::new(),
+            watched: Watched::default(),
         }
     }
 
@@ -114,6 +114,7 @@ impl Leader {
                 leads = held;
                 info!(leads, "lease changed hands");
                 self.runs.clear();
+                self.watched = Watched::default();
             }
             if held {
                 match self.round(&stop).await {
@@ -145,7 +146,7 @@ impl Leader {
             Err(error) => Err(error),
         };
         self.pause().await?;
-        self.watch().await;
+        self.watch().await?;
         let mut order: Vec<RunId> = Vec::new();
         let mut seen = BTreeSet::new();
         for entry in &entries {
@@ -192,60 +193,6 @@ impl Leader {
                     error!(run.id = %run, error = chain(&error), "run not read; left alone for now");
                     self.paused.insert(run, now + PAUSE);
                 }
-            }
-        }
-    }
-
-    /// Lists the live jobs of every domain and kind that has runs in Vertex AI.
-    async fn watch(&mut self) {
-        let mut wanted: BTreeSet<(Domain, JobKind)> = BTreeSet::new();
-        for it in self.runs.values_mut() {
-            it.memory.job = Sighting::None;
-            if matches!(it.run.state, State::Submitted | State::Running) {
-                let request = &it.run.request;
-                wanted.insert((request.vertex.clone(), request.training.kind()));
-            }
-        }
-        let lists: Vec<_> = wanted.into_iter().map(|it| self.live(it)).collect();
-        let lists: Vec<_> = stream::iter(lists).buffer_unordered(AT_ONCE).collect().await;
-        for ((domain, kind), live) in lists {
-            let live = match live {
-                Ok(live) => live,
-                Err(error) => {
-                    warn!(error = chain(&error), "jobs not listed");
-                    continue;
-                }
-            };
-            for it in self.runs.values_mut() {
-                let request = &it.run.request;
-                if request.vertex == domain && request.training.kind() == kind {
-                    let state = it.run.job.as_ref().and_then(|job| live.get(job));
-                    it.memory.job =
-                        state.map_or(Sighting::NotListed, |it| Sighting::Live(it.clone()));
-                }
-            }
-        }
-    }
-
-    async fn live(
-        &self,
-        (domain, kind): (Domain, JobKind),
-    ) -> ((Domain, JobKind), Result<Live, GcpError>) {
-        let live = self.list_live(&domain, kind).await;
-        ((domain, kind), live)
-    }
-
-    async fn list_live(&self, domain: &Domain, kind: JobKind) -> Result<Live, GcpError> {
-        let filter = live_filter(kind, &self.settings.installation);
-        let (project, region) = (domain.project.as_str(), domain.region.as_str());
-        let mut live = Live::new();
-        let mut token = None;
-        loop {
-            let page = self.vertex.list(kind, project, region, &filter, token).await?;
-            live.extend(page.jobs.into_iter().map(|job| (job.name, job.state)));
-            token = page.next;
-            if token.is_none() {
-                return Ok(live);
             }
         }
     }
@@ -345,22 +292,4 @@ async fn drive_domain(
         driven.push((it, turn.unwrap_or(Err(super::perform::Error::Panicked))));
     }
     driven
-}
-
-/// Vertex AI's own filter for the live jobs of this installation.
-fn live_filter(kind: JobKind, installation: &str) -> String {
-    let (prefix, states): (_, &[&str]) = match kind {
-        JobKind::CustomJob | JobKind::HyperparameterTuningJob => {
-            ("JOB_STATE", &["QUEUED", "PENDING", "RUNNING", "PAUSED", "UPDATING", "CANCELLING"])
-        }
-        JobKind::PipelineJob | JobKind::TrainingPipeline => {
-            ("PIPELINE_STATE", &["QUEUED", "PENDING", "RUNNING", "PAUSED", "CANCELLING"])
-        }
-    };
-    let states: Vec<String> = states.iter().map(|it| format!("state=\"{prefix}_{it}\"")).collect();
-    format!(
-        "labels.{}=\"{installation}\" AND ({})",
-        job_body::LABEL_INSTALLATION,
-        states.join(" OR ")
-    )
 }

@@ -7,5 +7,7 @@ mod perform;
 mod requests;
 mod results;
 mod step;
+mod surplus;
+mod watch;
 
 pub(crate) use leader::{Leader, Ledger, Settings};

@@ -17,8 +17,8 @@ use super::results;
 use super::step::{self, Answer, Found, Memory, Next, Sight, Sighting, Times};
 use crate::{job_body, verify};
 
-const ACTOR: &str = "branchline-worker";
-const CAUSE: &str = "reconcile";
+pub(super) const ACTOR: &str = "branchline-worker";
+pub(super) const CAUSE: &str = "reconcile";
 /// A run takes a handful of steps in a round; more is a loop.
 const STEPS_MAX: u32 = 16;
 const CANCEL_AGAIN: Duration = Duration::from_mins(1);

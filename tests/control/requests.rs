@@ -1,33 +1,16 @@
-//! What is asked of the leader from outside: cancel, pause, resume, over sockets.
+//! Requests: cancel, pause, resume.
 
 use std::sync::Arc;
 
 use branchline_contract::{Outcome, Request};
-use branchline_ledger::{Answer, Body, History, RequestName, Requests, State, Verdict};
+use branchline_ledger::{Answer, Body, RequestName, Requests, State, Verdict};
 use branchline_local::installation::{LEDGER, PROJECT, QUEUE, REQUESTS};
 use branchline_tests::eventually::eventually;
 use branchline_tests::world::{World, run_id};
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
-/// Training that ends when it is let go, or when it is told to.
-struct Training(TempDir);
-
-impl Training {
-    fn new() -> Self {
-        Self(TempDir::new().unwrap())
-    }
-
-    fn script(&self) -> String {
-        let go = self.0.path().join("go");
-        format!("trap 'exit 143' TERM; until test -e {}; do sleep 0.05; done", go.display())
-    }
-
-    fn let_go(&self) {
-        std::fs::write(self.0.path().join("go"), "").unwrap();
-    }
-}
+use crate::{Training, count, reaches};
 
 fn door(world: &World) -> Requests {
     Requests::new(Arc::new(world.storage.clone()), REQUESTS.to_owned(), LEDGER.to_owned())
@@ -55,23 +38,6 @@ fn domain(kind: &str, id: &str) -> Value {
         "id": id, "kind": kind, "actor": "anna", "reason": "maintenance",
         "project": PROJECT, "region": "europe-west4",
     })
-}
-
-async fn reaches(
-    world: &World,
-    request: &Value,
-    what: &str,
-    is: impl Fn(&State) -> bool,
-) -> History {
-    eventually(what, async || {
-        let history = world.history(request).await?;
-        is(&history.run.state).then_some(history)
-    })
-    .await
-}
-
-fn count(history: &History, kind: &str) -> usize {
-    history.entries.iter().filter(|it| it.fact.body.kind() == kind).count()
 }
 
 #[tokio::test(flavor = "multi_thread")]
