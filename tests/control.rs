@@ -2,6 +2,8 @@
 
 #[path = "control/requests.rs"]
 mod requests;
+#[path = "control/supersede.rs"]
+mod supersede;
 #[path = "control/surplus.rs"]
 mod surplus;
 

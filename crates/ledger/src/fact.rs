@@ -69,6 +69,9 @@ pub enum Body {
     Duplicate {
         /// That job.
         ci_job: u64,
+        /// Its pipeline.
+        #[serde(default)]
+        pipeline_id: Option<u64>,
     },
     /// One create call is about to be sent.
     Intended(Intent),
@@ -129,6 +132,9 @@ pub enum Body {
     Retried {
         /// CI job that asked for it.
         ci_job: u64,
+        /// Its pipeline.
+        #[serde(default)]
+        pipeline_id: Option<u64>,
         /// When Pub/Sub took the message in; names the queue entry.
         asked_at: Timestamp,
     },

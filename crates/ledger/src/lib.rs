@@ -2,6 +2,7 @@
 
 mod fact;
 mod lease;
+mod newest;
 mod pause;
 mod places;
 mod queue;
@@ -11,6 +12,7 @@ mod store;
 
 pub use fact::{Body, DecodeError, Entry, Fact, Intent};
 pub use lease::Lease;
+pub use newest::{Line, Newest, Newests};
 pub use pause::{InForce, Pause, Pauses};
 pub use places::{Place, Places};
 pub use queue::{Queue, Queued, Ticket};

@@ -46,6 +46,8 @@ pub struct Run {
     pub cancel_request: Option<String>,
     /// Every CI job that announced the request.
     pub ci_jobs: BTreeSet<u64>,
+    /// The newest pipeline that announced it.
+    pub pipeline_id: u64,
 }
 
 /// Where an attempt stands. Within one attempt it only moves down this list,
@@ -155,6 +157,7 @@ impl Run {
             cancel: None,
             cancel_request: None,
             ci_jobs: BTreeSet::from([request.gitlab.job_id]),
+            pipeline_id: request.gitlab.pipeline_id,
             request: request.as_ref().clone(),
         })
     }
@@ -172,12 +175,12 @@ impl Run {
         self.head = LedgerHead { sequence: fact.sequence, sha256: entry.sha256 };
         self.recorded_at = fact.time;
         let phase = match fact.body {
-            Body::Duplicate { ci_job } => {
-                self.ci_jobs.insert(ci_job);
+            Body::Duplicate { ci_job, pipeline_id } => {
+                self.announced(ci_job, pipeline_id);
                 None
             }
-            Body::Retried { ci_job, asked_at } => {
-                self.ci_jobs.insert(ci_job);
+            Body::Retried { ci_job, pipeline_id, asked_at } => {
+                self.announced(ci_job, pipeline_id);
                 self.retry(fact.attempt, asked_at);
                 None
             }
@@ -277,6 +280,11 @@ impl Run {
     fn finish(&mut self, ending: Ending) -> Option<Phase> {
         (self.blocked, self.pause) = (None, None);
         self.to(State::Finished(ending), Some(Phase::Completed))
+    }
+
+    fn announced(&mut self, ci_job: u64, pipeline_id: Option<u64>) {
+        self.ci_jobs.insert(ci_job);
+        self.pipeline_id = self.pipeline_id.max(pipeline_id.unwrap_or_default());
     }
 
     fn retry(&mut self, attempt: u32, asked_at: Timestamp) {

@@ -115,7 +115,7 @@ fn tell(body: &Body) -> (&'static str, Option<String>) {
         Body::Approved { reason } => ("approved", Some(reason.clone())),
         Body::Admitted {} => ("admitted", None),
         Body::Rejected { reasons } => ("rejected", Some(reasons.join(" "))),
-        Body::Duplicate { ci_job } => ("duplicate", Some(format!("CI job {ci_job}"))),
+        Body::Duplicate { ci_job, .. } => ("duplicate", Some(format!("CI job {ci_job}"))),
         Body::Intended(_) => ("intended", None),
         Body::Refused { message, .. } => ("refused", Some(message.clone())),
         Body::Submitted { job, .. } => ("submitted", Some(job.clone())),

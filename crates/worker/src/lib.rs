@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use branchline_gcp::vertex::{Jobs, Vertex};
-use branchline_ledger::{Clock, Lease, Pauses, Places, Queue, Requests, Store};
+use branchline_ledger::{Clock, Lease, Newests, Pauses, Places, Queue, Requests, Store};
 use branchline_service::shutdown::within_grace;
 use branchline_service::{DeadLetters, Doors, Health, consume, health};
 use tokio::net::TcpListener;
@@ -85,6 +85,7 @@ pub async fn work(
         ),
         pauses: Pauses::new(storage.clone(), config.queue_bucket.clone()),
         places: Places::new(storage.clone(), config.queue_bucket.clone()),
+        newests: Newests::new(storage.clone(), config.queue_bucket.clone()),
     };
     let leader = reconcile::Leader::new(doors, ledger, vertex, settings);
     let options = config.consume;

@@ -181,7 +181,7 @@ fn a_finished_run_is_told_whole() {
 #[test]
 fn a_note_of_a_newer_job_is_not_ours_to_change() {
     let older = history([]);
-    let newer = history([Body::Duplicate { ci_job: 301 }]);
+    let newer = history([Body::Duplicate { ci_job: 301, pipeline_id: None }]);
     assert!(is_newer(&render(&newer, ""), &older.run));
     assert!(!is_newer(&render(&older, ""), &newer.run));
     assert!(!is_newer(&render(&older, ""), &older.run));

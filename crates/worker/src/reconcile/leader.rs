@@ -9,7 +9,7 @@ use branchline_contract::{RunId, Vertex as Domain};
 use branchline_gcp::Error as GcpError;
 use branchline_gcp::vertex::Jobs;
 use branchline_ledger::{
-    Clock, History, Lease, Pauses, Places, Queue, Queued, Requests, Store, Ticket,
+    Clock, History, Lease, Newests, Pauses, Places, Queue, Queued, Requests, Store, Ticket,
 };
 use branchline_service::telemetry::chain;
 use branchline_service::{Doors, Health};
@@ -21,6 +21,7 @@ use tracing::{error, info, warn};
 use super::announce::{announce, places};
 use super::limiter::Limiter;
 use super::perform::{Hands, Tracked};
+use super::supersede::Lines;
 use super::watch::Watched;
 
 pub(super) const AT_ONCE: usize = 16;
@@ -63,6 +64,8 @@ pub(crate) struct Ledger {
     pub pauses: Pauses,
     /// Where jobs may be.
     pub places: Places,
+    /// What supersedes older runs.
+    pub newests: Newests,
 }
 
 /// The doors, the settings and what is remembered between rounds.
@@ -76,6 +79,7 @@ pub(crate) struct Leader {
     paused: BTreeMap<RunId, Instant>,
     limiters: BTreeMap<Domain, Mutex<Limiter>>,
     pub(super) watched: Watched,
+    pub(super) lines: Option<Lines>,
 }
 
 impl Leader {
@@ -96,6 +100,7 @@ impl Leader {
             paused: BTreeMap::new(),
             limiters: BTreeMap::new(),
             watched: Watched::default(),
+            lines: None,
         }
     }
 
@@ -114,7 +119,7 @@ impl Leader {
                 leads = held;
                 info!(leads, "lease changed hands");
                 self.runs.clear();
-                self.watched = Watched::default();
+                (self.watched, self.lines) = (Watched::default(), None);
             }
             if held {
                 match self.round(&stop).await {
@@ -145,6 +150,7 @@ impl Leader {
             Ok(asked) => self.answer(asked, &entries).await,
             Err(error) => Err(error),
         };
+        self.supersede().await?;
         self.pause().await?;
         self.watch().await?;
         let mut order: Vec<RunId> = Vec::new();

@@ -7,6 +7,7 @@ mod perform;
 mod requests;
 mod results;
 mod step;
+mod supersede;
 mod surplus;
 mod watch;
 

@@ -136,7 +136,7 @@ impl Hands<'_> {
     }
 
     /// Appends a fact, or learns what somebody else wrote in its place.
-    async fn append(&self, it: &mut Tracked, body: Body) -> Result<(), Error> {
+    pub(super) async fn append(&self, it: &mut Tracked, body: Body) -> Result<(), Error> {
         self.append_for(it, body, Author { actor: ACTOR, cause: CAUSE }).await
     }
 

@@ -130,7 +130,7 @@ pub(super) fn next(run: &Run, memory: &Memory, now: Duration, times: Times) -> N
             None if times.waited > times.wait_max => {
                 end(Outcome::Expired, "waited in line longer than allowed")
             }
-            None if now < memory.retry_at => Next::Rest,
+            None if now < memory.retry_at => unless_paused(run, memory, Next::Rest),
             None => unless_paused(run, memory, Next::Dispatch),
         },
         State::Intended => unless_paused(run, memory, intended(run, memory, now, times)),
