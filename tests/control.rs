@@ -1,5 +1,7 @@
 //! What ends or holds back a run beside its training, over sockets.
 
+#[path = "control/merge_request.rs"]
+mod merge_request;
 #[path = "control/requests.rs"]
 mod requests;
 #[path = "control/supersede.rs"]

@@ -321,6 +321,11 @@ fn notifier(
         "dead_letter_topic": topic(PROJECT, "dead-letters"),
         "ledger_bucket": installation::LEDGER,
         "gitlab": gitlab,
+        "merge_requests": {
+            "queue_bucket": installation::QUEUE,
+            "request_bucket": installation::REQUESTS,
+            "poll_secs": 1,
+        },
         "listen": "127.0.0.1:0",
         "google": endpoints(google),
     }))
