@@ -1,4 +1,5 @@
 //! What ends or holds back a run beside its training, over sockets.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 #[path = "control/merge_request.rs"]
 mod merge_request;

@@ -101,7 +101,7 @@ async fn a_cancelled_run_stops_its_job_and_says_who_asked() {
 async fn a_cancel_that_races_with_success_ends_as_vertex_says() {
     let world = World::start().await;
     // It has done its work when it is told to stop, and says so.
-    let script = r#"trap 'exit 0' TERM; while :; do sleep 0.05; done"#;
+    let script = "trap 'exit 0' TERM; while :; do sleep 0.05; done";
     let request = world.request("iris", &json!([]), script);
     world.publish(request.to_string()).await;
     reaches(&world, &request, "it trains", |it| *it == State::Running).await;

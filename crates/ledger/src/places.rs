@@ -1,5 +1,5 @@
 //! Where jobs of this installation may be: an object `places/<project>/<region>/<kind>`
-//! each, beside the queue, made before the first job there is created.
+//! each, beside the queue, made in the round behind the first create call.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -218,13 +218,9 @@ impl Run {
             (S::Intended, Body::Submitted { intent, job }) => self.submitted(intent, job),
             (S::Submitted, Body::Running {}) => self.to(S::Running, Some(Phase::Running)),
             (S::Admitted | S::Intended, Body::Blocked { reason, pause }) => {
-                (self.blocked, self.pause) = (Some(reason.clone()), pause.clone());
-                Some(Phase::Queued)
+                Some(self.blocked(Some(reason), pause.as_ref()))
             }
-            (S::Admitted | S::Intended, Body::Unblocked {}) => {
-                (self.blocked, self.pause) = (None, None);
-                Some(Phase::Queued)
-            }
+            (S::Admitted | S::Intended, Body::Unblocked {}) => Some(self.blocked(None, None)),
             (_, Body::CancelRequested { reason, request }) => {
                 (self.cancel, self.cancel_request) = (Some(reason.clone()), request.clone());
                 None
@@ -268,6 +264,11 @@ impl Run {
     fn to(&mut self, state: State, phase: Option<Phase>) -> Option<Phase> {
         self.state = state;
         phase
+    }
+
+    fn blocked(&mut self, reason: Option<&String>, pause: Option<&String>) -> Phase {
+        (self.blocked, self.pause) = (reason.cloned(), pause.cloned());
+        Phase::Queued
     }
 
     fn submitted(&mut self, intent: &str, job: &str) -> Option<Phase> {

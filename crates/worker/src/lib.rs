@@ -51,7 +51,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
     let grace = Duration::from_secs(config.consume.grace_seconds);
     // A probe that never says what it wants does not hold up the end.
     let served = within_grace(served, &stop, grace);
-    tokio::join!(served, work(config, doors, vertex, health, stop.clone()));
+    tokio::join!(served, Box::pin(work(config, doors, vertex, health, stop.clone())));
     Ok(())
 }
 

@@ -219,14 +219,14 @@ fn a_surplus_job_changes_nothing_before_or_after_the_end() {
     ];
     check(
         facts,
-        &expect![[r#"
+        &expect![[r"
             requested -> attempt 1 Requested
             surplus -> attempt 1 Requested
             finished -> attempt 1 Finished, says completed
             surplus -> attempt 1 Finished
             retried -> attempt 2 Requested
             surplus -> attempt 2 Requested
-        "#]],
+        "]],
     );
 }
 

@@ -92,10 +92,11 @@ fn superseded<'a>(
         }
     }
     let reason = |run: &Run| {
-        if let Some(by) = lines.get(&Line::of(run)) {
-            if by.pipeline_id > run.pipeline_id && by.sha != run.request.gitlab.sha {
-                return Some(format!("superseded by {} of pipeline {}", by.run, by.pipeline_id));
-            }
+        if let Some(by) = lines.get(&Line::of(run))
+            && by.pipeline_id > run.pipeline_id
+            && by.sha != run.request.gitlab.sha
+        {
+            return Some(format!("superseded by {} of pipeline {}", by.run, by.pipeline_id));
         }
         let by = works.get(&work(run)).filter(|it| newest_job(it) > newest_job(run))?;
         Some(format!("superseded by {} of CI job {}", by.id, newest_job(by)))

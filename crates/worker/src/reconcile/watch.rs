@@ -89,7 +89,8 @@ impl Leader {
         self.watched.places.entry(place.clone()).or_default()
     }
 
-    /// Remembers every place before a job can be created in it.
+    /// Remembers every place where a call may have made a job. A run passes no round
+    /// by on its way from the first call without a definite answer to its end.
     async fn places(&mut self, now: Instant) -> Result<(), GcpError> {
         if !self.watched.complete {
             for place in self.ledger.places.list().await? {
@@ -145,14 +146,15 @@ impl Leader {
     }
 }
 
-/// Whether a create call was sent for it, or may be in this round.
+/// Whether it has a job, or a create call of it may have made one.
 const fn may_have_jobs(state: &State) -> bool {
     match state {
-        State::Admitted | State::Intended | State::Submitted | State::Running => true,
+        State::Intended | State::Submitted | State::Running => true,
         State::Requested
         | State::Stalled(_)
         | State::Verified
         | State::Held(_)
+        | State::Admitted
         | State::Finished(_) => false,
     }
 }
