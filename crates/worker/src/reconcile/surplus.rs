@@ -143,3 +143,60 @@ fn verdict(history: &History, job: &Job, nonce: &str) -> Verdict {
         Some(_) | None => Verdict::Surplus,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use branchline_contract::Outcome;
+    use branchline_ledger::{Ending, Intent};
+    use jiff::Timestamp;
+
+    use super::super::step::finished;
+    use super::*;
+    use crate::testing::{admitted, custom_job, history, intended, request, submitted};
+
+    fn check(name: &str, facts: Vec<Body>, (job, nonce): (&str, &str), expected: Verdict) {
+        let job = Job {
+            name: job.to_owned(),
+            kind: JobKind::CustomJob,
+            state: JobState::Running,
+            labels: BTreeMap::new(),
+            error: None,
+            created: None,
+            ended: None,
+            metrics: BTreeMap::new(),
+            model: None,
+            best_trial: None,
+        };
+        let history = history(&request(&custom_job()), facts);
+        assert_eq!(verdict(&history, &job, nonce), expected, "{name}");
+    }
+
+    #[test]
+    fn only_a_job_that_can_never_come_to_count_is_surplus() {
+        let again = |mut facts: Vec<Body>| {
+            let nonce = "m".to_owned();
+            facts.push(Body::Intended(Intent { nonce, duration_ms: 1, output: String::new() }));
+            facts
+        };
+        let ended = |mut facts: Vec<Body>| {
+            facts.push(finished(Ending::without_job(Outcome::Failed, String::new())));
+            facts
+        };
+        let retried = |mut facts: Vec<Body>| {
+            let asked_at = Timestamp::UNIX_EPOCH;
+            facts.push(Body::Retried { ci_job: 11, pipeline_id: None, asked_at });
+            facts
+        };
+        let (ours, late) = (("jobs/1", "n"), ("jobs/2", "n"));
+        check("under way", intended(), ours, Verdict::Counts);
+        check("late, and so is the next", again(intended()), ours, Verdict::Counts);
+        check("submitted", submitted(), ours, Verdict::Counts);
+        check("beside it", submitted(), late, Verdict::Surplus);
+        check("ended", ended(submitted()), ours, Verdict::Counts);
+        check("beside it, ended", ended(submitted()), late, Verdict::Surplus);
+        check("ended without a job", ended(intended()), ours, Verdict::Surplus);
+        check("of an earlier attempt", retried(ended(intended())), ours, Verdict::Surplus);
+        check("never intended", admitted(), ours, Verdict::Foreign);
+        check("another's nonce", submitted(), ("jobs/2", "x"), Verdict::Foreign);
+    }
+}
