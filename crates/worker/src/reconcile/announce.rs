@@ -22,7 +22,7 @@ pub(super) async fn announce(
 ) -> Result<(), GcpError> {
     let attempt = entry.ticket.attempt;
     // A cursor that could not be moved is remembered, so that nothing is said twice.
-    let cursor = entry.published.max(it.published);
+    let cursor = entry.published.max(it.published.get(&attempt).copied());
     let due: Vec<RunEvent> = due(&it.events, attempt, cursor).cloned().collect();
     for mut event in due {
         if event.phase == Phase::Queued {
@@ -32,12 +32,14 @@ pub(super) async fn announce(
         let ordering_key = Some(event.run_id.to_string());
         publisher.publish(topic, Message { data: data.into(), attributes, ordering_key }).await?;
         info!(run.id = %event.run_id, phase = event.phase.as_str(), "run event published");
-        it.published = Some(event.ledger.sequence);
+        it.published.insert(attempt, event.ledger.sequence);
     }
     if is_over(&it.run, attempt) {
         queue.remove(entry).await?;
-    } else if let Some(published) = it.published.filter(|it| entry.published < Some(*it)) {
-        queue.mark_published(entry, published).await?;
+    } else if let Some(published) = it.published.get(&attempt)
+        && entry.published < Some(*published)
+    {
+        queue.mark_published(entry, *published).await?;
     }
     Ok(())
 }

@@ -238,11 +238,18 @@ impl Leader {
 
     async fn announce(&mut self, entries: &[Queued], order: &[RunId], stop: &CancellationToken) {
         let places = places(order.iter().filter_map(|run| self.runs.get(run)).map(|it| &it.run));
+        // Attempts in their order: messages may have come in another.
+        let mut entries: Vec<&Queued> = entries.iter().collect();
+        entries.sort_by_key(|it| (&it.ticket.run, it.ticket.attempt));
+        let mut waiting = BTreeSet::new();
         for entry in entries {
             let run = &entry.ticket.run;
             let Some(it) = self.runs.get_mut(run) else { continue };
             if stop.is_cancelled() {
                 return;
+            }
+            if waiting.contains(run) {
+                continue;
             }
             let surplus =
                 entry.ticket.attempt == it.run.attempt && entry.ticket != Ticket::of(&it.run);
@@ -255,6 +262,7 @@ impl Leader {
             };
             if let Err(error) = announced {
                 warn!(run.id = %run, error = chain(&error), "run not announced; tried again");
+                waiting.insert(run);
             }
         }
     }

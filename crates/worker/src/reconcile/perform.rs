@@ -1,5 +1,6 @@
 //! Performs the effects of [`step::next`](super::step::next) for one run.
 
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -32,8 +33,8 @@ pub(super) struct Tracked {
     pub run: Run,
     /// Every event that its facts ask for, oldest first.
     pub events: Vec<RunEvent>,
-    /// Position up to which this leader published, per attempt in force.
-    pub published: Option<u32>,
+    /// Position up to which this leader published, by attempt.
+    pub published: BTreeMap<u32, u32>,
     /// What is not in the ledger.
     pub memory: Memory,
 }
@@ -42,7 +43,7 @@ impl Tracked {
     /// A run as it was read.
     pub(super) fn new(history: History) -> Self {
         let History { run, events, .. } = history;
-        Self { run, events, published: None, memory: Memory::default() }
+        Self { run, events, published: BTreeMap::new(), memory: Memory::default() }
     }
 
     /// Takes over what was read anew, and keeps what is remembered.
