@@ -125,7 +125,7 @@ async fn a_paused_domain_dispatches_nothing_and_what_runs_goes_on() {
     let answer = answered(&world, &ask(&world, &domain("pause", "p1")).await).await;
     assert_eq!(answer.verdict, Verdict::Done, "{answer:?}");
     let again = answered(&world, &ask(&world, &domain("pause", "p2")).await).await;
-    assert!(again.message.contains("was paused by anna: maintenance"), "{again:?}");
+    assert_eq!(again.message, format!("{PROJECT}/europe-west4 is paused by anna: maintenance"));
 
     let (waits, unwanted) =
         (world.request("waits", &json!([]), "true"), world.request("unwanted", &json!([]), "true"));
@@ -153,7 +153,6 @@ async fn a_paused_domain_dispatches_nothing_and_what_runs_goes_on() {
     let history = world.ended(&waits, 1).await;
     assert_eq!(history.run.ending().unwrap().outcome, Outcome::Succeeded);
     assert_eq!((count(&history, "blocked"), count(&history, "unblocked")), (1, 1));
-    assert!(world.stack.storage.list(QUEUE, "pauses/").is_empty());
     // Who asked, for what, and what became of it stays where nobody may delete.
     let answers = world.stack.storage.list(LEDGER, "answers/");
     let asked: Vec<_> = answers.iter().map(|it| it.name.rsplit('-').next().unwrap()).collect();

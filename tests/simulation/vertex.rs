@@ -71,6 +71,12 @@ impl State {
         self.jobs.jobs.iter().map(|it| it.at(self.now())).collect()
     }
 
+    /// Those that have not ended and are not about to.
+    pub(crate) fn live_jobs(&self) -> Vec<Job> {
+        let live = |it: &Job| !is_over(&it.state) && it.state != JobState::Cancelling;
+        self.jobs_now().into_iter().filter(live).collect()
+    }
+
     /// Carries a create call out, whether or not anybody still waits for its answer.
     fn create_job(&mut self, what: &str, order: &Order) -> Result<Job, Error> {
         let Order { kind, parent, body, id } = order;
@@ -178,6 +184,7 @@ impl State {
         let cancelled = self.rng.u32(..4) != 0;
         let found = self.jobs.jobs.iter_mut().find(|it| it.job.name == name);
         let it = found.ok_or_else(|| Error::answered(what, NOT_FOUND, "no such job"))?;
+        self.law.cancelled(&it.job);
         if !is_over(&it.at(now).state) {
             it.plan.retain(|(from, _)| *from <= now);
             it.plan.push((now, JobState::Cancelling));

@@ -13,7 +13,7 @@ mod store;
 pub use fact::{Body, DecodeError, Entry, Fact, Intent};
 pub use lease::Lease;
 pub use newest::{Line, Newest, Newests};
-pub use pause::{InForce, Pause, Pauses};
+pub use pause::{Applied, Order, Pause, Pauses};
 pub use places::{Place, Places};
 pub use queue::{Queue, Queued, Ticket};
 pub use request::{Answer, Asked, RequestName, Requests, Verdict};

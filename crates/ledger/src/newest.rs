@@ -112,12 +112,15 @@ impl Newests {
     }
 
     /// Puts `newest` on record unless a newer one is, and tells the one that is then.
-    pub async fn raise(&self, line: &Line, newest: Newest) -> Result<Newest, GcpError> {
+    /// `None` where too many write at once.
+    pub async fn raise(&self, line: &Line, newest: Newest) -> Result<Option<Newest>, GcpError> {
         let (bucket, name) = (self.bucket.as_str(), line.0.as_str());
         for _ in 0..UPDATES_MAX {
             let written = match self.storage.stat(bucket, name, None).await {
                 Ok(object) => match Newest::read(&object) {
-                    Some(known) if known.pipeline_id >= newest.pipeline_id => return Ok(known),
+                    Some(known) if known.pipeline_id >= newest.pipeline_id => {
+                        return Ok(Some(known));
+                    }
                     Some(_) | None => {
                         let version = object.metageneration;
                         self.storage.set_metadata(bucket, name, version, newest.metadata()).await
@@ -129,11 +132,11 @@ impl Newests {
                 Err(error) => return Err(error),
             };
             match written {
-                Ok(_) => return Ok(newest),
+                Ok(_) => return Ok(Some(newest)),
                 Err(error) if matches!(error.class(), Class::Conflict | Class::NotFound) => {}
                 Err(error) => return Err(error),
             }
         }
-        Ok(newest)
+        Ok(None)
     }
 }

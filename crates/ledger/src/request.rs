@@ -20,7 +20,7 @@ use crate::queue::name_of_time;
 const REQUESTS: &str = "requests/";
 const ANSWERS: &str = "answers/";
 /// What is asked for beyond this waits for the next round.
-const REQUESTS_MAX: u16 = 1_000;
+const REQUESTS_MAX: usize = 1_000;
 const ANSWER_BYTES_MAX: u64 = 64 << 10;
 
 /// The two buckets.
@@ -108,26 +108,30 @@ impl Requests {
 
     /// What was asked for, in the order in which Cloud Storage took it in.
     pub async fn list(&self) -> Result<Vec<Asked>, GcpError> {
-        let page = self
-            .storage
-            .list(List {
-                bucket: &self.bucket,
-                prefix: REQUESTS,
-                start: None,
-                page_token: None,
-                page_size: REQUESTS_MAX,
-            })
-            .await?;
-        let mut asked: Vec<Asked> = page
-            .objects
-            .into_iter()
-            .map(|it| Asked {
+        let mut asked = Vec::new();
+        let mut token = None;
+        while asked.len() < REQUESTS_MAX {
+            let page = self
+                .storage
+                .list(List {
+                    bucket: &self.bucket,
+                    prefix: REQUESTS,
+                    start: None,
+                    page_token: token,
+                    page_size: 1_000,
+                })
+                .await?;
+            asked.extend(page.objects.into_iter().map(|it| Asked {
                 name: RequestName::parse(&it.name),
                 object: it.name,
                 generation: it.generation,
                 at: it.created,
-            })
-            .collect();
+            }));
+            token = page.next;
+            if token.is_none() {
+                break;
+            }
+        }
         asked.sort_by(|a, b| (a.at, &a.object).cmp(&(b.at, &b.object)));
         Ok(asked)
     }

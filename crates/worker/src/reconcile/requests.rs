@@ -1,12 +1,10 @@
 //! Carries out what was asked for from outside, each request once, and writes
 //! down what became of it.
 
-use std::collections::BTreeMap;
-
 use branchline_contract::{Ask, Request, RunId, Vertex as Domain};
 use branchline_gcp::Error as GcpError;
 use branchline_ledger::{
-    Answer, Asked, Author, Body, InForce, Pause, Queued, RequestName, Verdict,
+    Answer, Applied, Asked, Author, Body, Order, Pause, Queued, RequestName, Verdict,
 };
 use branchline_service::telemetry::chain;
 use tracing::{info, warn};
@@ -76,16 +74,16 @@ impl Leader {
                 let queued = entries.iter().any(|it| it.ticket.run == *run);
                 self.cancel(request, run, *attempt, queued).await
             }
-            Ask::Pause(domain) => {
+            Ask::Pause(domain) | Ask::Resume(domain) => {
                 let pause = Pause {
+                    order: Order { asked_at: asked.at, request: name.as_str().to_owned() },
+                    is_over: matches!(request.ask, Ask::Resume(_)),
                     actor: request.actor.to_string(),
                     reason: request.reason.to_string(),
-                    request: name.as_str().to_owned(),
-                    asked_at: asked.at,
                 };
-                self.begin_pause(domain, pause).await
+                let applied = self.ledger.pauses.apply(domain, &pause).await?;
+                Ok(applied.map(|it| paused(domain, &pause, it)))
             }
-            Ask::Resume(domain) => self.end_pause(domain, asked).await,
         }
     }
 
@@ -136,36 +134,12 @@ impl Leader {
         told
     }
 
-    async fn begin_pause(&mut self, domain: &Domain, pause: Pause) -> Result<Told, perform::Error> {
-        let request = pause.request.clone();
-        if self.ledger.pauses.begin(domain, pause).await?.is_some() {
-            return Ok(Some(done(format!("{} is paused", shown(domain)))));
-        }
-        let pauses = self.ledger.pauses.list().await?;
-        Ok(pauses.get(domain).map(|it| {
-            let again = it.pause.request == request;
-            let how = if again { "is paused".to_owned() } else { format!("was {}", said(it)) };
-            done(format!("{} {how}", shown(domain)))
-        }))
-    }
-
-    /// Lifts a pause that was asked for before, and none that was asked for since.
-    async fn end_pause(&mut self, domain: &Domain, asked: &Asked) -> Result<Told, perform::Error> {
-        let pauses = self.ledger.pauses.list().await?;
-        let Some(pause) = pauses.get(domain).filter(|it| it.pause.asked_at <= asked.at) else {
-            return Ok(Some(done(format!("{} was not paused", shown(domain)))));
-        };
-        self.ledger.pauses.end(domain, pause).await?;
-        Ok(Some(done(format!("{} goes on; it was {}", shown(domain), said(pause)))))
-    }
-
     /// Tells every run whether its domain is paused.
     pub(super) async fn pause(&mut self) -> Result<(), GcpError> {
         let pauses = self.ledger.pauses.list().await?;
-        let hold = |it: &InForce| Hold { request: it.pause.request.clone(), reason: said(it) };
-        let holds: BTreeMap<&Domain, Hold> = pauses.iter().map(|(k, v)| (k, hold(v))).collect();
+        let hold = |it: &Pause| Hold { request: it.order.request.clone(), reason: said(it) };
         for it in self.runs.values_mut() {
-            it.memory.pause = holds.get(&it.run.request.vertex).cloned();
+            it.memory.pause = pauses.get(&it.run.request.vertex).map(hold);
         }
         Ok(())
     }
@@ -189,10 +163,19 @@ fn refused(message: String) -> (Verdict, String) {
     (Verdict::Refused, message)
 }
 
-fn shown(domain: &Domain) -> String {
-    format!("{}/{}", domain.project, domain.region)
+fn paused(domain: &Domain, pause: &Pause, applied: Applied) -> (Verdict, String) {
+    let domain = format!("{}/{}", domain.project, domain.region);
+    match applied {
+        Applied::Late(since) => refused(format!("{domain} was {} since", said(&since))),
+        Applied::Stands(_) if !pause.is_over => done(format!("{domain} is {}", said(pause))),
+        Applied::Stands(Some(before)) if !before.is_over => {
+            done(format!("{domain} goes on; it was {}", said(&before)))
+        }
+        Applied::Stands(_) => done(format!("{domain} was not paused")),
+    }
 }
 
-fn said(it: &InForce) -> String {
-    format!("paused by {}: {}", it.pause.actor, it.pause.reason)
+fn said(it: &Pause) -> String {
+    let how = if it.is_over { "resumed" } else { "paused" };
+    format!("{how} by {}: {}", it.actor, it.reason)
 }

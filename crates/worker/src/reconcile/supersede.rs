@@ -43,7 +43,7 @@ impl Leader {
             let known = lines.get(&line).map(|it| it.pipeline_id);
             if run.request.supersede && may_train(run) && known < Some(run.pipeline_id) {
                 let newest = self.ledger.newests.raise(&line, Newest::of(run)).await?;
-                lines.insert(line, newest);
+                lines.extend(newest.map(|it| (line, it)));
             }
         }
         Ok(())
