@@ -94,6 +94,7 @@ impl World {
             |it| stack.gitlab.create_user("reporter", it).unwrap(),
         );
         let config = Config {
+            merge_requests: None,
             subscription: SUBSCRIPTION.to_owned(),
             dead_letter_topic: DEAD.to_owned(),
             ledger_bucket: BUCKET.to_owned(),
@@ -293,7 +294,15 @@ async fn late_and_repeated_events_do_not_reopen_a_commit_and_a_next_attempt_does
     world
         .append(
             &run,
-            [Body::Retried { ci_job: job.id, asked_at: Timestamp::UNIX_EPOCH }, verified, admitted],
+            [
+                Body::Retried {
+                    ci_job: job.id,
+                    pipeline_id: None,
+                    asked_at: Timestamp::UNIX_EPOCH,
+                },
+                verified,
+                admitted,
+            ],
         )
         .await;
     world.announce(&run).await;

@@ -105,7 +105,8 @@ impl Law {
         // Whoever appends knows the head, so no fact is ever too late to count.
         let same =
             Run { head: after.head, recorded_at: after.recorded_at, ..before.clone() } == after;
-        self.check(!same, || format!("{name} ({}) changes nothing", entry.fact.body.kind()));
+        let told = matches!(entry.fact.body, Body::Surplus { .. });
+        self.check(same == told, || format!("{name} ({}) changes nothing", entry.fact.body.kind()));
         self.decided(name, &entry.fact.body, &before);
     }
 
@@ -159,6 +160,8 @@ impl Law {
             | Body::Refused { .. }
             | Body::Running {}
             | Body::Blocked { .. }
+            | Body::Unblocked {}
+            | Body::Surplus { .. }
             | Body::CancelRequested { .. }
             | Body::Stalled { .. } => {}
         }
@@ -204,6 +207,33 @@ impl Law {
             format!("a second job was created for attempt {ours:?}: {}", job.name)
         });
         self.order.len()
+    }
+
+    /// Somebody asks for a job to be cancelled.
+    pub(crate) fn cancelled(&mut self, job: &Job) {
+        let (id, nonce) = (&job.labels["branchline-run"], &job.labels["branchline-intent"]);
+        let Some(kept) = self.runs.values().find(|it| it.run.id.as_str() == id) else { return };
+        let run = &kept.run;
+        let open = run.job.is_none() && run.ending().is_none();
+        let may_count = open && run.intents.iter().any(|it| it.nonce == *nonce);
+        let counts = run.job.as_ref() == Some(&job.name) && run.cancel.is_none();
+        let ours = job.kind == run.request.training.kind();
+        self.check(ours && !counts && !may_count, || {
+            format!("{} is cancelled, and nobody asked for that", job.name)
+        });
+    }
+
+    /// A live job that its run does not name.
+    pub(crate) fn surplus(&self, jobs: &[Job]) -> Option<String> {
+        let surplus = jobs.iter().find(|job| {
+            let id = &job.labels["branchline-run"];
+            let kept = self.runs.values().find(|it| it.run.id.as_str() == id);
+            kept.is_some_and(|it| {
+                let ours = job.kind == it.run.request.training.kind();
+                ours && it.run.job.as_ref() != Some(&job.name)
+            })
+        });
+        surplus.map(|it| format!("{} is live, and its run does not name it", it.name))
     }
 
     /// A message was published.
@@ -283,7 +313,7 @@ impl Kept {
 impl State {
     /// An object was created.
     pub(crate) fn created(state: &mut Self, bucket: &str, name: &str, content: &[u8]) {
-        if bucket == LEDGER {
+        if bucket == LEDGER && name.starts_with("runs/") {
             state.law.appended(name, content);
             let (directory, _) = name.rsplit_once('/').expect("a directory");
             state.has_entry(&directory.to_owned());

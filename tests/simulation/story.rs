@@ -17,6 +17,7 @@ use crate::world::{Door, State, Texts, World, wall_clock};
 
 pub(crate) const LEDGER: &str = "ledger";
 pub(crate) const QUEUE: &str = "queue";
+const OPERATORS: &str = "requests";
 const OUTPUT: &str = "output";
 const ARTIFACTS: &str = "artifacts";
 pub(crate) const REQUESTS: &str = "projects/p/subscriptions/artifact-ready";
@@ -62,8 +63,10 @@ pub(crate) fn tell(seed: u64) -> Told {
             .map(|it| tokio::spawn(live(world.clone(), it, stop.clone())))
             .collect();
         let asked = tokio::spawn(ask(world.clone(), requests.clone()));
+        let operated = tokio::spawn(operate(world.clone(), requests.clone()));
         let broken = watch(&world, &requests, &asked).await;
         stop.cancel();
+        operated.abort();
         for life in lives {
             life.abort();
         }
@@ -87,7 +90,7 @@ fn prepare(world: &World) -> Vec<ArtifactReady> {
     state.topics.subscribe(REQUESTS, ARTIFACT_READY);
     state.topics.subscribe(EVENTS, RUN_EVENTS);
     // Together they stay within the settle time, or they do not.
-    let lag = if state.rng.u32(..6) == 0 { SETTLE * 2 } else { SETTLE / 2 };
+    let lag = if state.rng.u32(..5) == 0 { SETTLE * 4 } else { SETTLE / 2 };
     (state.jobs.wire_lag, state.jobs.list_lag) = (lag, lag);
     state.law.surplus_allowed = lag > SETTLE;
     if state.rng.u32(..8) == 0 {
@@ -161,6 +164,34 @@ async fn ask(world: World, requests: Vec<ArtifactReady>) {
     }
 }
 
+/// Operators cancel a run now and then, and pause what they resume.
+async fn operate(world: World, requests: Vec<ArtifactReady>) {
+    let put = |number: u32, ask: Value| {
+        let mut request = json!({"id": format!("r{number}"), "actor": "anna", "reason": "why not"});
+        request.as_object_mut().expect("it is one").extend(ask.as_object().expect("too").clone());
+        let name = format!("requests/20261123T00000000000{number}-r{number}");
+        let content = Bytes::from(request.to_string());
+        world.state().buckets.put(OPERATORS, &name, content, Texts::new());
+    };
+    let (pauses, cancels, pause, resume, cancel) = {
+        let mut state = world.state();
+        let (pauses, cancels) = (state.rng.u32(..4) == 0, state.rng.u32(..4) == 0);
+        let mut millis = || state.millis(0..60_000);
+        (pauses, cancels, millis(), millis(), millis())
+    };
+    let domain = |kind: &str| json!({"kind": kind, "project": "p", "region": "europe-west4"});
+    if pauses {
+        sleep(pause).await;
+        put(1, domain("pause"));
+        sleep(resume).await;
+        put(2, domain("resume"));
+    }
+    if cancels {
+        sleep(cancel).await;
+        put(3, json!({"kind": "cancel", "run": RunId::derive(&requests[0]).0}));
+    }
+}
+
 /// The lives of one process: each ends by a kill, by a rollout, or never.
 async fn live(world: World, process: usize, end: CancellationToken) {
     while !end.is_cancelled() {
@@ -212,6 +243,7 @@ fn worker() -> branchline_worker::Config {
         "run_event_topic": RUN_EVENTS,
         "ledger_bucket": LEDGER,
         "queue_bucket": QUEUE,
+        "request_bucket": OPERATORS,
         "output_bucket": OUTPUT,
         "regions": ["europe-west4"],
         "lease_secs": 15,
@@ -294,8 +326,11 @@ fn open(state: &State, requests: &[ArtifactReady]) -> Option<String> {
             return Some(format!("{id} has {notes} notes"));
         }
     }
-    if let Some(job) = state.live_jobs().next() {
-        return Some(format!("{} is {:?}, and nobody waits for it", job.name, job.state));
+    if let Some(surplus) = state.law.surplus(&state.live_jobs()) {
+        return Some(surplus);
+    }
+    if let Some(left) = state.buckets.names(OPERATORS, "").next() {
+        return Some(format!("{left} is not answered"));
     }
     if let Some(entry) = state.buckets.names(QUEUE, "queue/").next() {
         return Some(format!("{entry} is left in the queue"));

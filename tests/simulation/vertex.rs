@@ -66,9 +66,10 @@ fn is_over(state: &JobState) -> bool {
 }
 
 impl State {
-    /// Every job that is not over.
-    pub(crate) fn live_jobs(&self) -> impl Iterator<Item = Job> {
-        self.jobs.all.iter().map(|it| it.at(self.now())).filter(|it| !is_over(&it.state))
+    /// Those that have not ended and are not about to.
+    pub(crate) fn live_jobs(&self) -> Vec<Job> {
+        let live = |it: &Job| !is_over(&it.state) && it.state != JobState::Cancelling;
+        self.jobs.all.iter().map(|it| it.at(self.now())).filter(live).collect()
     }
 
     /// Carries a create call out, whether or not anybody still waits for its answer.
@@ -178,6 +179,7 @@ impl State {
         let cancelled = self.rng.u32(..4) != 0;
         let found = self.jobs.all.iter_mut().find(|it| it.job.name == name);
         let it = found.ok_or_else(|| Error::answered(what, NOT_FOUND, "no such job"))?;
+        self.law.cancelled(&it.job);
         if !is_over(&it.at(now).state) {
             it.plan.retain(|(from, _)| *from <= now);
             it.plan.push((now, JobState::Cancelling));

@@ -91,6 +91,7 @@ impl Installation {
             "subscription": subscription(PROJECT, "artifact-ready-worker"),
             "run_event_topic": topic(PROJECT, "run-events"),
             "queue_bucket": installation::QUEUE,
+            "request_bucket": installation::REQUESTS,
             "output_bucket": installation::OUTPUT,
             "regions": [REGION],
             "tick_millis": 100,

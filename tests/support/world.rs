@@ -15,7 +15,7 @@ use branchline_gcp::pubsub::{
     Message, Publish as _, Publisher, Receive as _, SubscribeOptions, Subscriber,
 };
 use branchline_gcp::storage::Storage;
-use branchline_gcp::vertex::Jobs as _;
+use branchline_gcp::vertex::{Jobs as _, Vertex};
 use branchline_gcp::{Config, Credentials};
 use branchline_ledger::{History, Store};
 use branchline_local::gitlab::{CiJob, Trigger};
@@ -224,12 +224,23 @@ impl World {
 
     /// The jobs of a run that Vertex AI knows, whatever their state.
     pub async fn jobs(&self, request: &Value) -> usize {
-        let vertex = branchline_gcp::vertex::Vertex::connect(&self.google).await;
-        let vertex = vertex.expect("Vertex AI is there");
         let filter = format!("labels.branchline-run=\"{}\"", run_id(request));
         let kind = branchline_contract::JobKind::CustomJob;
+        let vertex = self.vertex().await;
         let page = vertex.list(kind, PROJECT, "europe-west4", &filter, None).await;
         page.expect("the jobs are listed").jobs.len()
+    }
+
+    /// Our door to its Vertex AI.
+    pub async fn vertex(&self) -> Vertex {
+        Vertex::connect(&self.google).await.expect("Vertex AI is there")
+    }
+
+    /// A job as Vertex AI describes it.
+    pub async fn vertex_job(&self, name: &str) -> Value {
+        let url = format!("http://{}/v1/{name}", self.stack.endpoints().vertex);
+        let answer = reqwest::get(url).await.expect("Vertex AI answers");
+        answer.json().await.expect("it answers with JSON")
     }
 
     /// One GET on GitLab's API, with the notifier's token.
@@ -289,6 +300,7 @@ fn worker(google: &Config, attempts_max: u32, stop: &CancellationToken) -> JoinH
         "run_event_topic": topic(PROJECT, "run-events"),
         "ledger_bucket": installation::LEDGER,
         "queue_bucket": installation::QUEUE,
+        "request_bucket": installation::REQUESTS,
         "output_bucket": installation::OUTPUT,
         "regions": ["europe-west4"],
         "verify_sha256": true,
@@ -314,6 +326,11 @@ fn notifier(
         "dead_letter_topic": topic(PROJECT, "dead-letters"),
         "ledger_bucket": installation::LEDGER,
         "gitlab": gitlab,
+        "merge_requests": {
+            "queue_bucket": installation::QUEUE,
+            "request_bucket": installation::REQUESTS,
+            "poll_secs": 1,
+        },
         "listen": "127.0.0.1:0",
         "google": endpoints(google),
     }))

@@ -5,6 +5,7 @@ mod env;
 mod exit;
 #[cfg(feature = "local")]
 mod local;
+mod operate;
 mod publish;
 mod roles;
 mod schema;
@@ -36,6 +37,9 @@ enum Command {
     Publish(publish::Args),
     Worker(roles::Worker),
     Notifier(roles::Notifier),
+    Runs(operate::Runs),
+    Pause(operate::Pause),
+    Resume(operate::Resume),
     Schema(schema::Args),
     Completions(completions::Args),
     #[cfg(feature = "local")]
@@ -73,6 +77,9 @@ fn run(command: &Command) -> anyhow::Result<u8> {
         Command::Notifier(args) => {
             runtime()?.block_on(roles::notifier(args, &environment)).map(|()| 0)
         }
+        Command::Runs(args) => runtime()?.block_on(operate::runs(args, &environment)),
+        Command::Pause(args) => runtime()?.block_on(operate::pause(args, &environment)),
+        Command::Resume(args) => runtime()?.block_on(operate::resume(args, &environment)),
         Command::Schema(args) => schema::run(args).context("writing to stdout").map(|()| 0),
         Command::Completions(args) => {
             completions::run(args).context("writing to stdout").map(|()| 0)
@@ -99,6 +106,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     }
     let configuration = error.is::<branchline_service::config::ConfigError>()
         || error.is::<branchline_service::telemetry::TelemetryError>()
+        || error.is::<operate::Misplaced>()
         || error.is::<roles::NoToken>();
     let google = error.chain().find_map(|it| it.downcast_ref::<branchline_gcp::Error>());
     match google {

@@ -6,16 +6,29 @@ use expect_test::expect_file;
 
 #[test]
 fn every_help_text_reads_well() {
-    let commands = ["", "publish", "worker", "notifier", "schema", "completions", "local", "demo"];
+    let commands = [
+        "",
+        "publish",
+        "worker",
+        "notifier",
+        "runs",
+        "runs cancel",
+        "pause",
+        "resume",
+        "schema",
+        "completions",
+        "local",
+        "demo",
+    ];
     for command in commands {
         let output = Command::new(env!("CARGO_BIN_EXE_branchline"))
-            .args([command, "--help"].iter().filter(|it| !it.is_empty()))
+            .args(command.split_whitespace().chain(["--help"]))
             .env_clear()
             .env("COLUMNS", "100")
             .output()
             .unwrap();
         assert!(output.status.success());
-        let name = if command.is_empty() { "branchline" } else { command };
+        let name = if command.is_empty() { "branchline" } else { command }.replace(' ', "-");
         let text = String::from_utf8(output.stdout).unwrap();
         expect_file![format!("golden/help-{name}.txt")].assert_eq(&text);
     }

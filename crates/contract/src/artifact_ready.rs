@@ -25,6 +25,10 @@ pub struct ArtifactReady {
     /// Whether another pipeline of the same commit is other work.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub per_pipeline: bool,
+    /// Whether it ends what older pipelines of the same branch and run name have asked for.
+    /// What it trains does not depend on that, so it is no part of the run's identity.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub supersede: bool,
     /// GitLab's ID token for Branchline's audience. Never stored or logged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id_token: Option<IdToken>,

@@ -6,6 +6,7 @@ mod envelope;
 mod job_kind;
 mod origin;
 pub mod placeholder;
+mod request;
 mod run_event;
 mod run_id;
 mod schema;
@@ -20,6 +21,7 @@ pub use job_kind::JobKind;
 pub use origin::{
     CloudProject, CommitSha, Gitlab, GitlabHost, MergeRequest, ProjectPath, RefName, Region, Vertex,
 };
+pub use request::{Actor, Ask, Reason, Request, RequestId};
 pub use run_event::{LedgerHead, Outcome, Phase, RunEvent, VertexJob};
 pub use run_id::{RunId, RunName};
 pub use schema::schemas;

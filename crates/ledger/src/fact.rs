@@ -69,6 +69,9 @@ pub enum Body {
     Duplicate {
         /// That job.
         ci_job: u64,
+        /// Its pipeline.
+        #[serde(default)]
+        pipeline_id: Option<u64>,
     },
     /// One create call is about to be sent.
     Intended(Intent),
@@ -92,11 +95,26 @@ pub enum Body {
     Blocked {
         /// What, and what would help.
         reason: String,
+        /// The request that paused its domain, where that is what keeps it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pause: Option<String>,
     },
+    /// It keeps the run no longer.
+    Unblocked {},
     /// Somebody wants the run to end.
     CancelRequested {
         /// Who and why.
         reason: String,
+        /// The request that this answers, where one came from outside.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        request: Option<String>,
+    },
+    /// A job of the run that does not count was found, and is being cancelled.
+    Surplus {
+        /// Nonce on it.
+        intent: String,
+        /// The job's resource name.
+        job: String,
     },
     /// The attempt ended.
     Finished {
@@ -114,6 +132,9 @@ pub enum Body {
     Retried {
         /// CI job that asked for it.
         ci_job: u64,
+        /// Its pipeline.
+        #[serde(default)]
+        pipeline_id: Option<u64>,
         /// When Pub/Sub took the message in; names the queue entry.
         asked_at: Timestamp,
     },
@@ -126,7 +147,7 @@ pub enum Body {
 
 impl Body {
     /// Every kind that this version knows.
-    const KINDS: [&str; 16] = [
+    const KINDS: [&str; 18] = [
         "requested",
         "verified",
         "held",
@@ -139,7 +160,9 @@ impl Body {
         "submitted",
         "running",
         "blocked",
+        "unblocked",
         "cancel-requested",
+        "surplus",
         "finished",
         "retried",
         "stalled",
@@ -160,7 +183,9 @@ impl Body {
             Self::Submitted { .. } => "submitted",
             Self::Running { .. } => "running",
             Self::Blocked { .. } => "blocked",
+            Self::Unblocked {} => "unblocked",
             Self::CancelRequested { .. } => "cancel-requested",
+            Self::Surplus { .. } => "surplus",
             Self::Finished { .. } => "finished",
             Self::Retried { .. } => "retried",
             Self::Stalled { .. } => "stalled",

@@ -1,13 +1,21 @@
-//! The life of a run: facts, fold, store, queue and lease.
+//! The life of a run: facts, fold, store, queue and lease; requests from outside.
 
 mod fact;
 mod lease;
+mod newest;
+mod pause;
+mod places;
 mod queue;
+mod request;
 mod run;
 mod store;
 
 pub use fact::{Body, DecodeError, Entry, Fact, Intent};
 pub use lease::Lease;
+pub use newest::{Line, Newest, Newests};
+pub use pause::{Applied, Order, Pause, Pauses};
+pub use places::{Place, Places};
 pub use queue::{Queue, Queued, Ticket};
+pub use request::{Answer, Asked, RequestName, Requests, Verdict};
 pub use run::{Ending, FoldError, Run, State};
 pub use store::{Appended, Author, Clock, Error, History, Store};

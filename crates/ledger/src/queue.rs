@@ -60,8 +60,7 @@ pub struct Queued {
 impl Ticket {
     /// The entry of an attempt that a message of that time asked for.
     pub fn new(published: Timestamp, run: RunId, attempt: u32) -> Self {
-        let utc = published.to_zoned(jiff::tz::TimeZone::UTC);
-        Self { time: utc.strftime("%Y%m%dT%H%M%S%6f").to_string(), run, attempt }
+        Self { time: name_of_time(published), run, attempt }
     }
 
     /// The one entry that counts for the attempt in force of a run.
@@ -214,6 +213,11 @@ impl Queued {
             metageneration: object.metageneration,
         })
     }
+}
+
+/// A time in an object's name: names order as times do.
+pub(crate) fn name_of_time(time: Timestamp) -> String {
+    time.to_zoned(jiff::tz::TimeZone::UTC).strftime("%Y%m%dT%H%M%S%6f").to_string()
 }
 
 fn position(metadata: &BTreeMap<String, String>, key: &str) -> Option<u32> {

@@ -38,10 +38,16 @@ pub struct Run {
     pub job: Option<String>,
     /// What keeps it from going on, while that lasts.
     pub blocked: Option<String>,
+    /// The request that paused its domain, where that is what keeps it.
+    pub pause: Option<String>,
     /// Whether somebody wants it to end, and why.
     pub cancel: Option<String>,
+    /// The request for that, where it came from outside.
+    pub cancel_request: Option<String>,
     /// Every CI job that announced the request.
     pub ci_jobs: BTreeSet<u64>,
+    /// The newest pipeline that announced it.
+    pub pipeline_id: u64,
 }
 
 /// Where an attempt stands. Within one attempt it only moves down this list,
@@ -147,8 +153,11 @@ impl Run {
             submitted_by: None,
             job: None,
             blocked: None,
+            pause: None,
             cancel: None,
+            cancel_request: None,
             ci_jobs: BTreeSet::from([request.gitlab.job_id]),
+            pipeline_id: request.gitlab.pipeline_id,
             request: request.as_ref().clone(),
         })
     }
@@ -166,12 +175,12 @@ impl Run {
         self.head = LedgerHead { sequence: fact.sequence, sha256: entry.sha256 };
         self.recorded_at = fact.time;
         let phase = match fact.body {
-            Body::Duplicate { ci_job } => {
-                self.ci_jobs.insert(ci_job);
+            Body::Duplicate { ci_job, pipeline_id } => {
+                self.announced(ci_job, pipeline_id);
                 None
             }
-            Body::Retried { ci_job, asked_at } => {
-                self.ci_jobs.insert(ci_job);
+            Body::Retried { ci_job, pipeline_id, asked_at } => {
+                self.announced(ci_job, pipeline_id);
                 self.retry(fact.attempt, asked_at);
                 None
             }
@@ -208,12 +217,12 @@ impl Run {
             (S::Intended, Body::Refused { .. }) => self.to(S::Admitted, None),
             (S::Intended, Body::Submitted { intent, job }) => self.submitted(intent, job),
             (S::Submitted, Body::Running {}) => self.to(S::Running, Some(Phase::Running)),
-            (S::Admitted | S::Intended, Body::Blocked { reason }) => {
-                self.blocked = Some(reason.clone());
-                Some(Phase::Queued)
+            (S::Admitted | S::Intended, Body::Blocked { reason, pause }) => {
+                Some(self.blocked(Some(reason), pause.as_ref()))
             }
-            (_, Body::CancelRequested { reason }) => {
-                self.cancel = Some(reason.clone());
+            (S::Admitted | S::Intended, Body::Unblocked {}) => Some(self.blocked(None, None)),
+            (_, Body::CancelRequested { reason, request }) => {
+                (self.cancel, self.cancel_request) = (Some(reason.clone()), request.clone());
                 None
             }
             (_, Body::Finished { outcome, reason, metrics, model_uri }) => self.finish(Ending {
@@ -244,6 +253,8 @@ impl Run {
                 | Body::Submitted { .. }
                 | Body::Running {}
                 | Body::Blocked { .. }
+                | Body::Unblocked {}
+                | Body::Surplus { .. }
                 | Body::Retried { .. }
                 | Body::Stalled { .. },
             ) => None,
@@ -255,15 +266,26 @@ impl Run {
         phase
     }
 
+    fn blocked(&mut self, reason: Option<&String>, pause: Option<&String>) -> Phase {
+        (self.blocked, self.pause) = (reason.cloned(), pause.cloned());
+        Phase::Queued
+    }
+
     fn submitted(&mut self, intent: &str, job: &str) -> Option<Phase> {
         self.submitted_by = self.intents.iter().find(|it| it.nonce == intent).cloned();
-        (self.job, self.blocked) = (Some(job.to_owned()), None);
+        self.job = Some(job.to_owned());
+        (self.blocked, self.pause) = (None, None);
         self.to(State::Submitted, Some(Phase::Submitted))
     }
 
     fn finish(&mut self, ending: Ending) -> Option<Phase> {
-        self.blocked = None;
+        (self.blocked, self.pause) = (None, None);
         self.to(State::Finished(ending), Some(Phase::Completed))
+    }
+
+    fn announced(&mut self, ci_job: u64, pipeline_id: Option<u64>) {
+        self.ci_jobs.insert(ci_job);
+        self.pipeline_id = self.pipeline_id.max(pipeline_id.unwrap_or_default());
     }
 
     fn retry(&mut self, attempt: u32, asked_at: Timestamp) {
@@ -271,7 +293,9 @@ impl Run {
             (self.attempt, self.state) = (attempt, State::Requested);
             self.asked_at = asked_at;
             self.intents.clear();
-            (self.submitted_by, self.job, self.blocked, self.cancel) = (None, None, None, None);
+            (self.submitted_by, self.job) = (None, None);
+            (self.blocked, self.pause) = (None, None);
+            (self.cancel, self.cancel_request) = (None, None);
         }
     }
 

@@ -17,6 +17,8 @@ pub const ARTIFACTS: &str = "demo-artifacts";
 pub const LEDGER: &str = "demo-ledger";
 /// Bucket of queue and lease.
 pub const QUEUE: &str = "demo-queue";
+/// Bucket of requests from outside.
+pub const REQUESTS: &str = "demo-requests";
 /// Bucket of output directories.
 pub const OUTPUT: &str = "demo-output";
 
@@ -48,7 +50,7 @@ pub fn subscription(project: &str, id: &str) -> String {
 
 /// Makes everything that is not there yet, as it is not after a restart.
 pub fn create(stack: &Stack, project: &str) -> Result<(), Error> {
-    for bucket in [ARTIFACTS, LEDGER, QUEUE, OUTPUT] {
+    for bucket in [ARTIFACTS, LEDGER, QUEUE, REQUESTS, OUTPUT] {
         match stack.storage.create_bucket(bucket) {
             Ok(_) | Err(storage::Error::BucketExists) => {}
             Err(error) => return Err(Error::Bucket(bucket, error)),

@@ -1,6 +1,8 @@
 //! The notifier's configuration file. Strict: a key that is not known is an error.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
+use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -16,6 +18,9 @@ pub struct Config {
     pub ledger_bucket: String,
     /// Address of the GitLab that is reported to, `https://HOST`. Runs of another host are refused.
     pub gitlab: String,
+    /// How closed merge requests cancel their runs; without it they do not.
+    #[serde(default)]
+    pub merge_requests: Option<MergeRequests>,
     /// How run events are consumed.
     #[serde(default)]
     pub consume: branchline_service::consume::Options,
@@ -25,6 +30,30 @@ pub struct Config {
     /// Endpoints and credentials; Google's own by default.
     #[serde(default)]
     pub google: branchline_gcp::Config,
+}
+
+/// What is needed to learn of closed merge requests and to tell the leader.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MergeRequests {
+    /// Bucket of the queue, which is read.
+    pub queue_bucket: String,
+    /// Bucket of requests, in which a cancel is created.
+    pub request_bucket: String,
+    /// Pause between two looks at the merge requests of active runs.
+    #[serde(default = "default_poll_secs")]
+    poll_secs: NonZeroU64,
+}
+
+impl MergeRequests {
+    /// Pause between two looks at the merge requests of active runs.
+    pub const fn poll(&self) -> Duration {
+        Duration::from_secs(self.poll_secs.get())
+    }
+}
+
+const fn default_poll_secs() -> NonZeroU64 {
+    NonZeroU64::new(60).expect("60 is not zero")
 }
 
 fn default_listen() -> SocketAddr {

@@ -3,6 +3,7 @@
 //! Events are hints; what is reported is the fold of the ledger. So late,
 //! repeated and reordered events change nothing.
 
+mod closed;
 mod config;
 mod escape;
 mod handle;
@@ -12,12 +13,13 @@ mod report;
 mod testing;
 mod wanted;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use branchline_gitlab::Client;
-use branchline_ledger::Store;
+use branchline_ledger::{Queue, Requests, Store};
 use branchline_service::shutdown::within_grace;
 use branchline_service::{DeadLetters, Doors, Health, consume, health};
 use secrecy::SecretString;
@@ -25,8 +27,9 @@ use tokio::net::TcpListener;
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
-pub use config::Config;
+pub use config::{Config, MergeRequests};
 
+use closed::Closed;
 use handle::{Notifier, Turns};
 
 /// A notifier that could not start.
@@ -79,7 +82,7 @@ pub async fn work(
 ) {
     let Doors { storage, publisher, subscriber, clock } = doors;
     let notifier = Arc::new(Notifier {
-        store: Store::new(storage, config.ledger_bucket, clock),
+        store: Store::new(storage.clone(), config.ledger_bucket.clone(), clock),
         host: client.host().to_owned(),
         client,
         health,
@@ -89,9 +92,22 @@ pub async fn work(
     let dead_letters =
         DeadLetters::new(publisher, config.dead_letter_topic, config.subscription.clone());
     let deliveries = subscriber.subscribe(&config.subscription, config.consume.subscribe());
-    consume(deliveries, &dead_letters, config.consume, stop, move |message| {
-        let notifier = notifier.clone();
-        async move { notifier.handle(&message).await }
-    })
-    .await;
+    let closed = config.merge_requests.map(|it| Closed {
+        notifier: notifier.clone(),
+        pause: it.poll(),
+        queue: Queue::new(storage.clone(), it.queue_bucket),
+        requests: Requests::new(storage, it.request_bucket, config.ledger_bucket),
+        known: BTreeMap::new(),
+    });
+    let watched = async {
+        if let Some(closed) = closed {
+            closed.watch(stop.clone()).await;
+        }
+    };
+    let consumed =
+        consume(deliveries, &dead_letters, config.consume, stop.clone(), move |message| {
+            let notifier = notifier.clone();
+            async move { notifier.handle(&message).await }
+        });
+    tokio::join!(watched, consumed);
 }

@@ -22,6 +22,8 @@ pub struct Config {
     pub ledger_bucket: String,
     /// Bucket of queue, indexes and lease.
     pub queue_bucket: String,
+    /// Bucket of requests from outside, in which operators may create and nothing else.
+    pub request_bucket: String,
     /// Bucket that `{{ output }}` lies in.
     pub output_bucket: String,
     /// Regions that a run may name; any other is refused.

@@ -133,6 +133,7 @@ impl Intake {
         author: Author<'_>,
     ) -> Result<Run, Error> {
         let (project_id, ci_job) = (request.gitlab.project_id, request.gitlab.job_id);
+        let pipeline_id = Some(request.gitlab.pipeline_id);
         let asked_at = message.publish_time;
         for _ in 0..COLLISIONS_MAX {
             let Some(history) = self.store.load(project_id, id).await? else {
@@ -158,9 +159,9 @@ impl Intake {
             let body = if run.ended_badly() {
                 let ticket = Ticket::new(asked_at, id.clone(), run.attempt + 1);
                 self.queue.ensure(&ticket, project_id).await?;
-                Body::Retried { ci_job, asked_at }
+                Body::Retried { ci_job, pipeline_id, asked_at }
             } else {
-                Body::Duplicate { ci_job }
+                Body::Duplicate { ci_job, pipeline_id }
             };
             let run = self.append(run, body, author).await?;
             if run.ci_jobs.contains(&ci_job) {

@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 
 /// Label with the run's id.
 pub(crate) const LABEL_RUN: &str = "branchline-run";
+/// Label with the id of the run's GitLab project: with it the run is found in the ledger.
+pub(crate) const LABEL_PROJECT: &str = "branchline-gitlab-project";
 /// Label with the nonce of the create call.
 pub(crate) const LABEL_INTENT: &str = "branchline-intent";
 /// Label with the installation's name.
@@ -52,6 +54,7 @@ pub(crate) fn build(run: &Run, intent: &Intent, installation: &str) -> Result<Va
         placeholder::expand_training(&body, &|name| fill(request, &run.id, &intent.output, name))
             .map_err(|it| it.to_string())?;
     body["labels"][LABEL_RUN] = json!(run.id);
+    body["labels"][LABEL_PROJECT] = json!(request.gitlab.project_id.to_string());
     body["labels"][LABEL_INTENT] = json!(intent.nonce);
     body["labels"][LABEL_INSTALLATION] = json!(installation);
     default(&mut body, &["displayName"], &run.id.to_string());
@@ -118,6 +121,7 @@ mod tests {
               },
               "labels": {
                 "branchline-run": "iris-e0cf6f167a020c22fa49",
+                "branchline-gitlab-project": "7",
                 "branchline-intent": "n",
                 "branchline-installation": "team-a"
               },

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use branchline_gcp::vertex::{Jobs, Vertex};
-use branchline_ledger::{Clock, Lease, Queue, Store};
+use branchline_ledger::{Clock, Lease, Newests, Pauses, Places, Queue, Requests, Store};
 use branchline_service::shutdown::within_grace;
 use branchline_service::{DeadLetters, Doors, Health, consume, health};
 use tokio::net::TcpListener;
@@ -51,7 +51,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
     let grace = Duration::from_secs(config.consume.grace_seconds);
     // A probe that never says what it wants does not hold up the end.
     let served = within_grace(served, &stop, grace);
-    tokio::join!(served, work(config, doors, vertex, health, stop.clone()));
+    tokio::join!(served, Box::pin(work(config, doors, vertex, health, stop.clone())));
     Ok(())
 }
 
@@ -75,7 +75,18 @@ pub async fn work(
     let lease = Lease::new(storage.clone(), config.queue_bucket.clone(), holder, config.lease());
     let deliveries = doors.subscriber.subscribe(&config.subscription, config.consume.subscribe());
     let settings = settings(&config, doors.clock);
-    let ledger = (store.clone(), queue.clone());
+    let ledger = reconcile::Ledger {
+        store: store.clone(),
+        queue: queue.clone(),
+        requests: Requests::new(
+            storage.clone(),
+            config.request_bucket.clone(),
+            config.ledger_bucket.clone(),
+        ),
+        pauses: Pauses::new(storage.clone(), config.queue_bucket.clone()),
+        places: Places::new(storage.clone(), config.queue_bucket.clone()),
+        newests: Newests::new(storage.clone(), config.queue_bucket.clone()),
+    };
     let leader = reconcile::Leader::new(doors, ledger, vertex, settings);
     let options = config.consume;
     let grace = Duration::from_secs(options.grace_seconds);

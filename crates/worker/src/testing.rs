@@ -1,7 +1,7 @@
 //! Runs in every state, for the tests of pure code.
 
 use branchline_contract::{ArtifactReady, RunId};
-use branchline_ledger::{Body, Entry, Fact, Intent, Run};
+use branchline_ledger::{Body, Entry, Fact, History, Intent, Run};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -35,14 +35,20 @@ pub(crate) fn custom_job() -> Value {
 
 /// The run of a request after these facts.
 pub(crate) fn run(request: &ArtifactReady, facts: Vec<Body>) -> Run {
+    history(request, facts).run
+}
+
+/// Its whole history; another attempt begins with `retried`.
+pub(crate) fn history(request: &ArtifactReady, facts: Vec<Body>) -> History {
     let digest = RunId::derive(request).1;
     let requested = Body::Requested {
         request: Box::new(request.clone()),
         digest,
         asked_at: Timestamp::UNIX_EPOCH,
     };
-    let mut entries: Vec<Entry> = Vec::new();
+    let (mut entries, mut attempt): (Vec<Entry>, u32) = (Vec::new(), 1);
     for body in std::iter::once(requested).chain(facts) {
+        attempt += u32::from(matches!(body, Body::Retried { .. }));
         let fact = Fact {
             sequence: u32::try_from(entries.len()).unwrap(),
             previous: entries.last().map(|it| it.sha256),
@@ -50,12 +56,13 @@ pub(crate) fn run(request: &ArtifactReady, facts: Vec<Body>) -> Run {
             time: "2026-11-23T00:00:00Z".parse().unwrap(),
             actor: String::new(),
             cause: String::new(),
-            attempt: 1,
+            attempt,
             body,
         };
         entries.push(Entry::decode(&fact.encode()).unwrap());
     }
-    Run::fold(&entries).unwrap().0
+    let (run, events) = Run::fold(&entries).unwrap();
+    History { run, events, entries }
 }
 
 /// The facts of a run that waits in line.

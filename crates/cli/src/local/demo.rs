@@ -115,6 +115,7 @@ fn start_roles(
         "run_event_topic": topic(PROJECT, "run-events"),
         "ledger_bucket": installation::LEDGER,
         "queue_bucket": installation::QUEUE,
+        "request_bucket": installation::REQUESTS,
         "output_bucket": installation::OUTPUT,
         "regions": ["europe-west4"],
         "tick_millis": 200,

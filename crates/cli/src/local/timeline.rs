@@ -58,19 +58,23 @@ fn line(entry: &Entry) -> String {
         }
         Body::Held { reason }
         | Body::Approved { reason }
-        | Body::Blocked { reason }
-        | Body::CancelRequested { reason }
+        | Body::Blocked { reason, .. }
+        | Body::CancelRequested { reason, .. }
         | Body::Stalled { reason } => reason.clone(),
         Body::Rejected { reasons } => reasons.join("; "),
-        Body::Duplicate { ci_job } | Body::Retried { ci_job, .. } => format!("by CI job {ci_job}"),
+        Body::Duplicate { ci_job, .. } | Body::Retried { ci_job, .. } => {
+            format!("by CI job {ci_job}")
+        }
         Body::Intended(intent) => format!("one create call, output {}", intent.output),
         Body::Refused { message, .. } => message.clone(),
-        Body::Submitted { job, .. } => job.clone(),
+        Body::Submitted { job, .. } | Body::Surplus { job, .. } => job.clone(),
         Body::Finished { outcome, reason, .. } => {
             let reason = reason.as_ref().map(|it| format!(": {it}")).unwrap_or_default();
             format!("{}{reason}", outcome.as_str())
         }
-        Body::Verified { .. } | Body::Admitted {} | Body::Running {} => String::new(),
+        Body::Verified { .. } | Body::Admitted {} | Body::Running {} | Body::Unblocked {} => {
+            String::new()
+        }
     };
     format!("{:>3}  {time}  {:<10} {detail}", fact.sequence, fact.body.kind())
 }

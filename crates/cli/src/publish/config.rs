@@ -37,6 +37,8 @@ pub(crate) struct Run {
     pub(crate) params: BTreeMap<String, String>,
     /// Whether another pipeline of the same commit is other work.
     pub(crate) per_pipeline: bool,
+    /// Whether it ends the runs of older pipelines.
+    pub(crate) supersede: bool,
     /// Its inputs, in the order of the file.
     pub(crate) artifacts: Vec<(ArtifactName, Source)>,
     /// What runs, as it was written.
@@ -139,8 +141,8 @@ fn run(
     value: &Value,
     defaults: &Defaults<'_>,
 ) -> Option<Run> {
-    const KEYS: [&str; 6] =
-        ["project", "region", "params", "per_pipeline", "artifacts", "training"];
+    const KEYS: [&str; 7] =
+        ["project", "region", "params", "per_pipeline", "supersede", "artifacts", "training"];
     let path = runs.path(name);
     let name = problems.parsed(&path, RunName::parse(name));
     let section = problems.section(value, &path, &KEYS)?;
@@ -151,11 +153,8 @@ fn run(
     let region = region
         .or_else(|| inherit(problems, &section, "region", defaults, defaults.region.as_ref()));
     let params = params(problems, &section);
-    let per_pipeline = match section.get("per_pipeline") {
-        None => Some(false),
-        Some(Value::Bool(flag)) => Some(*flag),
-        Some(other) => problems.unfit(&section, "per_pipeline", "true or false", other),
-    };
+    let per_pipeline = flag(problems, &section, "per_pipeline");
+    let supersede = flag(problems, &section, "supersede");
     let artifacts = artifacts(problems, &section);
     let training = training(problems, &section);
     Some(Run {
@@ -163,9 +162,19 @@ fn run(
         vertex: Vertex { project: project?, region: region? },
         params: params?,
         per_pipeline: per_pipeline?,
+        supersede: supersede?,
         artifacts: artifacts?,
         training: training?,
     })
+}
+
+/// `false` where nothing is said.
+fn flag(problems: &mut Problems, section: &Section<'_>, key: &str) -> Option<bool> {
+    match section.get(key) {
+        None => Some(false),
+        Some(Value::Bool(flag)) => Some(*flag),
+        Some(other) => problems.unfit(section, key, "true or false", other),
+    }
 }
 
 /// A default; its absence is a problem only where nobody wrote the field at all.

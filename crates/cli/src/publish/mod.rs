@@ -33,6 +33,7 @@ pub(crate) use error::Error;
 use gitlab_ci::Job;
 use message::Request;
 use repository::Repository;
+pub(crate) use wait::plain;
 use wait::{End, Followed};
 
 /// A larger file is no `branchline.yaml`.
@@ -100,7 +101,8 @@ fn key_value(text: &str) -> Result<(String, String), String> {
     Ok((key.to_owned(), value.to_owned()))
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+/// A time to wait, such as `90m`.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let duration: SignedDuration = text.parse().map_err(|error: jiff::Error| error.to_string())?;
     Duration::try_from(duration).map_err(|_| "a time to wait is not negative".to_owned())
 }
@@ -149,7 +151,7 @@ pub(crate) async fn run(args: &Args, environment: &Environment) -> Result<u8, Er
     if let (Some(file), End::Run(ending)) = (&args.dotenv, &end) {
         append(file, &format!("BRANCHLINE_OUTCOME={}\n", ending.outcome.as_str()))?;
         if let Some(uri) = &ending.model_uri {
-            append(file, &format!("BRANCHLINE_MODEL_URI={}\n", wait::plain(uri)))?;
+            append(file, &format!("BRANCHLINE_MODEL_URI={}\n", plain(uri)))?;
         }
     }
     Ok(end.exit_code())

@@ -41,6 +41,7 @@ fn the_same_request_through_another_job_is_the_same_run() {
         ("/gitlab/project_path", json!("vision/renamed")),
         ("/gitlab/merge_request", json!(null)),
         ("/id_token", json!("another.one")),
+        ("/supersede", json!(false)),
         // The digest says all about the content; the upload may be another.
         ("/artifacts/0/generation", json!(1)),
     ];

@@ -59,7 +59,7 @@ fn noon(day: i8) -> Timestamp {
 }
 
 fn retried(attempt: u32, ci_job: u64) -> (u32, Body) {
-    (attempt, Body::Retried { ci_job, asked_at: noon(2) })
+    (attempt, Body::Retried { ci_job, pipeline_id: None, asked_at: noon(2) })
 }
 
 fn intended(nonce: &str) -> (u32, Body) {
@@ -124,7 +124,7 @@ fn a_late_or_repeated_fact_changes_nothing_and_says_nothing() {
         (1, Body::Admitted {}),
         (1, Body::Running {}),
         (1, finished(Outcome::Succeeded)),
-        (1, Body::CancelRequested { reason: "late".to_owned() }),
+        (1, Body::CancelRequested { reason: "late".to_owned(), request: None }),
     ];
     check(
         facts,
@@ -182,7 +182,7 @@ fn a_refused_call_goes_back_in_line_and_the_job_belongs_to_the_intent_it_carries
         (1, Body::Admitted {}),
         intended("a"),
         (1, Body::Refused { intent: "a".to_owned(), message: "no right".to_owned() }),
-        (1, Body::Blocked { reason: "no right".to_owned() }),
+        (1, Body::Blocked { reason: "no right".to_owned(), pause: None }),
         intended("b"),
         intended("c"),
         (1, Body::Submitted { intent: "b".to_owned(), job: "jobs/1".to_owned() }),
@@ -207,8 +207,55 @@ fn a_refused_call_goes_back_in_line_and_the_job_belongs_to_the_intent_it_carries
 }
 
 #[test]
+fn a_surplus_job_changes_nothing_before_or_after_the_end() {
+    let surplus = || Body::Surplus { intent: "a".to_owned(), job: "jobs/2".to_owned() };
+    let facts = vec![
+        requested(),
+        (1, surplus()),
+        (1, finished(Outcome::Succeeded)),
+        (1, surplus()),
+        retried(2, 11),
+        (1, surplus()),
+    ];
+    check(
+        facts,
+        &expect![[r"
+            requested -> attempt 1 Requested
+            surplus -> attempt 1 Requested
+            finished -> attempt 1 Finished, says completed
+            surplus -> attempt 1 Finished
+            retried -> attempt 2 Requested
+            surplus -> attempt 2 Requested
+        "]],
+    );
+}
+
+#[test]
+fn what_blocks_a_run_is_over_when_that_is_said_or_it_has_a_job() {
+    let pause = Some("p1".to_owned());
+    let blocked = || (1, Body::Blocked { reason: "paused".to_owned(), pause: pause.clone() });
+    let waits = vec![
+        requested(),
+        (1, Body::Verified { contents_read: false }),
+        (1, Body::Admitted {}),
+        blocked(),
+    ];
+    let after = |more: Vec<(u32, Body)>| {
+        let (run, _) = Run::fold(&ledger([waits.clone(), more].concat())).unwrap();
+        (run.blocked, run.pause)
+    };
+    assert_eq!(after(vec![]), (Some("paused".to_owned()), pause.clone()));
+    assert_eq!(after(vec![(1, Body::Unblocked {})]), (None, None));
+    let other = Body::Blocked { reason: "no right".to_owned(), pause: None };
+    assert_eq!(after(vec![(1, other)]), (Some("no right".to_owned()), None));
+    let job = Body::Submitted { intent: "a".to_owned(), job: "jobs/1".to_owned() };
+    assert_eq!(after(vec![intended("a"), (1, job)]), (None, None));
+    assert_eq!(after(vec![(1, finished(Outcome::Failed)), retried(2, 11)]), (None, None));
+}
+
+#[test]
 fn every_ci_job_that_announced_the_request_is_remembered() {
-    let facts = vec![requested(), (1, Body::Duplicate { ci_job: 11 })];
+    let facts = vec![requested(), (1, Body::Duplicate { ci_job: 11, pipeline_id: None })];
     let (run, events) = Run::fold(&ledger(facts)).unwrap();
     assert_eq!(run.ci_jobs.into_iter().collect::<Vec<_>>(), [10, 11]);
     assert_eq!(events, []);

@@ -92,9 +92,11 @@ fn note_of(text: &str) -> String {
     let mut facts = running();
     let intent = Intent { nonce: text.to_owned(), duration_ms: 1, output: text.to_owned() };
     let refused = Body::Refused { intent: text.to_owned(), message: text.to_owned() };
-    facts
-        .splice(2..2, [Body::Intended(intent), refused, Body::Blocked { reason: text.to_owned() }]);
-    facts.push(Body::CancelRequested { reason: text.to_owned() });
+    facts.splice(
+        2..2,
+        [Body::Intended(intent), refused, Body::Blocked { reason: text.to_owned(), pause: None }],
+    );
+    facts.push(Body::CancelRequested { reason: text.to_owned(), request: None });
     facts.push(Body::Finished {
         outcome: Outcome::Failed,
         reason: Some(format!("{text}\n{text}")),
@@ -179,7 +181,7 @@ fn a_finished_run_is_told_whole() {
 #[test]
 fn a_note_of_a_newer_job_is_not_ours_to_change() {
     let older = history([]);
-    let newer = history([Body::Duplicate { ci_job: 301 }]);
+    let newer = history([Body::Duplicate { ci_job: 301, pipeline_id: None }]);
     assert!(is_newer(&render(&newer, ""), &older.run));
     assert!(!is_newer(&render(&older, ""), &newer.run));
     assert!(!is_newer(&render(&older, ""), &older.run));
@@ -191,7 +193,9 @@ fn a_note_is_bounded() {
     let metrics: Vec<_> = (0..1_000).map(|it| format!("{it:04}{}", "|".repeat(1_000))).collect();
     let metrics: Vec<_> = metrics.iter().map(|it| (it.as_str(), 1.0)).collect();
     let mut facts = running();
-    facts.extend((0..1_000).map(|_| Body::CancelRequested { reason: "`".repeat(10_000) }));
+    facts.extend(
+        (0..1_000).map(|_| Body::CancelRequested { reason: "`".repeat(10_000), request: None }),
+    );
     facts.push(finished(Outcome::Failed, Some(&"line\n".repeat(10_000)), &metrics));
     let note = render(&history(facts), "");
     assert!(note.len() < 300_000, "{}", note.len());

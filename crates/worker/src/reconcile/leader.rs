@@ -5,10 +5,12 @@ use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use branchline_contract::{JobKind, RunId, Vertex as Domain};
+use branchline_contract::{RunId, Vertex as Domain};
 use branchline_gcp::Error as GcpError;
-use branchline_gcp::vertex::{JobState, Jobs};
-use branchline_ledger::{Clock, History, Lease, Queue, Queued, State, Store, Ticket};
+use branchline_gcp::vertex::Jobs;
+use branchline_ledger::{
+    Clock, History, Lease, Newests, Pauses, Places, Queue, Queued, Requests, Store, Ticket,
+};
 use branchline_service::telemetry::chain;
 use branchline_service::{Doors, Health};
 use futures::{FutureExt as _, StreamExt as _, stream};
@@ -19,10 +21,10 @@ use tracing::{error, info, warn};
 use super::announce::{announce, places};
 use super::limiter::Limiter;
 use super::perform::{Hands, Tracked};
-use super::step::Sighting;
-use crate::job_body;
+use super::supersede::Lines;
+use super::watch::Watched;
 
-const AT_ONCE: usize = 16;
+pub(super) const AT_ONCE: usize = 16;
 /// A run that cannot be read or driven is left alone for so long.
 const PAUSE: Duration = Duration::from_secs(10);
 const CONDITION: &str = "reconcile";
@@ -50,40 +52,55 @@ pub(crate) struct Settings {
     pub creates_per_minute: u32,
 }
 
+/// Everything that lies in Cloud Storage.
+pub(crate) struct Ledger {
+    /// The runs.
+    pub store: Store,
+    /// Those that are not announced to their end.
+    pub queue: Queue,
+    /// What is asked for from outside.
+    pub requests: Requests,
+    /// Where nothing is dispatched.
+    pub pauses: Pauses,
+    /// Where jobs may be.
+    pub places: Places,
+    /// What supersedes older runs.
+    pub newests: Newests,
+}
+
 /// The doors, the settings and what is remembered between rounds.
 pub(crate) struct Leader {
     doors: Doors,
-    store: Store,
-    queue: Queue,
-    vertex: Arc<dyn Jobs>,
-    settings: Settings,
+    pub(super) ledger: Ledger,
+    pub(super) vertex: Arc<dyn Jobs>,
+    pub(super) settings: Settings,
     started: Instant,
-    runs: BTreeMap<RunId, Tracked>,
+    pub(super) runs: BTreeMap<RunId, Tracked>,
     paused: BTreeMap<RunId, Instant>,
     limiters: BTreeMap<Domain, Mutex<Limiter>>,
+    pub(super) watched: Watched,
+    pub(super) lines: Option<Lines>,
 }
-
-/// The jobs that a list of one domain and kind shows, by name.
-type Live = BTreeMap<String, JobState>;
 
 impl Leader {
     /// A leader that knows nothing yet.
     pub(crate) fn new(
         doors: Doors,
-        (store, queue): (Store, Queue),
+        ledger: Ledger,
         vertex: Arc<dyn Jobs>,
         settings: Settings,
     ) -> Self {
         Self {
             doors,
-            store,
-            queue,
+            ledger,
             vertex,
             settings,
             started: Instant::now(),
             runs: BTreeMap::new(),
             paused: BTreeMap::new(),
             limiters: BTreeMap::new(),
+            watched: Watched::default(),
+            lines: None,
         }
     }
 
@@ -102,6 +119,7 @@ impl Leader {
                 leads = held;
                 info!(leads, "lease changed hands");
                 self.runs.clear();
+                (self.watched, self.lines) = (Watched::default(), None);
             }
             if held {
                 match self.round(&stop).await {
@@ -121,12 +139,20 @@ impl Leader {
 
     /// One round: list, read what is new, watch, dispatch in order, announce.
     async fn round(&mut self, stop: &CancellationToken) -> Result<(), GcpError> {
-        let (entries, strangers) = self.queue.list().await?;
+        // First, so that whatever was asked of a run finds the run in the queue.
+        let asked = self.ledger.requests.list().await;
+        let (entries, strangers) = self.ledger.queue.list().await?;
         for stranger in strangers {
             warn!(error = %stranger, "object in the queue is no entry");
         }
         self.refresh(&entries).await;
-        self.watch().await;
+        let asked = match asked {
+            Ok(asked) => self.answer(asked, &entries).await,
+            Err(error) => Err(error),
+        };
+        self.supersede().await?;
+        self.pause().await?;
+        self.watch().await?;
         let mut order: Vec<RunId> = Vec::new();
         let mut seen = BTreeSet::new();
         for entry in &entries {
@@ -136,7 +162,8 @@ impl Leader {
         }
         self.drive(&order, stop).await;
         self.announce(&entries, &order, stop).await;
-        Ok(())
+        // Training goes on where requests cannot be read, and readiness says so.
+        asked
     }
 
     /// Reads the runs that are new or whose entry tells of newer facts, and forgets the rest.
@@ -155,7 +182,7 @@ impl Leader {
         }
         let loads: Vec<_> = behind
             .into_iter()
-            .map(|(run, project_id)| load(&self.store, project_id, run))
+            .map(|(run, project_id)| load(&self.ledger.store, project_id, run))
             .collect();
         let loaded: Vec<_> = stream::iter(loads).buffer_unordered(AT_ONCE).collect().await;
         for (run, history) in loaded {
@@ -172,60 +199,6 @@ impl Leader {
                     error!(run.id = %run, error = chain(&error), "run not read; left alone for now");
                     self.paused.insert(run, now + PAUSE);
                 }
-            }
-        }
-    }
-
-    /// Lists the live jobs of every domain and kind that has runs in Vertex AI.
-    async fn watch(&mut self) {
-        let mut wanted: BTreeSet<(Domain, JobKind)> = BTreeSet::new();
-        for it in self.runs.values_mut() {
-            it.memory.job = Sighting::None;
-            if matches!(it.run.state, State::Submitted | State::Running) {
-                let request = &it.run.request;
-                wanted.insert((request.vertex.clone(), request.training.kind()));
-            }
-        }
-        let lists: Vec<_> = wanted.into_iter().map(|it| self.live(it)).collect();
-        let lists: Vec<_> = stream::iter(lists).buffer_unordered(AT_ONCE).collect().await;
-        for ((domain, kind), live) in lists {
-            let live = match live {
-                Ok(live) => live,
-                Err(error) => {
-                    warn!(error = chain(&error), "jobs not listed");
-                    continue;
-                }
-            };
-            for it in self.runs.values_mut() {
-                let request = &it.run.request;
-                if request.vertex == domain && request.training.kind() == kind {
-                    let state = it.run.job.as_ref().and_then(|job| live.get(job));
-                    it.memory.job =
-                        state.map_or(Sighting::NotListed, |it| Sighting::Live(it.clone()));
-                }
-            }
-        }
-    }
-
-    async fn live(
-        &self,
-        (domain, kind): (Domain, JobKind),
-    ) -> ((Domain, JobKind), Result<Live, GcpError>) {
-        let live = self.list_live(&domain, kind).await;
-        ((domain, kind), live)
-    }
-
-    async fn list_live(&self, domain: &Domain, kind: JobKind) -> Result<Live, GcpError> {
-        let filter = live_filter(kind, &self.settings.installation);
-        let (project, region) = (domain.project.as_str(), domain.region.as_str());
-        let mut live = Live::new();
-        let mut token = None;
-        loop {
-            let page = self.vertex.list(kind, project, region, &filter, token).await?;
-            live.extend(page.jobs.into_iter().map(|job| (job.name, job.state)));
-            token = page.next;
-            if token.is_none() {
-                return Ok(live);
             }
         }
     }
@@ -282,10 +255,10 @@ impl Leader {
                 entry.ticket.attempt == it.run.attempt && entry.ticket != Ticket::of(&it.run);
             let announced = if surplus {
                 // Its message asked at the same time as the one that is on record, and came second.
-                self.queue.remove(entry).await
+                self.ledger.queue.remove(entry).await
             } else {
                 let topic = (self.doors.publisher.as_ref(), self.settings.run_event_topic.as_str());
-                announce(topic, &self.queue, entry, it, places.get(run).copied()).await
+                announce(topic, &self.ledger.queue, entry, it, places.get(run).copied()).await
             };
             if let Err(error) = announced {
                 warn!(run.id = %run, error = chain(&error), "run not announced; tried again");
@@ -294,10 +267,10 @@ impl Leader {
         }
     }
 
-    fn hands(&self) -> Hands<'_> {
+    pub(super) fn hands(&self) -> Hands<'_> {
         Hands {
             storage: self.doors.storage.as_ref(),
-            store: &self.store,
+            store: &self.ledger.store,
             vertex: self.vertex.as_ref(),
             settings: &self.settings,
             started: self.started,
@@ -333,22 +306,4 @@ async fn drive_domain(
         driven.push((it, turn.unwrap_or(Err(super::perform::Error::Panicked))));
     }
     driven
-}
-
-/// Vertex AI's own filter for the live jobs of this installation.
-fn live_filter(kind: JobKind, installation: &str) -> String {
-    let (prefix, states): (_, &[&str]) = match kind {
-        JobKind::CustomJob | JobKind::HyperparameterTuningJob => {
-            ("JOB_STATE", &["QUEUED", "PENDING", "RUNNING", "PAUSED", "UPDATING", "CANCELLING"])
-        }
-        JobKind::PipelineJob | JobKind::TrainingPipeline => {
-            ("PIPELINE_STATE", &["QUEUED", "PENDING", "RUNNING", "PAUSED", "CANCELLING"])
-        }
-    };
-    let states: Vec<String> = states.iter().map(|it| format!("state=\"{prefix}_{it}\"")).collect();
-    format!(
-        "labels.{}=\"{installation}\" AND ({})",
-        job_body::LABEL_INSTALLATION,
-        states.join(" OR ")
-    )
 }

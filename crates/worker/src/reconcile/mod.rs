@@ -4,7 +4,11 @@ mod announce;
 mod leader;
 mod limiter;
 mod perform;
+mod requests;
 mod results;
 mod step;
+mod supersede;
+mod surplus;
+mod watch;
 
-pub(crate) use leader::{Leader, Settings};
+pub(crate) use leader::{Leader, Ledger, Settings};

@@ -18,8 +18,8 @@ use super::results;
 use super::step::{self, Answer, Found, Memory, Next, Sight, Sighting, Times};
 use crate::{job_body, verify};
 
-const ACTOR: &str = "branchline-worker";
-const CAUSE: &str = "reconcile";
+pub(super) const ACTOR: &str = "branchline-worker";
+pub(super) const CAUSE: &str = "reconcile";
 /// A run takes a handful of steps in a round; more is a loop.
 const STEPS_MAX: u32 = 16;
 const CANCEL_AGAIN: Duration = Duration::from_mins(1);
@@ -137,8 +137,17 @@ impl Hands<'_> {
     }
 
     /// Appends a fact, or learns what somebody else wrote in its place.
-    async fn append(&self, it: &mut Tracked, body: Body) -> Result<(), Error> {
-        let author = Author { actor: ACTOR, cause: CAUSE };
+    pub(super) async fn append(&self, it: &mut Tracked, body: Body) -> Result<(), Error> {
+        self.append_for(it, body, Author { actor: ACTOR, cause: CAUSE }).await
+    }
+
+    /// The same on somebody's behalf.
+    pub(super) async fn append_for(
+        &self,
+        it: &mut Tracked,
+        body: Body,
+        author: Author<'_>,
+    ) -> Result<(), Error> {
         match self.store.append(&it.run, body, author).await? {
             Appended::Written(entry) => {
                 let event = it.run.apply(&entry).expect("it was written behind the head");
@@ -338,7 +347,7 @@ impl Hands<'_> {
         if it.run.blocked.as_ref() == Some(&reason) {
             return Ok(());
         }
-        self.append(it, Body::Blocked { reason }).await
+        self.append(it, Body::Blocked { reason, pause: None }).await
     }
 
     fn back_off(&self, it: &mut Tracked, retry_after: Option<Duration>) {

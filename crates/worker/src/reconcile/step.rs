@@ -22,6 +22,17 @@ pub(super) struct Memory {
     pub missing_since: Option<Duration>,
     /// When a cancel was last sent.
     pub cancel_sent: Option<Duration>,
+    /// The pause of its domain, in this round.
+    pub pause: Option<Hold>,
+}
+
+/// Why nothing is dispatched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Hold {
+    /// The request that asked for it.
+    pub request: String,
+    /// Who asked, and why.
+    pub reason: String,
 }
 
 /// A create call as this leader knows it.
@@ -119,12 +130,32 @@ pub(super) fn next(run: &Run, memory: &Memory, now: Duration, times: Times) -> N
             None if times.waited > times.wait_max => {
                 end(Outcome::Expired, "waited in line longer than allowed")
             }
-            None if now < memory.retry_at => Next::Rest,
-            None => Next::Dispatch,
+            None if now < memory.retry_at => unless_paused(run, memory, Next::Rest),
+            None => unless_paused(run, memory, Next::Dispatch),
         },
-        State::Intended => intended(run, memory, now, times),
+        State::Intended => unless_paused(run, memory, intended(run, memory, now, times)),
         State::Submitted | State::Running => watch(run, memory, now, times),
         State::Finished(_) => Next::Rest,
+    }
+}
+
+/// A pause holds back create calls and nothing else: what may exist already is
+/// looked for, and what is on its way goes on.
+fn unless_paused(run: &Run, memory: &Memory, next: Next) -> Next {
+    match (next, &memory.pause) {
+        (Next::Dispatch | Next::Repeat, Some(hold))
+            if run.pause.as_ref() == Some(&hold.request) =>
+        {
+            Next::Rest
+        }
+        (Next::Dispatch | Next::Repeat, Some(hold)) => Next::Append(Body::Blocked {
+            reason: hold.reason.clone(),
+            pause: Some(hold.request.clone()),
+        }),
+        (Next::Dispatch | Next::Repeat | Next::Rest, None) if run.pause.is_some() => {
+            Next::Append(Body::Unblocked {})
+        }
+        (next, _) => next,
     }
 }
 

@@ -6,7 +6,7 @@ use branchline_contract::{JobKind, Outcome};
 use branchline_gcp::vertex::{Job, JobState};
 use branchline_ledger::Body;
 
-use super::{Answer, Found, Memory, Next, Sight, Sighting, Times, next, outcome};
+use super::{Answer, Found, Hold, Memory, Next, Sight, Sighting, Times, next, outcome};
 use crate::testing::{admitted, custom_job, intended, request, run, submitted};
 
 const SEC: Duration = Duration::from_secs(1);
@@ -44,7 +44,7 @@ fn check(
 }
 
 fn cancelled(mut facts: Vec<Body>) -> Vec<Body> {
-    facts.push(Body::CancelRequested { reason: "enough".to_owned() });
+    facts.push(Body::CancelRequested { reason: "enough".to_owned(), request: None });
     facts
 }
 
@@ -132,6 +132,41 @@ fn an_intent_that_met_the_quota_is_used_again_within_its_time() {
     check("cancelled", cancelled(intended()), &quota(SEC * 5), at(4), "end cancelled");
     let long = Times { waited: SEC * 3601, ..TIMES };
     check("too long", intended(), &quota(SEC * 5), (SEC * 5, long), "end expired");
+}
+
+#[test]
+fn a_pause_holds_back_create_calls_and_nothing_else() {
+    let hold = || Some(Hold { request: "p1".to_owned(), reason: "paused".to_owned() });
+    let paused = |memory| Memory { pause: hold(), ..memory };
+    let blocked = |mut facts: Vec<Body>, request: &str| {
+        let pause = Some(request.to_owned());
+        facts.push(Body::Blocked { reason: "paused".to_owned(), pause });
+        facts
+    };
+    let fresh = Memory::default;
+    let at = (SEC * 71, TIMES);
+    check("said", admitted(), &paused(fresh()), at, "append blocked");
+    check("held", blocked(admitted(), "p1"), &paused(fresh()), at, "rest");
+    check("paused anew", blocked(admitted(), "p0"), &paused(fresh()), at, "append blocked");
+    check("resumed", blocked(admitted(), "p1"), &fresh(), at, "append unblocked");
+    check("cancelled", cancelled(admitted()), &paused(fresh()), at, "end cancelled");
+    let long = (SEC, Times { waited: SEC * 3601, ..TIMES });
+    check("too long", blocked(admitted(), "p1"), &paused(fresh()), long, "end expired");
+    let later = Memory { retry_at: SEC * 99, ..fresh() };
+    check("backs off", admitted(), &paused(later.clone()), at, "rest");
+    check("resumed, backs off", blocked(admitted(), "p1"), &later, at, "append unblocked");
+
+    let unknown = sight(Answer::Unknown);
+    check("settles", intended(), &paused(unknown), at, "settle");
+    let quota = sight(Answer::Quota);
+    check("no repeat", blocked(intended(), "p1"), &paused(quota), (SEC * 5, TIMES), "rest");
+    let settled = sight(Answer::Settled(None));
+    check("no next intent", blocked(intended(), "p1"), &paused(settled), at, "rest");
+    let found = Found { job: "jobs/1".to_owned(), nonce: "n".to_owned() };
+    let found = sight(Answer::Settled(Some(found)));
+    check("found", intended(), &paused(found), at, "append submitted");
+    let running = sees(Sighting::Live(JobState::Running));
+    check("goes on", submitted(), &paused(running), at, "append running");
 }
 
 #[test]

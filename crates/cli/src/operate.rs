@@ -1,0 +1,210 @@
+//! `branchline runs cancel`, `pause` and `resume`: an operator asks the leader
+//! for something, and is told what became of it.
+
+use std::io::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use branchline_contract::{
+    Actor, Ask, CloudProject, Reason, Region, Request, RequestId, RunId, Vertex,
+};
+use branchline_gcp::storage::Storage;
+use branchline_ledger::{Answer, RequestName, Requests, Verdict};
+use clap::Subcommand;
+use jiff::Timestamp;
+use tokio::time::{Instant, sleep};
+
+use crate::env::{self, Environment};
+use crate::exit;
+use crate::publish::{duration, plain};
+
+/// Between two looks for an answer.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+const AFTER_HELP: &str = "\
+The leader answers within a few seconds; the answer stays in the ledger's bucket. Who asks is
+believed, and recorded as claimed.
+
+Environment:
+  BRANCHLINE_CREDENTIALS          application_default (the default) or anonymous
+  BRANCHLINE_STORAGE_ENDPOINT     instead of Google's own
+
+Exit codes:
+  0   done; with --no-wait, asked      14  --timeout is over and the request stands
+  64  wrong usage                      69  refused, with the reason
+  75  try again                        77  not allowed
+  78  wrong environment";
+
+/// Act on runs
+#[derive(Debug, clap::Args)]
+pub(crate) struct Runs {
+    #[command(subcommand)]
+    command: RunsCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum RunsCommand {
+    Cancel(Cancel),
+}
+
+/// End a run
+///
+/// A run without a job ends at once. A job in Vertex AI is asked to stop, and how the run ends
+/// is then Vertex AI's to say: it may have succeeded meanwhile.
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER_HELP)]
+struct Cancel {
+    /// The run's id
+    run: RunId,
+    /// Only this attempt; otherwise the one that is in force
+    #[arg(long, value_name = "N")]
+    attempt: Option<u32>,
+    /// Why; shown on the commit
+    #[arg(long, value_name = "TEXT")]
+    reason: Reason,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// Dispatch no run in a project and region
+///
+/// Runs are still taken in and wait in line, and their commits say why. What is submitted
+/// already goes on.
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER_HELP)]
+pub(crate) struct Pause {
+    /// Vertex AI's project and region
+    #[arg(value_name = "PROJECT/REGION", value_parser = domain)]
+    domain: Vertex,
+    /// Why; shown on the commits of the runs that wait
+    #[arg(long, value_name = "TEXT")]
+    reason: Reason,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// Dispatch the runs of a project and region again
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER_HELP)]
+pub(crate) struct Resume {
+    /// Vertex AI's project and region
+    #[arg(value_name = "PROJECT/REGION", value_parser = domain)]
+    domain: Vertex,
+    /// Why
+    #[arg(long, value_name = "TEXT", default_value = "resumed")]
+    reason: Reason,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// Where to ask, as whom, and how long to wait.
+#[derive(Debug, clap::Args)]
+struct Common {
+    /// Bucket of requests, `request_bucket` in worker.yaml
+    #[arg(long, value_name = "BUCKET", env = "BRANCHLINE_REQUEST_BUCKET")]
+    request_bucket: String,
+    /// Bucket of the run ledger, where the answer will lie
+    #[arg(
+        long,
+        value_name = "BUCKET",
+        env = "BRANCHLINE_LEDGER_BUCKET",
+        required_unless_present = "no_wait"
+    )]
+    ledger_bucket: Option<String>,
+    /// Who asks
+    #[arg(long, value_name = "NAME", env = "USER")]
+    actor: Actor,
+    /// How long to wait for the answer
+    #[arg(long, value_name = "TIME", default_value = "1m", value_parser = duration)]
+    timeout: Duration,
+    /// Do not wait for the answer
+    #[arg(long)]
+    no_wait: bool,
+}
+
+/// A `BRANCHLINE_` variable is wrong.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Misplaced(String);
+
+/// Acts on runs.
+pub(crate) async fn runs(args: &Runs, environment: &Environment) -> anyhow::Result<u8> {
+    let RunsCommand::Cancel(Cancel { run, attempt, reason, common }) = &args.command;
+    let ask = Ask::Cancel { run: run.clone(), attempt: *attempt };
+    request(ask, reason, common, environment).await
+}
+
+/// Pauses a domain.
+pub(crate) async fn pause(args: &Pause, environment: &Environment) -> anyhow::Result<u8> {
+    request(Ask::Pause(args.domain.clone()), &args.reason, &args.common, environment).await
+}
+
+/// Resumes it.
+pub(crate) async fn resume(args: &Resume, environment: &Environment) -> anyhow::Result<u8> {
+    request(Ask::Resume(args.domain.clone()), &args.reason, &args.common, environment).await
+}
+
+async fn request(
+    ask: Ask,
+    reason: &Reason,
+    common: &Common,
+    environment: &Environment,
+) -> anyhow::Result<u8> {
+    let google = env::google(environment).map_err(Misplaced)?;
+    let id = RequestId::parse(format!("{:032x}", fastrand::u128(..))).expect("hex digits");
+    let (actor, reason) = (common.actor.clone(), reason.clone());
+    let request = Request { id, actor, reason, ask };
+    let name = RequestName::new(Timestamp::now(), &request.id);
+    let storage = Arc::new(Storage::connect(&google).await?);
+    let ledger = common.ledger_bucket.clone().unwrap_or_default();
+    let requests = Requests::new(storage, common.request_bucket.clone(), ledger);
+    requests.ask(&name, &request).await?;
+    if common.no_wait {
+        eprintln!("asked, as {}", name.as_str());
+        return Ok(0);
+    }
+    let Some(answer) = answer(&requests, &name, common.timeout).await? else {
+        eprintln!(
+            "no answer yet to {}: the request stands; is a worker running, and is this its bucket?",
+            name.as_str()
+        );
+        return Ok(exit::WAITED_TOO_LONG);
+    };
+    let message = plain(&answer.message);
+    match answer.verdict {
+        Verdict::Done => {
+            writeln!(std::io::stdout(), "{message}").context("writing to stdout")?;
+            Ok(0)
+        }
+        Verdict::Refused => {
+            eprintln!("error: {message}");
+            Ok(exit::UNAVAILABLE)
+        }
+    }
+}
+
+async fn answer(
+    requests: &Requests,
+    name: &RequestName,
+    timeout: Duration,
+) -> Result<Option<Answer>, branchline_gcp::Error> {
+    let started = Instant::now();
+    loop {
+        if let Some(answer) = requests.answered(name).await? {
+            return Ok(Some(answer));
+        }
+        if started.elapsed() >= timeout {
+            return Ok(None);
+        }
+        sleep(LOOK_EVERY).await;
+    }
+}
+
+fn domain(text: &str) -> Result<Vertex, String> {
+    let (project, region) = text.split_once('/').ok_or("expected PROJECT/REGION")?;
+    Ok(Vertex {
+        project: CloudProject::parse(project).map_err(|error| error.to_string())?,
+        region: Region::parse(region).map_err(|error| error.to_string())?,
+    })
+}

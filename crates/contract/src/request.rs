@@ -1,0 +1,77 @@
+//! What operators and the notifier ask of the leader: an object each, in a
+//! bucket in which they may only create.
+
+use serde::{Deserialize, Serialize};
+
+use crate::origin::Vertex;
+use crate::run_id::RunId;
+use crate::text::text_type;
+
+text_type!(
+    /// Names a request, so that it is carried out once.
+    RequestId,
+    "a request id (lower-case letters, digits and -; at most 96)",
+    96,
+    "^[a-z0-9][a-z0-9-]*$"
+);
+text_type!(
+    /// Who asks. A claim, until a token proves it.
+    Actor,
+    "the name of an actor (one line of at most 200 bytes)",
+    200,
+    r"^[^\x00-\x1f\x7f-\x9f]+$"
+);
+text_type!(
+    /// Why it is asked for.
+    Reason,
+    "a reason (one line of at most 1000 bytes)",
+    1000,
+    r"^[^\x00-\x1f\x7f-\x9f]+$"
+);
+
+/// A request from outside.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Request {
+    /// Its own id.
+    pub id: RequestId,
+    /// Who asks.
+    pub actor: Actor,
+    /// Why.
+    pub reason: Reason,
+    /// What for.
+    #[serde(flatten)]
+    pub ask: Ask,
+}
+
+/// What is asked for, by kind.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Ask {
+    /// A run is to end.
+    Cancel {
+        /// The run.
+        run: RunId,
+        /// Only this attempt of it; otherwise the one that is in force.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        attempt: Option<u32>,
+    },
+    /// No run of a project and region is to be dispatched.
+    Pause(Vertex),
+    /// Its runs may be dispatched again.
+    Resume(Vertex),
+}
+
+impl Request {
+    /// A larger object is no request.
+    pub const BYTES_MAX: u64 = 8 << 10;
+
+    /// The content of its object.
+    pub fn encode(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("a request is plain data")
+    }
+
+    /// Reads that content.
+    pub fn decode(bytes: &[u8]) -> Result<Self, serde_json::Error> {
+        serde_json::from_slice(bytes)
+    }
+}

@@ -1,0 +1,158 @@
+//! Paused domains: an object `pauses/<project>/<region>` each, beside the queue.
+//! It holds the last request that paused or resumed the domain and is never
+//! removed, so that a leader that was asleep cannot carry an older one out again.
+//! All of it is metadata: one listing tells all.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use branchline_contract::{CloudProject, Region, Vertex};
+use branchline_gcp::storage::{List, Object, Objects};
+use branchline_gcp::{Class, Error as GcpError};
+use bytes::Bytes;
+use jiff::Timestamp;
+
+const PREFIX: &str = "pauses/";
+const ACTOR: &str = "actor";
+const REASON: &str = "reason";
+const REQUEST: &str = "request";
+const ASKED_AT: &str = "asked-at";
+const OVER: &str = "over";
+/// Contention on one object is two leaders; more is somebody's loop.
+const UPDATES_MAX: u32 = 8;
+
+/// The pauses in the queue's bucket.
+#[derive(Clone)]
+pub struct Pauses {
+    storage: Arc<dyn Objects>,
+    bucket: String,
+}
+
+/// What was asked of a domain last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pause {
+    /// Which request that was.
+    pub order: Order,
+    /// Whether it resumed the domain.
+    pub is_over: bool,
+    /// Who asked for it.
+    pub actor: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// Requests are ordered by the time at which Cloud Storage took them in.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Order {
+    /// That time.
+    pub asked_at: Option<Timestamp>,
+    /// Name of the request.
+    pub request: String,
+}
+
+/// What became of a pause or its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Applied {
+    /// It stands, in place of this.
+    Stands(Option<Pause>),
+    /// It came too late: this was asked for since.
+    Late(Pause),
+}
+
+impl Pauses {
+    /// The pauses in that bucket.
+    pub const fn new(storage: Arc<dyn Objects>, bucket: String) -> Self {
+        Self { storage, bucket }
+    }
+
+    /// Every domain that is paused.
+    pub async fn list(&self) -> Result<BTreeMap<Vertex, Pause>, GcpError> {
+        let mut pauses = BTreeMap::new();
+        let mut token = None;
+        loop {
+            let page = self
+                .storage
+                .list(List {
+                    bucket: &self.bucket,
+                    prefix: PREFIX,
+                    start: None,
+                    page_token: token,
+                    page_size: 1_000,
+                })
+                .await?;
+            for object in page.objects {
+                let (domain, pause) = (domain(&object.name), Pause::read(object));
+                pauses.extend(domain.map(|it| (it, pause)).filter(|(_, it)| !it.is_over));
+            }
+            token = page.next;
+            if token.is_none() {
+                return Ok(pauses);
+            }
+        }
+    }
+
+    /// Pauses or resumes a domain, unless something was asked for since. `None`
+    /// where too many write at once.
+    pub async fn apply(&self, domain: &Vertex, pause: &Pause) -> Result<Option<Applied>, GcpError> {
+        let name = format!("{PREFIX}{}/{}", domain.project, domain.region);
+        let (bucket, name) = (self.bucket.as_str(), name.as_str());
+        for _ in 0..UPDATES_MAX {
+            let (before, written) = match self.storage.stat(bucket, name, None).await {
+                Ok(object) => {
+                    let version = object.metageneration;
+                    let before = Pause::read(object);
+                    if before.order > pause.order {
+                        return Ok(Some(Applied::Late(before)));
+                    }
+                    let metadata = pause.metadata();
+                    let written = self.storage.set_metadata(bucket, name, version, metadata).await;
+                    (Some(before), written)
+                }
+                Err(error) if error.class() == Class::NotFound => {
+                    let metadata = pause.metadata();
+                    (None, self.storage.create(bucket, name, Bytes::new(), metadata).await)
+                }
+                Err(error) => return Err(error),
+            };
+            match written {
+                Ok(_) => return Ok(Some(Applied::Stands(before))),
+                Err(error) if matches!(error.class(), Class::Conflict | Class::NotFound) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl Pause {
+    fn metadata(&self) -> BTreeMap<String, String> {
+        let mut metadata = BTreeMap::from([
+            (ACTOR.to_owned(), self.actor.clone()),
+            (REASON.to_owned(), self.reason.clone()),
+            (REQUEST.to_owned(), self.order.request.clone()),
+            (OVER.to_owned(), self.is_over.to_string()),
+        ]);
+        metadata.extend(self.order.asked_at.map(|it| (ASKED_AT.to_owned(), it.to_string())));
+        metadata
+    }
+
+    fn read(object: Object) -> Self {
+        let mut metadata = object.metadata;
+        let mut text = |key: &str| metadata.remove(key).unwrap_or_default();
+        Self {
+            is_over: text(OVER) == true.to_string(),
+            actor: text(ACTOR),
+            reason: text(REASON),
+            order: Order { asked_at: text(ASKED_AT).parse().ok(), request: text(REQUEST) },
+        }
+    }
+}
+
+/// `None` for an object whose name is no domain: nothing can be dispatched there anyway.
+fn domain(object: &str) -> Option<Vertex> {
+    let (project, region) = object.strip_prefix(PREFIX)?.split_once('/')?;
+    Some(Vertex {
+        project: CloudProject::parse(project).ok()?,
+        region: Region::parse(region).ok()?,
+    })
+}

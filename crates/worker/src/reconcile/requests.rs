@@ -1,0 +1,181 @@
+//! Carries out what was asked for from outside, each request once, and writes
+//! down what became of it.
+
+use branchline_contract::{Ask, Request, RunId, Vertex as Domain};
+use branchline_gcp::Error as GcpError;
+use branchline_ledger::{
+    Answer, Applied, Asked, Author, Body, Order, Pause, Queued, RequestName, Verdict,
+};
+use branchline_service::telemetry::chain;
+use tracing::{info, warn};
+
+use super::leader::Leader;
+use super::perform;
+use super::step::Hold;
+
+/// Two writers at one run collide a few times at most.
+const COLLISIONS_MAX: u32 = 8;
+
+/// What became of a request; `None` while it has to wait.
+type Told = Option<(Verdict, String)>;
+
+impl Leader {
+    /// Carries out every request and removes it. What cannot be one is removed
+    /// too, so that it is in nobody's way.
+    pub(super) async fn answer(
+        &mut self,
+        asked: Vec<Asked>,
+        entries: &[Queued],
+    ) -> Result<(), GcpError> {
+        for asked in asked {
+            let Some(name) = &asked.name else {
+                warn!(?asked, "object among the requests is none; removed");
+                self.ledger.requests.remove(&asked).await?;
+                continue;
+            };
+            if self.ledger.requests.answered(name).await?.is_none() {
+                let Some(bytes) = self.ledger.requests.read(&asked).await? else { continue };
+                let request = read(name, &bytes);
+                let told = match &request {
+                    Ok(request) => self.carry_out(&asked, name, request, entries).await,
+                    Err(problem) => Ok(Some((Verdict::Refused, problem.clone()))),
+                };
+                let (verdict, message) = match told {
+                    Ok(Some(told)) => told,
+                    Ok(None) => continue,
+                    Err(error) => {
+                        warn!(
+                            request.id = name.id(),
+                            error = chain(&error),
+                            "request not carried out; tried again"
+                        );
+                        continue;
+                    }
+                };
+                info!(request.id = name.id(), ?verdict, message, "request answered");
+                let time = (self.settings.clock)();
+                let answer = Answer { request: request.ok(), verdict, message, time };
+                self.ledger.requests.answer(name, &answer).await?;
+            }
+            self.ledger.requests.remove(&asked).await?;
+        }
+        Ok(())
+    }
+
+    async fn carry_out(
+        &mut self,
+        asked: &Asked,
+        name: &RequestName,
+        request: &Request,
+        entries: &[Queued],
+    ) -> Result<Told, perform::Error> {
+        match &request.ask {
+            Ask::Cancel { run, attempt } => {
+                let queued = entries.iter().any(|it| it.ticket.run == *run);
+                self.cancel(request, run, *attempt, queued).await
+            }
+            Ask::Pause(domain) | Ask::Resume(domain) => {
+                let pause = Pause {
+                    order: Order { asked_at: asked.at, request: name.as_str().to_owned() },
+                    is_over: matches!(request.ask, Ask::Resume(_)),
+                    actor: request.actor.to_string(),
+                    reason: request.reason.to_string(),
+                };
+                let applied = self.ledger.pauses.apply(domain, &pause).await?;
+                Ok(applied.map(|it| paused(domain, &pause, it)))
+            }
+        }
+    }
+
+    /// Writes down that the run is to end; the protocol does the rest.
+    async fn cancel(
+        &mut self,
+        request: &Request,
+        run: &RunId,
+        attempt: Option<u32>,
+        queued: bool,
+    ) -> Result<Told, perform::Error> {
+        let Some(mut it) = self.runs.remove(run) else {
+            // Intake has yet to write it, or its ledger cannot be read now.
+            return Ok((!queued).then(|| refused(format!("no run {run} is active"))));
+        };
+        let id = request.id.as_str();
+        let hands = self.hands();
+        let mut told = Ok(None);
+        for _ in 0..COLLISIONS_MAX {
+            let in_force = it.run.attempt;
+            told = Ok(Some(match (it.run.ending(), &it.run.cancel) {
+                _ if attempt.is_some_and(|it| it != in_force) => {
+                    refused(format!("the attempt in force of {run} is {in_force}"))
+                }
+                (Some(ending), _) => {
+                    refused(format!("{run} has ended: {}", ending.outcome.as_str()))
+                }
+                (None, Some(_)) if it.run.cancel_request.as_deref() == Some(id) => {
+                    done(format!("attempt {in_force} of {run} is being cancelled"))
+                }
+                (None, Some(reason)) => done(format!("{run} was being cancelled: {reason}")),
+                (None, None) => {
+                    let body = Body::CancelRequested {
+                        reason: format!("{} (asked for by {})", request.reason, request.actor),
+                        request: Some(id.to_owned()),
+                    };
+                    let author = Author { actor: request.actor.as_str(), cause: id };
+                    if let Err(error) = hands.append_for(&mut it, body, author).await {
+                        told = Err(error);
+                        break;
+                    }
+                    continue;
+                }
+            }));
+            break;
+        }
+        self.runs.insert(run.clone(), it);
+        told
+    }
+
+    /// Tells every run whether its domain is paused.
+    pub(super) async fn pause(&mut self) -> Result<(), GcpError> {
+        let pauses = self.ledger.pauses.list().await?;
+        let hold = |it: &Pause| Hold { request: it.order.request.clone(), reason: said(it) };
+        for it in self.runs.values_mut() {
+            it.memory.pause = pauses.get(&it.run.request.vertex).map(hold);
+        }
+        Ok(())
+    }
+}
+
+/// The request of that name, or why it is none. The bytes may be anything.
+fn read(name: &RequestName, bytes: &[u8]) -> Result<Request, String> {
+    let request = Request::decode(bytes).map_err(|error| format!("it is no request: {error}"))?;
+    if request.id.as_str() == name.id() {
+        Ok(request)
+    } else {
+        Err(format!("it calls itself {}", request.id))
+    }
+}
+
+fn done(message: String) -> (Verdict, String) {
+    (Verdict::Done, message)
+}
+
+fn refused(message: String) -> (Verdict, String) {
+    (Verdict::Refused, message)
+}
+
+fn paused(domain: &Domain, pause: &Pause, applied: Applied) -> (Verdict, String) {
+    let domain = format!("{}/{}", domain.project, domain.region);
+    match applied {
+        Applied::Late(since) => refused(format!("{domain} was {} since", said(&since))),
+        Applied::Stands(_) if !pause.is_over => done(format!("{domain} is {}", said(pause))),
+        Applied::Stands(Some(before)) if !before.is_over => {
+            done(format!("{domain} goes on; it was {}", said(&before)))
+        }
+        Applied::Stands(_) => done(format!("{domain} was not paused")),
+    }
+}
+
+fn said(it: &Pause) -> String {
+    let how = if it.is_over { "resumed" } else { "paused" };
+    format!("{how} by {}: {}", it.actor, it.reason)
+}
