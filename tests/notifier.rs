@@ -293,7 +293,15 @@ async fn late_and_repeated_events_do_not_reopen_a_commit_and_a_next_attempt_does
     world
         .append(
             &run,
-            [Body::Retried { ci_job: job.id, asked_at: Timestamp::UNIX_EPOCH }, verified, admitted],
+            [
+                Body::Retried {
+                    ci_job: Some(job.id),
+                    reason: None,
+                    asked_at: Timestamp::UNIX_EPOCH,
+                },
+                verified,
+                admitted,
+            ],
         )
         .await;
     world.announce(&run).await;

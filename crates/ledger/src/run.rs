@@ -170,10 +170,9 @@ impl Run {
                 self.ci_jobs.insert(ci_job);
                 None
             }
-            Body::Retried { ci_job, asked_at } => {
-                self.ci_jobs.insert(ci_job);
-                self.retry(fact.attempt, asked_at);
-                None
+            Body::Retried { ci_job, ref reason, asked_at } => {
+                self.ci_jobs.extend(ci_job);
+                self.retry(fact.attempt, reason.as_deref(), asked_at)
             }
             _ if fact.attempt == self.attempt => self.step(&fact.body),
             _ => None,
@@ -266,12 +265,34 @@ impl Run {
         self.to(State::Finished(ending), Some(Phase::Completed))
     }
 
-    fn retry(&mut self, attempt: u32, asked_at: Timestamp) {
-        if self.ending().is_some() && attempt == self.attempt + 1 {
-            (self.attempt, self.state) = (attempt, State::Requested);
-            self.asked_at = asked_at;
-            self.intents.clear();
-            (self.submitted_by, self.job, self.blocked, self.cancel) = (None, None, None, None);
+    /// Begins the next attempt: from the start behind an end, or in line, with
+    /// a reason, where the job's failure was not made the end.
+    fn retry(&mut self, attempt: u32, reason: Option<&str>, asked_at: Timestamp) -> Option<Phase> {
+        let fits = match (&self.state, reason) {
+            (State::Finished(_), None) | (State::Submitted | State::Running, Some(_)) => true,
+            (
+                State::Requested
+                | State::Stalled(_)
+                | State::Verified
+                | State::Held(_)
+                | State::Admitted
+                | State::Intended
+                | State::Submitted
+                | State::Running
+                | State::Finished(_),
+                _,
+            ) => false,
+        };
+        if !fits || attempt != self.attempt + 1 {
+            return None;
+        }
+        (self.attempt, self.asked_at) = (attempt, asked_at);
+        self.intents.clear();
+        (self.submitted_by, self.job, self.cancel) = (None, None, None);
+        self.blocked = reason.map(str::to_owned);
+        match reason {
+            Some(_) => self.to(State::Admitted, Some(Phase::Queued)),
+            None => self.to(State::Requested, None),
         }
     }
 

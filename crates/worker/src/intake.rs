@@ -158,7 +158,7 @@ impl Intake {
             let body = if run.ended_badly() {
                 let ticket = Ticket::new(asked_at, id.clone(), run.attempt + 1);
                 self.queue.ensure(&ticket, project_id).await?;
-                Body::Retried { ci_job, asked_at }
+                Body::Retried { ci_job: Some(ci_job), reason: None, asked_at }
             } else {
                 Body::Duplicate { ci_job }
             };

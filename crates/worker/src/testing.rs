@@ -42,7 +42,9 @@ pub(crate) fn run(request: &ArtifactReady, facts: Vec<Body>) -> Run {
         asked_at: Timestamp::UNIX_EPOCH,
     };
     let mut entries: Vec<Entry> = Vec::new();
+    let mut attempt = 1;
     for body in std::iter::once(requested).chain(facts) {
+        attempt += u32::from(matches!(body, Body::Retried { .. }));
         let fact = Fact {
             sequence: u32::try_from(entries.len()).unwrap(),
             previous: entries.last().map(|it| it.sha256),
@@ -50,7 +52,7 @@ pub(crate) fn run(request: &ArtifactReady, facts: Vec<Body>) -> Run {
             time: "2026-11-23T00:00:00Z".parse().unwrap(),
             actor: String::new(),
             cause: String::new(),
-            attempt: 1,
+            attempt,
             body,
         };
         entries.push(Entry::decode(&fact.encode()).unwrap());

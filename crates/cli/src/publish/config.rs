@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use branchline_contract::{
-    ArtifactName, ArtifactReady, CloudProject, JobKind, ObjectUri, Region, RunName, Training,
-    Vertex,
+    ArtifactName, ArtifactReady, AttemptsMax, CloudProject, JobKind, ObjectUri, Region, RunName,
+    Training, Vertex,
 };
 use serde_json::Value;
 
@@ -37,6 +37,8 @@ pub(crate) struct Run {
     pub(crate) params: BTreeMap<String, String>,
     /// Whether another pipeline of the same commit is other work.
     pub(crate) per_pipeline: bool,
+    /// Attempts in all before a failure for want of quota is the end.
+    pub(crate) attempts_max: AttemptsMax,
     /// Its inputs, in the order of the file.
     pub(crate) artifacts: Vec<(ArtifactName, Source)>,
     /// What runs, as it was written.
@@ -139,8 +141,8 @@ fn run(
     value: &Value,
     defaults: &Defaults<'_>,
 ) -> Option<Run> {
-    const KEYS: [&str; 6] =
-        ["project", "region", "params", "per_pipeline", "artifacts", "training"];
+    const KEYS: [&str; 7] =
+        ["project", "region", "params", "per_pipeline", "attempts_max", "artifacts", "training"];
     let path = runs.path(name);
     let name = problems.parsed(&path, RunName::parse(name));
     let section = problems.section(value, &path, &KEYS)?;
@@ -156,6 +158,7 @@ fn run(
         Some(Value::Bool(flag)) => Some(*flag),
         Some(other) => problems.unfit(&section, "per_pipeline", "true or false", other),
     };
+    let attempts_max = attempts_max(problems, &section);
     let artifacts = artifacts(problems, &section);
     let training = training(problems, &section);
     Some(Run {
@@ -163,6 +166,7 @@ fn run(
         vertex: Vertex { project: project?, region: region? },
         params: params?,
         per_pipeline: per_pipeline?,
+        attempts_max: attempts_max?,
         artifacts: artifacts?,
         training: training?,
     })
@@ -189,6 +193,15 @@ fn artifacts_max(problems: &mut Problems, top: &Section<'_>) -> Option<usize> {
     number.or_else(|| {
         let range = format!("a number from 1 to {}", ArtifactReady::ARTIFACTS_MAX);
         problems.unfit(top, "artifacts_max", &range, value)
+    })
+}
+
+fn attempts_max(problems: &mut Problems, run: &Section<'_>) -> Option<AttemptsMax> {
+    let Some(value) = run.get("attempts_max") else { return Some(AttemptsMax::default()) };
+    let number = value.as_u64().and_then(|it| u32::try_from(it).ok());
+    number.and_then(|it| AttemptsMax::try_from(it).ok()).or_else(|| {
+        let range = format!("a number from 1 to {}", AttemptsMax::MOST);
+        problems.unfit(run, "attempts_max", &range, value)
     })
 }
 

@@ -59,6 +59,7 @@ pub(crate) fn request(
         vertex: run.vertex.clone(),
         gitlab: job.origin.clone(),
         per_pipeline: run.per_pipeline,
+        attempts_max: run.attempts_max,
         id_token: job.id_token.clone(),
     };
     let envelope = Envelope::artifact_ready(&ready, time);
