@@ -16,10 +16,11 @@ use super::tracked::Tracked;
 impl Tracked {
     /// Whether anything is to be done for an entry.
     pub(super) fn is_due(&self, entry: &Queued, now: Duration) -> bool {
-        let cursor = entry.published.max(self.published);
+        let published = self.published.get(&entry.ticket.attempt).copied();
+        let cursor = entry.published.max(published);
         is_surplus(entry, &self.run)
             || is_over(&self.run, entry.ticket.attempt)
-            || self.published > entry.published
+            || published > entry.published
             || due(&self.events, entry.ticket.attempt, cursor).next().is_some()
             || self.place.is_some_and(|it| it.is_news(now))
     }
@@ -36,7 +37,9 @@ pub(super) struct Announcer<'a> {
 
 impl Announcer<'_> {
     /// Takes the entries of one run as far as they go; what fails is tried again in the next round.
-    pub(super) async fn announce(&self, mut it: Tracked, entries: Vec<&Queued>) -> Tracked {
+    pub(super) async fn announce(&self, mut it: Tracked, mut entries: Vec<&Queued>) -> Tracked {
+        // Attempts in their order: messages may have come in another.
+        entries.sort_by_key(|it| it.ticket.attempt);
         for entry in entries {
             if self.stop.is_cancelled() {
                 break;
@@ -57,19 +60,21 @@ impl Announcer<'_> {
         }
         let attempt = entry.ticket.attempt;
         // A cursor that could not be moved is remembered, so that nothing is said twice.
-        let cursor = entry.published.max(it.published);
+        let cursor = entry.published.max(it.published.get(&attempt).copied());
         let events: Vec<RunEvent> = due(&it.events, attempt, cursor).cloned().collect();
         for mut event in events {
             if event.phase == Phase::Queued {
                 event.place_in_line = it.tell_place(self.now);
             }
             self.publish(&event, Envelope::run_event(&event)).await?;
-            it.published = Some(event.ledger.sequence);
+            it.published.insert(attempt, event.ledger.sequence);
         }
         if is_over(&it.run, attempt) {
             self.queue.remove(entry).await?;
-        } else if let Some(published) = it.published.filter(|it| entry.published < Some(*it)) {
-            self.queue.mark_published(entry, published).await?;
+        } else if let Some(published) = it.published.get(&attempt)
+            && entry.published < Some(*published)
+        {
+            self.queue.mark_published(entry, *published).await?;
         }
         if it.run.attempt == attempt && it.place.is_some_and(|it| it.is_news(self.now)) {
             self.tell_place(it).await?;

@@ -1,5 +1,6 @@
 //! A run as the leader keeps it in memory.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use branchline_contract::RunEvent;
@@ -18,8 +19,8 @@ pub(super) struct Tracked {
     pub run: Run,
     /// Every event that its facts ask for, oldest first.
     pub events: Vec<RunEvent>,
-    /// Position up to which this leader published, per attempt in force.
-    pub published: Option<u32>,
+    /// Position up to which this leader published, by attempt.
+    pub published: BTreeMap<u32, u32>,
     /// What is not in the ledger.
     pub memory: Memory,
     /// Its place in line, while it waits.
@@ -33,7 +34,8 @@ impl Tracked {
     pub(super) fn new(history: History) -> Self {
         let History { run, events, .. } = history;
         let need = Need::of(&run.request.training);
-        Self { run, events, published: None, memory: Memory::default(), place: None, need }
+        let (published, memory) = (BTreeMap::new(), Memory::default());
+        Self { run, events, published, memory, place: None, need }
     }
 
     /// Whether it waits in line: no call is under way, and no job exists.

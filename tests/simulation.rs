@@ -1,0 +1,88 @@
+//! The whole protocol in a simulated world: two workers and a notifier, the
+//! shipped code, behind doors that lose, delay, repeat and refuse, in processes
+//! that are killed, frozen and rolled over. A seed decides everything; it is
+//! printed when something does not hold, and tells the same story again.
+//!
+//! `SEEDS=10000` simulates so many (`make sim`); `SEED=7` tells one with its trace.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+#[path = "simulation/gitlab.rs"]
+mod gitlab;
+#[path = "simulation/law.rs"]
+mod law;
+#[path = "simulation/pubsub.rs"]
+mod pubsub;
+#[path = "simulation/storage.rs"]
+mod storage;
+#[path = "simulation/story.rs"]
+mod story;
+#[path = "simulation/vertex.rs"]
+mod vertex;
+#[path = "simulation/world.rs"]
+mod world;
+
+use std::collections::BTreeSet;
+use std::env;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+
+use story::tell;
+use world::Fault;
+
+fn number(name: &str) -> Option<u64> {
+    env::var(name).ok().map(|it| it.parse().unwrap())
+}
+
+#[test]
+fn every_run_has_one_job_and_is_announced_whatever_goes_wrong() {
+    if let Some(seed) = number("SEED") {
+        let told = tell(seed);
+        told.trace.iter().for_each(|it| println!("{it}"));
+        assert_eq!(told.broken, None, "seed {seed}");
+        return;
+    }
+    let seeds = number("SEEDS").unwrap_or(100);
+    let next = AtomicU64::new(0);
+    let broken_seeds = Mutex::new(Vec::new());
+    let sums = Mutex::new((BTreeSet::new(), 0, 0, 0));
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= seeds {
+                        return;
+                    }
+                    let told = tell(seed);
+                    if let Some(broken) = &told.broken {
+                        next.store(seeds, Ordering::Relaxed);
+                        broken_seeds.lock().unwrap().push(format!("seed {seed}: {broken}"));
+                        return;
+                    }
+                    let mut sums = sums.lock().unwrap();
+                    sums.0.extend(told.seen);
+                    sums.1 += told.runs;
+                    sums.2 += told.trace.len();
+                    sums.3 += told.repeats;
+                }
+            });
+        }
+    });
+    let broken_seeds = broken_seeds.into_inner().unwrap().join("\n");
+    assert!(broken_seeds.is_empty(), "{broken_seeds}\nSEED=… make sim tells the whole story");
+    let (seen, runs, calls, repeats) = sums.into_inner().unwrap();
+    println!("{seeds} seeds, {runs} runs, {calls} calls, {repeats} events published again");
+    let states =
+        ["requested", "verified", "admitted", "intended", "submitted", "running", "finished"];
+    let pairs = states.iter().flat_map(|state| Fault::ALL.map(|fault| (*state, fault)));
+    let missing: Vec<_> = pairs.filter(|it| !seen.contains(it)).collect();
+    println!("pairs of state and fault that were not seen: {missing:?}");
+}
+
+#[test]
+fn the_same_seed_tells_the_same_story() {
+    for seed in 0..3 {
+        assert_eq!(tell(seed).trace, tell(seed).trace, "seed {seed}");
+    }
+}

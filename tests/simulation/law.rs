@@ -1,0 +1,333 @@
+//! What must hold at every step, whatever goes wrong. It reads what the
+//! product writes and keeps books of its own.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use branchline_contract::{ArtifactReady, Envelope, Outcome, Phase, RunId};
+use branchline_gcp::pubsub::Message;
+use branchline_gcp::vertex::Job;
+use branchline_ledger::{Body, Entry, Run, State as RunState};
+use bytes::Bytes;
+
+use crate::story::{DEAD_LETTERS, LEDGER, QUEUE, REQUESTS, RUN_EVENTS};
+use crate::world::{State, Texts};
+
+/// The books.
+#[derive(Default)]
+pub(crate) struct Law {
+    /// Facts of every run, by the directory that they lie in.
+    runs: BTreeMap<String, Kept>,
+    /// Jobs by the nonce that they carry.
+    jobs: BTreeMap<String, Created>,
+    /// Names of all jobs, in the order of their creation.
+    order: Vec<String>,
+    /// Several jobs of one attempt are the price of a list that lags for too long.
+    pub(crate) surplus_allowed: bool,
+    /// The first thing that did not hold.
+    pub(crate) broken: Option<String>,
+    /// Events that were published more than once.
+    pub(crate) repeats: u32,
+}
+
+/// One run as its ledger tells it.
+pub(crate) struct Kept {
+    entries: Vec<Entry>,
+    pub(crate) run: Run,
+    /// Ledger position and attempt of every event that is due.
+    due: Vec<(u32, u32)>,
+    /// The positions of those that were published.
+    said: BTreeSet<u32>,
+    /// Attempts whose end was published.
+    ended: BTreeSet<u32>,
+}
+
+struct Created {
+    run: String,
+    name: String,
+}
+
+impl Law {
+    /// Every run that was requested.
+    pub(crate) fn runs(&self) -> impl Iterator<Item = &Kept> {
+        self.runs.values()
+    }
+
+    /// State of the run that a call is about.
+    pub(crate) fn state_in(&self, what: &str) -> Option<&'static str> {
+        let found = self.runs.values().find(|it| what.contains(it.run.id.as_str()));
+        found.map(|it| name(&it.run.state))
+    }
+
+    fn check(&mut self, holds: bool, law: impl FnOnce() -> String) {
+        if !holds && self.broken.is_none() {
+            self.broken = Some(law());
+        }
+    }
+
+    /// Something was replaced or changed in place.
+    pub(crate) fn changed(&mut self, name: &str) {
+        self.check(!name.starts_with("runs/"), || format!("{name} was changed: facts never are"));
+    }
+
+    /// A fact stands in the ledger.
+    fn appended(&mut self, name: &str, content: &[u8]) {
+        let (directory, position) = name.rsplit_once('/').expect("a directory and a position");
+        let position = position.strip_suffix(".json").and_then(|it| it.parse::<u32>().ok());
+        let Ok(entry) = Entry::decode(content) else {
+            return self.check(false, || format!("{name} is no fact"));
+        };
+        self.check(position == Some(entry.fact.sequence), || format!("{name} is not a position"));
+        let Some(kept) = self.runs.get_mut(directory) else {
+            return match Run::begin(&entry) {
+                Ok(run) => {
+                    let kept = Kept {
+                        entries: vec![entry],
+                        run,
+                        due: Vec::new(),
+                        said: BTreeSet::new(),
+                        ended: BTreeSet::new(),
+                    };
+                    self.runs.insert(directory.to_owned(), kept);
+                }
+                Err(error) => self.check(false, || format!("{name} begins no run: {error}")),
+            };
+        };
+        let before = kept.run.clone();
+        let event = kept.run.apply(&entry);
+        let after = kept.run.clone();
+        if let Ok(Some(event)) = &event {
+            kept.due.push((event.ledger.sequence, event.attempt));
+        }
+        kept.entries.push(entry.clone());
+        self.check(event.is_ok(), || {
+            format!("{name} does not follow the fact before it: {event:?}")
+        });
+        // Whoever appends knows the head, so no fact is ever too late to count.
+        let same =
+            Run { head: after.head, recorded_at: after.recorded_at, ..before.clone() } == after;
+        self.check(!same, || format!("{name} ({}) changes nothing", entry.fact.body.kind()));
+        self.decided(name, &entry.fact.body, &before);
+    }
+
+    /// Whether a decision was open to whoever took it.
+    fn decided(&mut self, name: &str, body: &Body, before: &Run) {
+        match body {
+            Body::Submitted { intent, job } => {
+                let known = before.intents.iter().any(|it| it.nonce == *intent);
+                self.check(known, || {
+                    format!("{name}: the intent of {job} belongs to another attempt")
+                });
+                let created = self.jobs.get(intent);
+                let real =
+                    created.is_some_and(|it| it.name == *job && it.run == before.id.as_str());
+                self.check(real, || {
+                    format!("{name}: {job} was not created for the run by that intent")
+                });
+            }
+            Body::Retried { ci_job: None, .. } => {
+                let allowed = before.attempt < before.request.attempts_max.get();
+                self.check(allowed, || format!("{name}: nobody asked for another attempt"));
+                let job = before.job.as_deref().and_then(|it| self.number(it));
+                self.check(job.is_some(), || format!("{name}: no job has failed"));
+            }
+            Body::Retried { ci_job: Some(ci_job), .. } => {
+                self.check(!before.ci_jobs.contains(ci_job), || {
+                    format!("{name}: CI job {ci_job} has asked before, and starts another attempt")
+                });
+                self.check(before.ended_badly(), || {
+                    format!("{name}: the attempt before did not end badly")
+                });
+            }
+            Body::Finished { outcome, metrics, .. } => {
+                let job = before.job.as_ref().and_then(|name| self.number(name));
+                let wrong = *outcome == Outcome::Succeeded
+                    && metrics.get("job").map(ToString::to_string) != job.map(|it| it.to_string());
+                self.check(!wrong, || {
+                    format!("{name}: the metrics {metrics:?} are of another job")
+                });
+            }
+            Body::Requested { .. }
+            | Body::Verified { .. }
+            | Body::Held { .. }
+            | Body::Approved { .. }
+            | Body::Admitted {}
+            | Body::Rejected { .. }
+            | Body::Duplicate { .. }
+            | Body::Intended(_)
+            | Body::Refused { .. }
+            | Body::Running {}
+            | Body::Blocked { .. }
+            | Body::CancelRequested { .. }
+            | Body::Stalled { .. } => {}
+        }
+    }
+
+    /// Jobs are numbered in the order in which they were created.
+    fn number(&self, job: &str) -> Option<usize> {
+        self.order.iter().position(|it| it == job).map(|it| it + 1)
+    }
+
+    /// A create call has reached Vertex AI, whatever comes of it.
+    pub(crate) fn create_arrived(&mut self, labels: &Texts) {
+        let (run, nonce) = (&labels["branchline-run"], &labels["branchline-intent"]);
+        let recorded = self.runs.values().any(|it| {
+            it.run.id.as_str() == run
+                && it.entries.iter().any(
+                    |it| matches!(&it.fact.body, Body::Intended(intent) if intent.nonce == *nonce),
+                )
+        });
+        self.check(recorded, || {
+            format!("a create call for {run} was sent before its intent was on record")
+        });
+    }
+
+    /// A job exists from now on; tells how many there are.
+    pub(crate) fn job_created(&mut self, job: &Job) -> usize {
+        let (run, nonce) = (&job.labels["branchline-run"], &job.labels["branchline-intent"]);
+        let attempt = |nonce: &str| {
+            let kept = self.runs.values().find(|it| it.run.id.as_str() == run)?;
+            kept.entries.iter().find_map(|it| match &it.fact.body {
+                Body::Intended(intent) if intent.nonce == nonce => Some(it.fact.attempt),
+                _ => None,
+            })
+        };
+        let ours = attempt(nonce);
+        let others =
+            self.jobs.iter().filter(|(other, it)| it.run == *run && attempt(other) == ours).count();
+        let allowed = others == 0 || self.surplus_allowed;
+        let created = Created { run: run.clone(), name: job.name.clone() };
+        self.order.push(job.name.clone());
+        self.jobs.insert(nonce.clone(), created);
+        self.check(allowed, || {
+            format!("a second job was created for attempt {ours:?}: {}", job.name)
+        });
+        self.order.len()
+    }
+
+    /// A message was published.
+    pub(crate) fn published(&mut self, topic: &str, message: &Message) {
+        if topic != RUN_EVENTS {
+            return;
+        }
+        let Ok(event) = Envelope::decode_run_event(&message.data, &message.attributes) else {
+            return self.check(false, || "an event that does not decode was published".to_owned());
+        };
+        let (id, sequence) = (event.run_id.as_str(), event.ledger.sequence);
+        if event.place_in_line.is_some() && message.attributes["ce-id"].split('/').count() == 3 {
+            // The place changed, and nothing else.
+            return self.check(event.phase == Phase::Queued, || format!("{id} waits no more"));
+        }
+        let Some(kept) = self.runs.values_mut().find(|it| it.run.id.as_str() == id) else {
+            return self.check(false, || format!("{id} was announced before it was requested"));
+        };
+        let due = kept.due.contains(&(sequence, event.attempt));
+        let before = |(it, attempt): &&(u32, u32)| *attempt == event.attempt && *it < sequence;
+        let skipped = kept.due.iter().filter(before).any(|(it, _)| !kept.said.contains(it));
+        let repeated = !kept.said.insert(sequence);
+        if event.phase == Phase::Completed {
+            kept.ended.insert(event.attempt);
+        }
+        self.repeats += u32::from(repeated);
+        self.check(due, || format!("{id}: no fact asks for the event of {sequence}"));
+        self.check(!skipped, || {
+            format!("{id}: the event of {sequence} was published before an earlier one")
+        });
+    }
+
+    /// A message is done with: what it asked for is on record, or with people.
+    pub(crate) fn acknowledged(
+        &mut self,
+        subscription: &str,
+        data: &Bytes,
+        published: &BTreeMap<String, Vec<Message>>,
+    ) {
+        if subscription != REQUESTS {
+            return;
+        }
+        let dead =
+            published.get(DEAD_LETTERS).is_some_and(|it| it.iter().any(|it| it.data == data));
+        let Ok(request) = serde_json::from_slice::<ArtifactReady>(data) else {
+            return self.check(dead, || "a message that does not decode was lost".to_owned());
+        };
+        let (id, _) = RunId::derive(&request);
+        let kept = self.runs.values().find(|it| it.run.id == id);
+        let job = request.gitlab.job_id;
+        let recorded = kept.is_some_and(|it| {
+            let open = matches!(
+                it.run.state,
+                RunState::Requested | RunState::Verified | RunState::Stalled(_)
+            );
+            // Whoever opened the attempt brings it through intake; for all others it is enough to be known.
+            it.run.ci_jobs.contains(&job) && (!open || it.opener() != job)
+        });
+        self.check(recorded || dead, || {
+            format!("{id} was acknowledged before it was admitted and its CI job recorded")
+        });
+    }
+}
+
+impl Kept {
+    /// The CI job that asked for the attempt in force.
+    fn opener(&self) -> u64 {
+        let retried = self.entries.iter().rev().find_map(|it| match it.fact.body {
+            Body::Retried { ci_job, .. } => ci_job,
+            _ => None,
+        });
+        retried.unwrap_or(self.run.request.gitlab.job_id)
+    }
+
+    /// Whether everything that its facts ask for was said.
+    pub(crate) fn is_announced(&self) -> bool {
+        self.run.ending().is_some() && self.due.iter().all(|(it, _)| self.said.contains(it))
+    }
+}
+
+impl State {
+    /// An object was created.
+    pub(crate) fn created(state: &mut Self, bucket: &str, name: &str, content: &[u8]) {
+        if bucket == LEDGER {
+            state.law.appended(name, content);
+            let (directory, _) = name.rsplit_once('/').expect("a directory");
+            state.has_entry(&directory.to_owned());
+        }
+    }
+
+    /// An object was deleted.
+    pub(crate) fn deleted(state: &mut Self, bucket: &str, name: &str) {
+        state.law.check(bucket != LEDGER, || format!("{name} was deleted: facts never are"));
+        if bucket == QUEUE && name.starts_with("queue/") {
+            let directories: Vec<String> = state.law.runs.keys().cloned().collect();
+            directories
+                .iter()
+                .filter(|it| name.contains(it.rsplit('/').next().unwrap_or_default()))
+                .for_each(|it| state.has_entry(it));
+        }
+    }
+
+    /// A run whose current attempt is not announced has a queue entry.
+    fn has_entry(&mut self, directory: &String) {
+        let Some(kept) = self.law.runs.get(directory) else { return };
+        let (id, attempt) = (kept.run.id.clone(), kept.run.attempt);
+        let suffix = format!("-{id}-{attempt}");
+        let queued = self.buckets.names(QUEUE, "queue/").any(|it| it.ends_with(&suffix));
+        let announced = kept.ended.contains(&attempt);
+        self.law.check(queued || announced, || {
+            format!("{id} has no queue entry, and attempt {attempt} is not announced")
+        });
+    }
+}
+
+/// Name of a run's state, for the table of what was seen.
+fn name(state: &RunState) -> &'static str {
+    match state {
+        RunState::Requested => "requested",
+        RunState::Stalled(_) => "stalled",
+        RunState::Verified => "verified",
+        RunState::Held(_) => "held",
+        RunState::Admitted => "admitted",
+        RunState::Intended => "intended",
+        RunState::Submitted => "submitted",
+        RunState::Running => "running",
+        RunState::Finished(_) => "finished",
+    }
+}

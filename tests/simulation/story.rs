@@ -1,0 +1,297 @@
+//! One seed: what is asked for, who lives and dies, and what must have come of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use branchline_contract::{ArtifactReady, Crc32c, Envelope, JobKind, Outcome, RunId};
+use branchline_gcp::pubsub::Message;
+use branchline_gitlab::Client;
+use branchline_ledger::State as RunState;
+use branchline_service::{Doors, Health};
+use bytes::Bytes;
+use serde_json::{Value, json};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use crate::world::{Door, State, Texts, World, wall_clock};
+
+pub(crate) const LEDGER: &str = "ledger";
+pub(crate) const QUEUE: &str = "queue";
+const OUTPUT: &str = "output";
+const ARTIFACTS: &str = "artifacts";
+pub(crate) const REQUESTS: &str = "projects/p/subscriptions/artifact-ready";
+const EVENTS: &str = "projects/p/subscriptions/run-events";
+const ARTIFACT_READY: &str = "projects/p/topics/artifact-ready";
+pub(crate) const RUN_EVENTS: &str = "projects/p/topics/run-events";
+pub(crate) const DEAD_LETTERS: &str = "projects/p/topics/dead-letters";
+const HOST: &str = "gitlab.example.com";
+const PROCESSES: [&str; 3] = ["worker-0", "worker-1", "notifier"];
+
+const SETTLE: Duration = Duration::from_secs(20);
+/// Everything has to be over so long after the last fault.
+const PATIENCE: Duration = Duration::from_hours(2);
+/// How long the world is watched when all is done: nothing may begin again.
+const AFTERWARDS: Duration = Duration::from_mins(2);
+
+/// What became of a seed.
+pub(crate) struct Told {
+    /// What did not hold, if anything.
+    pub(crate) broken: Option<String>,
+    /// Every call, in order.
+    pub(crate) trace: Vec<String>,
+    /// Faults by the state of the run that they met.
+    pub(crate) seen: std::collections::BTreeSet<(&'static str, crate::world::Fault)>,
+    /// Events that were published again.
+    pub(crate) repeats: u32,
+    /// Runs that were asked for.
+    pub(crate) runs: usize,
+}
+
+/// Tells the story of one seed, on a clock of its own.
+pub(crate) fn tell(seed: u64) -> Told {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .expect("a runtime");
+    runtime.block_on(async {
+        let world = World::new(seed, &PROCESSES);
+        let requests = prepare(&world);
+        let stop = CancellationToken::new();
+        let lives: Vec<_> = (0..PROCESSES.len())
+            .map(|it| tokio::spawn(live(world.clone(), it, stop.clone())))
+            .collect();
+        let asked = tokio::spawn(ask(world.clone(), requests.clone()));
+        let broken = watch(&world, &requests, &asked).await;
+        stop.cancel();
+        for life in lives {
+            life.abort();
+        }
+        let state = world.state();
+        let broken = state.law.broken.clone().or(broken);
+        let (trace, seen) = (state.trace.clone(), state.seen.clone());
+        Told { broken, trace, seen, repeats: state.law.repeats, runs: requests.len() }
+    })
+}
+
+/// Decides what the seed is about.
+fn prepare(world: &World) -> Vec<ArtifactReady> {
+    let mut state = world.state();
+    state.calm_from = state.millis(60_000..400_000);
+    state.rarity = [5, 20, 80][state.rng.usize(..3)];
+    state.topics.subscribe(REQUESTS, ARTIFACT_READY);
+    state.topics.subscribe(EVENTS, RUN_EVENTS);
+    // Together they stay within the settle time, or they do not.
+    state.jobs.wire_lag = SETTLE / 2;
+    state.jobs.list_lag = SETTLE / 2 - Duration::from_secs(1);
+    if state.rng.u32(..8) == 0 {
+        state.jobs.forbidden_until = state.millis(0..200_000);
+    }
+    if state.rng.u32(..8) == 0 {
+        state.jobs.exhausted_until = state.millis(0..200_000);
+    }
+    (0..state.rng.u64(1..4)).map(|number| request(&mut state, number)).collect()
+}
+
+fn request(state: &mut State, number: u64) -> ArtifactReady {
+    let kinds = [
+        JobKind::CustomJob,
+        JobKind::PipelineJob,
+        JobKind::HyperparameterTuningJob,
+        JobKind::TrainingPipeline,
+    ];
+    let kind = kinds[state.rng.usize(..kinds.len())];
+    let pools = json!([{
+        "machineSpec": {"machineType": "n1-standard-4"},
+        "replicaCount": 1,
+        "containerSpec": {"imageUri": "debian"},
+    }]);
+    let body: Value = match kind {
+        JobKind::CustomJob => json!({"jobSpec": {"workerPoolSpecs": pools}}),
+        JobKind::HyperparameterTuningJob => json!({"trialJobSpec": {"workerPoolSpecs": pools}}),
+        JobKind::TrainingPipeline => json!({"trainingTaskInputs": {"workerPoolSpecs": pools}}),
+        JobKind::PipelineJob => json!({"pipelineSpec": {"root": {}}}),
+    };
+    let (content, name) = (Bytes::from_static(b"iris"), format!("a/{number}"));
+    let object = state.buckets.put(ARTIFACTS, &name, content.clone(), Texts::new());
+    let missing = state.rng.u32(..12) == 0;
+    let uri =
+        if missing { "gs://artifacts/gone".to_owned() } else { format!("gs://{ARTIFACTS}/{name}") };
+    serde_json::from_value(json!({
+        "run": "iris",
+        "attempts_max": 1 + number % 3,
+        "artifacts": [{
+            "name": "data", "uri": uri, "generation": object.generation,
+            "size": content.len(), "crc32c": Crc32c(crc32c::crc32c(&content)),
+        }],
+        "training": {kind.key(): body},
+        "vertex": {"project": "p", "region": "europe-west4"},
+        "gitlab": {
+            "host": HOST, "project_id": 100 + number, "project_path": "team/iris",
+            "sha": format!("{number:040x}"), "ref": "try", "pipeline_id": 1, "job_id": 10 * (number + 1),
+        },
+    }))
+    .expect("a request")
+}
+
+/// CI jobs ask, some of them twice, and now and then another one asks for the same.
+async fn ask(world: World, requests: Vec<ArtifactReady>) {
+    for mut request in requests {
+        let (pause, copies, again) = {
+            let mut state = world.state();
+            (state.millis(0..60_000), state.rng.u32(1..4), state.rng.u32(..3))
+        };
+        sleep(pause).await;
+        for other in 0..=again {
+            request.gitlab.job_id += u64::from(other.min(1));
+            for _ in 0..copies {
+                let Envelope { data, attributes } =
+                    Envelope::artifact_ready(&request, wall_clock());
+                let message = Message { data: data.into(), attributes, ordering_key: None };
+                world.state().publish(ARTIFACT_READY, &message);
+            }
+            let pause = world.state().millis(0..120_000);
+            sleep(pause).await;
+        }
+    }
+}
+
+/// The lives of one process: each ends by a kill, by a rollout, or never.
+async fn live(world: World, process: usize, end: CancellationToken) {
+    while !end.is_cancelled() {
+        let (door, killed) = world.begin(process);
+        let stop = CancellationToken::new();
+        let (rollout, gap) = {
+            let mut state = world.state();
+            let rollout = if state.chance(2) { state.millis(1_000..200_000) } else { PATIENCE * 2 };
+            (rollout, state.millis(0..20_000))
+        };
+        let (life, stopping) = (door.life, stop.clone());
+        let rolled = async {
+            sleep(rollout).await;
+            stopping.cancel();
+            std::future::pending::<()>().await
+        };
+        tokio::select! {
+            biased;
+            () = killed.notified() => {}
+            () = rolled => {}
+            () = work(door, stop) => {}
+        }
+        world.state().end(process, life);
+        sleep(gap).await;
+    }
+}
+
+async fn work(door: Door, stop: CancellationToken) {
+    let door = Arc::new(door);
+    let doors = Doors {
+        storage: door.clone(),
+        publisher: door.clone(),
+        subscriber: door.clone(),
+        clock: wall_clock,
+    };
+    let health = Health::default();
+    if door.process == 2 {
+        let client = Client::over(door, HOST.to_owned());
+        branchline_notifier::work(notifier(), doors, client, health, stop).await;
+    } else {
+        branchline_worker::work(worker(), doors, door, health, stop).await;
+    }
+}
+
+fn worker() -> branchline_worker::Config {
+    serde_json::from_value(json!({
+        "subscription": REQUESTS,
+        "dead_letter_topic": DEAD_LETTERS,
+        "run_event_topic": RUN_EVENTS,
+        "ledger_bucket": LEDGER,
+        "queue_bucket": QUEUE,
+        "output_bucket": OUTPUT,
+        "regions": ["europe-west4"],
+        "lease_secs": 15,
+        "tick_millis": 3_000,
+        "create_secs": 10,
+        "settle_secs": SETTLE.as_secs(),
+        "consume": {"grace_seconds": 10, "in_flight_max": 4},
+    }))
+    .expect("a configuration")
+}
+
+fn notifier() -> branchline_notifier::Config {
+    serde_json::from_value(json!({
+        "subscription": EVENTS,
+        "dead_letter_topic": DEAD_LETTERS,
+        "ledger_bucket": LEDGER,
+        "gitlab": format!("https://{HOST}"),
+        "consume": {"grace_seconds": 10, "in_flight_max": 4},
+    }))
+    .expect("a configuration")
+}
+
+/// Watches until all is done and stays so, or something does not hold.
+async fn watch(
+    world: &World,
+    requests: &[ArtifactReady],
+    asked: &tokio::task::JoinHandle<()>,
+) -> Option<String> {
+    let mut done_for = Duration::ZERO;
+    loop {
+        let step = Duration::from_secs(5);
+        sleep(step).await;
+        let state = world.state();
+        if let Some(broken) = &state.law.broken {
+            return Some(broken.clone());
+        }
+        let open = if asked.is_finished() {
+            open(&state, requests)
+        } else {
+            Some("not all was asked for".to_owned())
+        };
+        match open {
+            None if state.is_calm() => done_for += step,
+            None | Some(_) => done_for = Duration::ZERO,
+        }
+        if done_for >= AFTERWARDS {
+            return None;
+        }
+        if let Some(open) = open.filter(|_| state.now() > state.calm_from + PATIENCE) {
+            return Some(format!("not done {} s after the last fault: {open}", PATIENCE.as_secs()));
+        }
+    }
+}
+
+/// What is not done yet.
+fn open(state: &State, requests: &[ArtifactReady]) -> Option<String> {
+    for request in requests {
+        let (id, _) = RunId::derive(request);
+        let Some(kept) = state.law.runs().find(|it| it.run.id == id) else {
+            return Some(format!("{id} was not requested"));
+        };
+        if !kept.is_announced() {
+            return Some(format!("{id} is {:?} and not announced", kept.run.state));
+        }
+        let RunState::Finished(ending) = &kept.run.state else {
+            return Some(format!("{id} is not over"));
+        };
+        let wanted = match ending.outcome {
+            Outcome::Succeeded => "success",
+            Outcome::Cancelled => "canceled",
+            Outcome::Failed | Outcome::Expired | Outcome::Rejected => "failed",
+        };
+        let shown = state.gitlab.status(request.gitlab.sha.as_str(), "branchline/iris");
+        if shown != Some(wanted) {
+            return Some(format!("{id} is {wanted}, and GitLab shows {shown:?}"));
+        }
+        let notes =
+            state.gitlab.notes.iter().filter(|it| it.0 == request.gitlab.project_id).count();
+        if notes != 1 {
+            return Some(format!("{id} has {notes} notes"));
+        }
+    }
+    if let Some(entry) = state.buckets.names(QUEUE, "queue/").next() {
+        return Some(format!("{entry} is left in the queue"));
+    }
+    let left = [REQUESTS, EVENTS].into_iter().find(|it| !state.topics.is_empty(it));
+    left.map(|it| format!("{it} has messages"))
+}
