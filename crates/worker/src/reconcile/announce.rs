@@ -1,8 +1,6 @@
 //! Publishes what facts ask for, in order, and how a run moves up in line, and
 //! closes queue entries whose attempt is announced to its end.
 
-use std::time::Duration;
-
 use branchline_contract::{Envelope, Phase, RunEvent};
 use branchline_gcp::Error as GcpError;
 use branchline_gcp::pubsub::{Message, Publish};
@@ -11,18 +9,18 @@ use branchline_service::telemetry::chain;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::tracked::Tracked;
+use super::tracked::{Time, Tracked};
 
 impl Tracked {
     /// Whether anything is to be done for an entry.
-    pub(super) fn is_due(&self, entry: &Queued, now: Duration) -> bool {
+    pub(super) fn is_due(&self, entry: &Queued, time: Time) -> bool {
         let published = self.published.get(&entry.ticket.attempt).copied();
         let cursor = entry.published.max(published);
         is_surplus(entry, &self.run)
             || is_over(&self.run, entry.ticket.attempt)
             || published > entry.published
             || due(&self.events, entry.ticket.attempt, cursor).next().is_some()
-            || self.place.is_some_and(|it| it.is_news(now))
+            || self.place.is_some_and(|it| it.is_news(time))
     }
 }
 
@@ -31,7 +29,7 @@ pub(super) struct Announcer<'a> {
     pub publisher: &'a dyn Publish,
     pub topic: &'a str,
     pub queue: &'a Queue,
-    pub now: Duration,
+    pub time: Time,
     pub stop: &'a CancellationToken,
 }
 
@@ -64,7 +62,7 @@ impl Announcer<'_> {
         let events: Vec<RunEvent> = due(&it.events, attempt, cursor).cloned().collect();
         for mut event in events {
             if event.phase == Phase::Queued {
-                event.place_in_line = it.tell_place(self.now);
+                event.place_in_line = it.tell_place(self.time);
             }
             self.publish(&event, Envelope::run_event(&event)).await?;
             it.published.insert(attempt, event.ledger.sequence);
@@ -76,7 +74,7 @@ impl Announcer<'_> {
         {
             self.queue.mark_published(entry, *published).await?;
         }
-        if it.run.attempt == attempt && it.place.is_some_and(|it| it.is_news(self.now)) {
+        if it.run.attempt == attempt && it.place.is_some_and(|it| it.is_news(self.time)) {
             self.tell_place(it).await?;
         }
         Ok(())
@@ -87,7 +85,7 @@ impl Announcer<'_> {
         let queued = it.events.last().filter(|it| it.phase == Phase::Queued);
         let Some(mut event) = queued.cloned() else { return Ok(()) };
         (event.ledger, event.recorded_at) = (it.run.head, it.run.recorded_at);
-        event.place_in_line = it.tell_place(self.now);
+        event.place_in_line = it.tell_place(self.time);
         self.publish(&event, Envelope::place_in_line(&event)).await
     }
 

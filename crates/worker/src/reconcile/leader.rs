@@ -20,7 +20,7 @@ use super::fair::Turns;
 use super::line::Line;
 use super::perform::Hands;
 use super::step::Sighting;
-use super::tracked::Tracked;
+use super::tracked::{Time, Tracked};
 use crate::job_body;
 
 /// Calls under way at once: in all for one purpose, and in each domain for dispatch.
@@ -238,7 +238,7 @@ impl Leader {
         places: &BTreeMap<RunId, u32>,
         stop: &CancellationToken,
     ) {
-        let now = self.started.elapsed();
+        let time = Time { now: self.started.elapsed(), round: self.settings.tick };
         let mut due: BTreeMap<&RunId, (Tracked, Vec<&Queued>)> = BTreeMap::new();
         for entry in entries {
             let run = &entry.ticket.run;
@@ -247,8 +247,8 @@ impl Leader {
                 continue;
             }
             let Some(it) = self.runs.get_mut(run) else { continue };
-            it.take_place(places.get(run).copied(), now);
-            if due.len() < RUNS_MAX && it.is_due(entry, now) {
+            it.take_place(places.get(run).copied(), time);
+            if due.len() < RUNS_MAX && it.is_due(entry, time) {
                 due.extend(self.runs.remove(run).map(|it| (run, (it, vec![entry]))));
             }
         }
@@ -256,7 +256,7 @@ impl Leader {
             publisher: self.doors.publisher.as_ref(),
             topic: &self.settings.run_event_topic,
             queue: &self.queue,
-            now,
+            time,
             stop,
         };
         let due: Vec<_> =

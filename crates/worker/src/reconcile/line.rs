@@ -114,9 +114,9 @@ impl Line {
                 // It has another reason already.
                 _ if !it.ready => None,
                 Queue::Metrics(metrics) => Some(waits_for(metrics)),
-                Queue::Project(_) => active.per_project_max.map(|max| {
-                    format!("at most {max} runs of a GitLab project may be in Vertex AI at once")
-                }),
+                Queue::Project(_) => active
+                    .per_project_max
+                    .map(|max| format!("its GitLab project may have {max} in Vertex AI at once")),
                 Queue::Turn => None,
             };
             *ahead += u32::from(queue == Queue::Turn && !granted);

@@ -9,8 +9,8 @@ use branchline_ledger::{History, Run, State};
 use super::step::{Answer, Memory, Sight};
 use crate::need::Need;
 
-/// A place is told again after so long at the earliest, and only when it changed by half.
-const PLACE_EVERY: Duration = Duration::from_mins(1);
+/// A place is told again after so many rounds at the earliest, and only when it changed by half.
+const PLACE_EVERY: u32 = 60;
 
 /// A run that the leader keeps in memory.
 #[derive(Debug)]
@@ -66,17 +66,17 @@ impl Tracked {
     }
 
     /// Notes the place of this round. What an earlier leader told is taken for known.
-    pub(super) fn take_place(&mut self, place: Option<u32>, now: Duration) {
+    pub(super) fn take_place(&mut self, place: Option<u32>, time: Time) {
         self.place = place.filter(|_| self.waits()).map(|place| match self.place {
             Some(before) => Place { now: place, ..before },
-            None => Place { now: place, told: place, told_at: now },
+            None => Place::told(place, time),
         });
     }
 
     /// The place that is about to be told.
-    pub(super) fn tell_place(&mut self, now: Duration) -> Option<u32> {
+    pub(super) fn tell_place(&mut self, time: Time) -> Option<u32> {
         let place = self.place.as_mut()?;
-        (place.told, place.told_at) = (place.now, now);
+        *place = Place::told(place.now, time);
         Some(place.now)
     }
 }
@@ -86,13 +86,25 @@ impl Tracked {
 pub(super) struct Place {
     now: u32,
     told: u32,
-    told_at: Duration,
+    /// When it may be told again.
+    next: Duration,
+}
+
+/// The time of a round, and how long one is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Time {
+    pub now: Duration,
+    pub round: Duration,
 }
 
 impl Place {
+    fn told(place: u32, time: Time) -> Self {
+        Self { now: place, told: place, next: time.now + time.round * PLACE_EVERY }
+    }
+
     /// Whether a reader would want to know.
-    pub(super) fn is_news(self, now: Duration) -> bool {
-        now >= self.told_at + PLACE_EVERY && self.told.abs_diff(self.now) * 2 >= self.told
+    pub(super) fn is_news(self, time: Time) -> bool {
+        time.now >= self.next && self.told.abs_diff(self.now) * 2 >= self.told
     }
 }
 
@@ -102,7 +114,7 @@ mod tests {
 
     #[test]
     fn a_place_is_told_again_when_it_changed_by_half_and_not_too_often() {
-        let at = Duration::from_secs(100);
+        let time = |now| Time { now: Duration::from_secs(now), round: Duration::from_secs(1) };
         let cases = [
             ("the same", 8, 8, 999, false),
             ("a little", 8, 5, 999, false),
@@ -114,8 +126,8 @@ mod tests {
             ("at the head", 1, 1, 999, false),
         ];
         for (name, told, now, seconds, expected) in cases {
-            let place = Place { now, told, told_at: at };
-            assert_eq!(place.is_news(at + Duration::from_secs(seconds)), expected, "{name}");
+            let place = Place { now, ..Place::told(told, time(100)) };
+            assert_eq!(place.is_news(time(100 + seconds)), expected, "{name}");
         }
     }
 }

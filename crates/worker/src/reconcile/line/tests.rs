@@ -131,9 +131,9 @@ fn runs_over_the_cap_of_their_project_wait_and_say_so() {
         &expect![[r"
             0 of project 1: place 1, goes
             1 of project 1: place 2, goes
-            2 of project 1: place 1, at most 2 runs of a GitLab project may be in Vertex AI at once
-            3 of project 2: place 1, at most 2 runs of a GitLab project may be in Vertex AI at once
-            4 of project 2: place 2, at most 2 runs of a GitLab project may be in Vertex AI at once
+            2 of project 1: place 1, its GitLab project may have 2 in Vertex AI at once
+            3 of project 2: place 1, its GitLab project may have 2 in Vertex AI at once
+            4 of project 2: place 2, its GitLab project may have 2 in Vertex AI at once
         "]],
     );
     // Who only waits for its turn takes a place that another one then has to wait for.
@@ -144,9 +144,9 @@ fn runs_over_the_cap_of_their_project_wait_and_say_so() {
         &expect![[r"
             0 of project 1: place 1, goes
             1 of project 1: place 2
-            2 of project 1: place 1, at most 2 runs of a GitLab project may be in Vertex AI at once
-            3 of project 2: place 1, at most 2 runs of a GitLab project may be in Vertex AI at once
-            4 of project 2: place 2, at most 2 runs of a GitLab project may be in Vertex AI at once
+            2 of project 1: place 1, its GitLab project may have 2 in Vertex AI at once
+            3 of project 2: place 1, its GitLab project may have 2 in Vertex AI at once
+            4 of project 2: place 2, its GitLab project may have 2 in Vertex AI at once
         "]],
     );
 }
