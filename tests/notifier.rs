@@ -296,8 +296,10 @@ async fn late_and_repeated_events_do_not_reopen_a_commit_and_a_next_attempt_does
             &run,
             [
                 Body::Retried {
-                    ci_job: job.id,
+                    ci_job: Some(job.id),
                     pipeline_id: None,
+                    request: None,
+                    reason: None,
                     asked_at: Timestamp::UNIX_EPOCH,
                 },
                 verified,

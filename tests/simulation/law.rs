@@ -125,7 +125,13 @@ impl Law {
                     format!("{name}: {job} was not created for the run by that intent")
                 });
             }
-            Body::Retried { ci_job, .. } => {
+            Body::Retried { ci_job: None, .. } => {
+                let allowed = before.attempt < before.request.attempts_max.get();
+                self.check(allowed, || format!("{name}: nobody asked for another attempt"));
+                let job = before.job.as_deref().and_then(|it| self.number(it));
+                self.check(job.is_some(), || format!("{name}: no job has failed"));
+            }
+            Body::Retried { ci_job: Some(ci_job), .. } => {
                 self.check(!before.ci_jobs.contains(ci_job), || {
                     format!("{name}: CI job {ci_job} has asked before, and starts another attempt")
                 });
@@ -245,6 +251,10 @@ impl Law {
             return self.check(false, || "an event that does not decode was published".to_owned());
         };
         let (id, sequence) = (event.run_id.as_str(), event.ledger.sequence);
+        if event.place_in_line.is_some() && message.attributes["ce-id"].split('/').count() == 3 {
+            // The place changed, and nothing else.
+            return self.check(event.phase == Phase::Queued, || format!("{id} waits no more"));
+        }
         let Some(kept) = self.runs.values_mut().find(|it| it.run.id.as_str() == id) else {
             return self.check(false, || format!("{id} was announced before it was requested"));
         };
@@ -298,7 +308,7 @@ impl Kept {
     /// The CI job that asked for the attempt in force.
     fn opener(&self) -> u64 {
         let retried = self.entries.iter().rev().find_map(|it| match it.fact.body {
-            Body::Retried { ci_job, .. } => Some(ci_job),
+            Body::Retried { ci_job, .. } => ci_job,
             _ => None,
         });
         retried.unwrap_or(self.run.request.gitlab.job_id)

@@ -128,6 +128,7 @@ fn request(state: &mut State, number: u64) -> ArtifactReady {
         if missing { "gs://artifacts/gone".to_owned() } else { format!("gs://{ARTIFACTS}/{name}") };
     serde_json::from_value(json!({
         "run": "iris",
+        "attempts_max": 1 + number % 3,
         "artifacts": [{
             "name": "data", "uri": uri, "generation": object.generation,
             "size": content.len(), "crc32c": Crc32c(crc32c::crc32c(&content)),

@@ -14,6 +14,9 @@ use crate::world::{
     ALREADY_EXISTS, Door, NOT_FOUND, PERMISSION_DENIED, RESOURCE_EXHAUSTED, State, Texts,
 };
 
+/// What is said when there are no accelerators, at once or late.
+const QUOTA: &str = "The following quota metrics exceed quota limits: aiplatform.googleapis.com/custom_model_training_nvidia_a100_gpus";
+
 /// Every job of the world.
 #[derive(Default)]
 pub(crate) struct Jobs {
@@ -34,6 +37,8 @@ struct Planned {
     listed_from: Duration,
     /// States by the time from which they hold; the first holds at once.
     plan: Vec<(Duration, JobState)>,
+    /// Whether it fails for want of quota, should it fail.
+    short: bool,
 }
 
 impl Planned {
@@ -42,7 +47,8 @@ impl Planned {
         let mut job = self.job.clone();
         job.state = held.map_or(JobState::Queued, |(_, state)| state.clone());
         if job.state == JobState::Failed {
-            job.error = Some(JobError { code: 13, message: "the training failed".to_owned() });
+            let (code, message) = if self.short { (8, QUOTA) } else { (13, "the training failed") };
+            job.error = Some(JobError { code, message: message.to_owned() });
         }
         job
     }
@@ -87,8 +93,7 @@ impl State {
             ));
         }
         if now < self.jobs.exhausted_until {
-            let text = "The following quota metrics exceed quota limits: aiplatform.googleapis.com/custom_model_training_nvidia_a100_gpus";
-            return Err(Error::answered(what, RESOURCE_EXHAUSTED, text));
+            return Err(Error::answered(what, RESOURCE_EXHAUSTED, QUOTA));
         }
         let number = self.jobs.all.len() + 1;
         let id = id.clone().unwrap_or_else(|| number.to_string());
@@ -98,7 +103,7 @@ impl State {
         }
         let listed_from =
             now + Duration::from_millis(self.rng.u64(0..=as_millis(self.jobs.list_lag)));
-        let plan = self.plan(*kind);
+        let (plan, short) = (self.plan(*kind), self.rng.bool());
         let job = Job {
             name: name.clone(),
             kind: *kind,
@@ -117,9 +122,9 @@ impl State {
             // Vertex AI copies a pipeline's labels to the jobs of its steps.
             let child = format!("{parent}/{}/{number}1", JobKind::CustomJob.collection());
             let job = Job { name: child, kind: JobKind::CustomJob, ..job.clone() };
-            self.jobs.all.push(Planned { job, listed_from, plan: plan.clone() });
+            self.jobs.all.push(Planned { job, listed_from, plan: plan.clone(), short });
         }
-        self.jobs.all.push(Planned { job: job.clone(), listed_from, plan });
+        self.jobs.all.push(Planned { job: job.clone(), listed_from, plan, short });
         Ok(job)
     }
 

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
-use axum::Router;
+use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
+use axum::http::{Method, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
+use axum::{Json, Router};
 
 use branchline_contract::{ArtifactReady, Crc32c, RunId};
 use branchline_gcp::pubsub::{
@@ -32,6 +34,9 @@ use crate::eventually::eventually;
 
 /// Project of every CI job.
 const PROJECT_PATH: &str = "team/iris";
+
+/// Stands before Vertex AI: what it answers to a method, a path and a body, Vertex AI is not asked.
+pub type Gate = fn(&Method, &str, &Value) -> Option<(u16, Value)>;
 
 /// A running system.
 pub struct World {
@@ -67,16 +72,21 @@ pub struct DeadLetter {
 impl World {
     /// Starts everything in memory, on free ports.
     pub async fn start() -> Self {
-        Self::start_with(None).await
+        Self::start_with(None, None, json!({})).await
     }
 
     /// The same with a worker whose looks at artifacts are answered with this
     /// gRPC code while it is not 0, and whose first delivery attempt is the last.
     pub async fn start_refusing(code: Arc<AtomicU16>) -> Self {
-        Self::start_with(Some(code)).await
+        Self::start_with(Some(code), None, json!({})).await
     }
 
-    async fn start_with(refusal: Option<Arc<AtomicU16>>) -> Self {
+    /// The same with a gate before the worker's Vertex AI, and more keys in its configuration.
+    pub async fn start_gated(gate: Gate, more: Value) -> Self {
+        Self::start_with(None, Some(gate), more).await
+    }
+
+    async fn start_with(refusal: Option<Arc<AtomicU16>>, gate: Option<Gate>, more: Value) -> Self {
         let stack = Stack::start(Options::default()).await.expect("the stack starts");
         installation::create(&stack, PROJECT).expect("the installation is made");
         let Endpoints { pubsub, storage, vertex, gitlab } = stack.endpoints();
@@ -93,8 +103,12 @@ impl World {
             let router = stack.storage.router().layer(from_fn_with_state(code, refuse));
             worker_google.storage_endpoint = Some(serve(router).await);
         }
+        if let Some(gate) = gate {
+            let router = stack.vertex.router().layer(from_fn_with_state(gate, pass));
+            worker_google.vertex_endpoint = Some(serve(router).await);
+        }
         let roles = vec![
-            worker(&worker_google, attempts_max, &stop),
+            worker(&worker_google, attempts_max, more, &stop),
             notifier(&google, &format!("http://{gitlab}"), stack.gitlab.token(), &stop),
         ];
         let gitlab = &stack.gitlab;
@@ -293,8 +307,25 @@ async fn refuse(State(code): State<Arc<AtomicU16>>, request: Request, next: Next
     headers.into_response()
 }
 
-fn worker(google: &Config, attempts_max: u32, stop: &CancellationToken) -> JoinHandle<()> {
-    let config: branchline_worker::Config = serde_json::from_value(json!({
+async fn pass(State(gate): State<Gate>, request: Request, next: Next) -> Response {
+    let (parts, body) = request.into_parts();
+    let bytes = to_bytes(body, 1 << 20).await.expect("a request is small");
+    let value = serde_json::from_slice(&bytes).unwrap_or_default();
+    match gate(&parts.method, parts.uri.path(), &value) {
+        Some((code, answer)) => {
+            (StatusCode::from_u16(code).expect("a code"), Json(answer)).into_response()
+        }
+        None => next.run(Request::from_parts(parts, Body::from(bytes))).await,
+    }
+}
+
+fn worker(
+    google: &Config,
+    attempts_max: u32,
+    more: Value,
+    stop: &CancellationToken,
+) -> JoinHandle<()> {
+    let mut config = json!({
         "subscription": subscription(PROJECT, "artifact-ready-worker"),
         "dead_letter_topic": topic(PROJECT, "dead-letters"),
         "run_event_topic": topic(PROJECT, "run-events"),
@@ -309,8 +340,10 @@ fn worker(google: &Config, attempts_max: u32, stop: &CancellationToken) -> JoinH
         "settle_secs": 1,
         "listen": "127.0.0.1:0",
         "google": endpoints(google),
-    }))
-    .expect("the worker's configuration is one");
+    });
+    let more: serde_json::Map<_, _> = serde_json::from_value(more).expect("keys and values");
+    config.as_object_mut().expect("it has keys").extend(more);
+    let config = serde_json::from_value(config).expect("the worker's configuration is one");
     let stop = stop.clone();
     tokio::spawn(async move { branchline_worker::run(config, stop).await.expect("it runs") })
 }

@@ -117,7 +117,7 @@ fn a_misspelt_or_missing_key_is_told_with_its_path_and_all_at_once() {
         "params: {epochs: 300}\n    colour: red",
         &expect![[r"
             78: error: branchline.yaml is wrong:
-              runs.iris.colour: no such field; known are project, region, params, per_pipeline, supersede, artifacts, training
+              runs.iris.colour: no such field; known are project, region, params, per_pipeline, supersede, attempts_max, artifacts, training
               runs.iris.params.epochs: expected text in quotes, found 300
         "]],
     );

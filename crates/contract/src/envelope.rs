@@ -92,6 +92,16 @@ impl Envelope {
         Self::binary(serde_json::to_vec(event).expect("plain data"), context)
     }
 
+    /// The message for an event that is told once more with another place in
+    /// line. The place is in the id, so that it is no repeat of the event.
+    pub fn place_in_line(event: &RunEvent) -> Self {
+        let mut envelope = Self::run_event(event);
+        let place = event.place_in_line.unwrap_or_default();
+        let id = format!("{}/{}/{place}", event.run_id, event.ledger.sequence);
+        envelope.attributes.insert("ce-id".to_owned(), id);
+        envelope
+    }
+
     /// Reads a request, from binary mode or from a bare body.
     pub fn decode_artifact_ready(
         data: &[u8],

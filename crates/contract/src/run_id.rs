@@ -23,7 +23,8 @@ text_type!(
 
 impl RunId {
     /// Derives the id and the full digest behind it. The announcing job, the
-    /// pipeline and the id token are not part of it: a retried CI job asks for the same run.
+    /// pipeline, the id token and the number of attempts are not part of it: a
+    /// retried CI job asks for the same run, and trying it more often makes it no other.
     pub fn derive(request: &ArtifactReady) -> (Self, Sha256) {
         let mut artifacts: Vec<Value> = request
             .artifacts

@@ -153,12 +153,17 @@ impl Error {
         }
     }
 
-    /// When the server would like to be asked again.
+    /// When the server would like to be asked again: `RetryInfo`, or else `Retry-After` in seconds.
     pub fn retry_after(&self) -> Option<Duration> {
-        self.status()?.details.iter().find_map(|detail| match detail {
+        let Cause::Api(error) = &self.cause else { return None };
+        let error = innermost(error);
+        let details = error.status().map(|it| it.details.as_slice()).unwrap_or_default();
+        let info = details.iter().find_map(|detail| match detail {
             StatusDetails::RetryInfo(it) => Duration::try_from(it.retry_delay?).ok(),
             _ => None,
-        })
+        });
+        let header = || error.http_headers()?.get("retry-after")?.to_str().ok()?.parse().ok();
+        info.or_else(|| header().map(Duration::from_secs))
     }
 
     /// The IAM permission that is missing, when the server names it.

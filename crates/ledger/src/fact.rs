@@ -128,13 +128,20 @@ pub enum Body {
         /// Where the model lies.
         model_uri: Option<String>,
     },
-    /// A new attempt begins.
+    /// A new attempt begins: behind an end, because a CI job asked for it, or instead of one.
     Retried {
-        /// CI job that asked for it.
-        ci_job: u64,
+        /// CI job that asked for it, if one did.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ci_job: Option<u64>,
         /// Its pipeline.
-        #[serde(default)]
+        #[serde(default, skip_serializing_if = "Option::is_none")]
         pipeline_id: Option<u64>,
+        /// What it announced: the same inputs, pinned anew, and where it stands in GitLab.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        request: Option<Box<ArtifactReady>>,
+        /// Why the attempt before does not count, when nobody asked.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
         /// When Pub/Sub took the message in; names the queue entry.
         asked_at: Timestamp,
     },

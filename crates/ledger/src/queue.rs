@@ -68,6 +68,11 @@ impl Ticket {
         Self::new(run.asked_at, run.id.clone(), run.attempt)
     }
 
+    /// The entry of the attempt behind it, when it is opened without a message: it keeps the time.
+    pub fn next(run: &Run) -> Self {
+        Self::new(run.asked_at, run.id.clone(), run.attempt + 1)
+    }
+
     fn object(&self) -> String {
         format!("{PREFIX}{}-{}-{}", self.time, self.run, self.attempt)
     }

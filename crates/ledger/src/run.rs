@@ -176,13 +176,19 @@ impl Run {
         self.recorded_at = fact.time;
         let phase = match fact.body {
             Body::Duplicate { ci_job, pipeline_id } => {
-                self.announced(ci_job, pipeline_id);
+                self.announced(Some(ci_job), pipeline_id);
                 None
             }
-            Body::Retried { ci_job, pipeline_id, asked_at } => {
+            Body::Retried { ci_job, pipeline_id, ref request, ref reason, asked_at } => {
                 self.announced(ci_job, pipeline_id);
-                self.retry(fact.attempt, asked_at);
-                None
+                let phase = self.retry(fact.attempt, reason.as_deref(), asked_at);
+                if let Some(request) = request
+                    && self.attempt == fact.attempt
+                    && RunId::derive(request).1 == self.digest
+                {
+                    self.request = request.as_ref().clone();
+                }
+                phase
             }
             _ if fact.attempt == self.attempt => self.step(&fact.body),
             _ => None,
@@ -283,19 +289,40 @@ impl Run {
         self.to(State::Finished(ending), Some(Phase::Completed))
     }
 
-    fn announced(&mut self, ci_job: u64, pipeline_id: Option<u64>) {
-        self.ci_jobs.insert(ci_job);
+    fn announced(&mut self, ci_job: Option<u64>, pipeline_id: Option<u64>) {
+        self.ci_jobs.extend(ci_job);
         self.pipeline_id = self.pipeline_id.max(pipeline_id.unwrap_or_default());
     }
 
-    fn retry(&mut self, attempt: u32, asked_at: Timestamp) {
-        if self.ending().is_some() && attempt == self.attempt + 1 {
-            (self.attempt, self.state) = (attempt, State::Requested);
-            self.asked_at = asked_at;
-            self.intents.clear();
-            (self.submitted_by, self.job) = (None, None);
-            (self.blocked, self.pause) = (None, None);
-            (self.cancel, self.cancel_request) = (None, None);
+    /// Begins the next attempt: from the start behind an end, or in line, with
+    /// a reason, where the job's failure was not made the end.
+    fn retry(&mut self, attempt: u32, reason: Option<&str>, asked_at: Timestamp) -> Option<Phase> {
+        let fits = match (&self.state, reason) {
+            (State::Finished(_), None) | (State::Submitted | State::Running, Some(_)) => true,
+            (
+                State::Requested
+                | State::Stalled(_)
+                | State::Verified
+                | State::Held(_)
+                | State::Admitted
+                | State::Intended
+                | State::Submitted
+                | State::Running
+                | State::Finished(_),
+                _,
+            ) => false,
+        };
+        if !fits || attempt != self.attempt + 1 {
+            return None;
+        }
+        (self.attempt, self.asked_at) = (attempt, asked_at);
+        self.intents.clear();
+        (self.submitted_by, self.job) = (None, None);
+        (self.cancel, self.cancel_request, self.pause) = (None, None, None);
+        self.blocked = reason.map(str::to_owned);
+        match reason {
+            Some(_) => self.to(State::Admitted, Some(Phase::Queued)),
+            None => self.to(State::Requested, None),
         }
     }
 

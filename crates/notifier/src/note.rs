@@ -125,7 +125,10 @@ fn tell(body: &Body) -> (&'static str, Option<String>) {
         Body::CancelRequested { reason, .. } => ("cancel requested", Some(reason.clone())),
         Body::Surplus { job, .. } => ("surplus", Some(job.clone())),
         Body::Finished { outcome, reason, .. } => (outcome.as_str(), reason.clone()),
-        Body::Retried { ci_job, .. } => ("retried", Some(format!("CI job {ci_job}"))),
+        Body::Retried { ci_job, reason, .. } => {
+            let asked = ci_job.map(|it| format!("CI job {it}"));
+            ("retried", asked.or_else(|| reason.clone()))
+        }
         Body::Stalled { reason } => ("stalled", Some(reason.clone())),
     }
 }

@@ -88,7 +88,10 @@ fn describe(run: &Run, place_in_line: Option<u32>) -> String {
         (State::Verified, None) => "inputs were checked".to_owned(),
         (State::Held(reason), None) => because("held", Some(reason)),
         (State::Admitted | State::Intended, None) => match (&run.blocked, place_in_line) {
-            (Some(reason), _) => because("blocked", Some(reason)),
+            (Some(reason), Some(place)) => {
+                because(&format!("waits in line, place {place}"), Some(reason))
+            }
+            (Some(reason), None) => because("blocked", Some(reason)),
             (None, Some(place)) => format!("waits in line, place {place}"),
             (None, None) => "waits in line".to_owned(),
         },

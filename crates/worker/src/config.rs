@@ -51,9 +51,13 @@ pub struct Config {
     /// Time after which a list in Vertex AI shows every job that was created.
     #[serde(default = "default_settle_secs")]
     settle_secs: u64,
-    /// Create calls per minute, project and region; Vertex AI's default quota is 60.
+    /// Create calls per minute, project and region, to begin with: more and less
+    /// is learned. Vertex AI's default quota is 60.
     #[serde(default = "default_creates_per_minute")]
     pub creates_per_minute: NonZeroU32,
+    /// Runs of one GitLab project that may be in Vertex AI at once; any number unless given.
+    #[serde(default)]
+    pub active_runs_per_project_max: Option<NonZeroU32>,
     /// Longest wait in line before a run expires.
     #[serde(default = "default_wait_hours_max")]
     wait_hours_max: u64,

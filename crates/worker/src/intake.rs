@@ -159,7 +159,13 @@ impl Intake {
             let body = if run.ended_badly() {
                 let ticket = Ticket::new(asked_at, id.clone(), run.attempt + 1);
                 self.queue.ensure(&ticket, project_id).await?;
-                Body::Retried { ci_job, pipeline_id, asked_at }
+                Body::Retried {
+                    ci_job: Some(ci_job),
+                    pipeline_id,
+                    request: Some(Box::new(request.clone())),
+                    reason: None,
+                    asked_at,
+                }
             } else {
                 Body::Duplicate { ci_job, pipeline_id }
             };

@@ -5,11 +5,13 @@ mod config;
 mod intake;
 mod job_body;
 mod metrics;
+mod need;
 mod reconcile;
 #[cfg(test)]
 mod testing;
 mod verify;
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -113,5 +115,6 @@ fn settings(config: &Config, clock: Clock) -> reconcile::Settings {
         settle: config.settle(),
         wait_max: config.wait_max(),
         creates_per_minute: config.creates_per_minute.get(),
+        active_runs_per_project_max: config.active_runs_per_project_max.map(NonZeroU32::get),
     }
 }

@@ -62,8 +62,10 @@ fn line(entry: &Entry) -> String {
         | Body::CancelRequested { reason, .. }
         | Body::Stalled { reason } => reason.clone(),
         Body::Rejected { reasons } => reasons.join("; "),
-        Body::Duplicate { ci_job, .. } | Body::Retried { ci_job, .. } => {
-            format!("by CI job {ci_job}")
+        Body::Duplicate { ci_job, .. } => format!("by CI job {ci_job}"),
+        Body::Retried { ci_job, reason, .. } => {
+            let asked = ci_job.map(|it| format!("by CI job {it}"));
+            asked.or_else(|| reason.clone()).unwrap_or_default()
         }
         Body::Intended(intent) => format!("one create call, output {}", intent.output),
         Body::Refused { message, .. } => message.clone(),

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use branchline_contract::{
-    ArtifactName, ArtifactReady, CloudProject, JobKind, ObjectUri, Region, RunName, Training,
-    Vertex,
+    ArtifactName, ArtifactReady, AttemptsMax, CloudProject, JobKind, ObjectUri, Region, RunName,
+    Training, Vertex,
 };
 use serde_json::Value;
 
@@ -39,6 +39,8 @@ pub(crate) struct Run {
     pub(crate) per_pipeline: bool,
     /// Whether it ends the runs of older pipelines.
     pub(crate) supersede: bool,
+    /// Attempts in all before a failure for want of quota is the end.
+    pub(crate) attempts_max: AttemptsMax,
     /// Its inputs, in the order of the file.
     pub(crate) artifacts: Vec<(ArtifactName, Source)>,
     /// What runs, as it was written.
@@ -141,8 +143,16 @@ fn run(
     value: &Value,
     defaults: &Defaults<'_>,
 ) -> Option<Run> {
-    const KEYS: [&str; 7] =
-        ["project", "region", "params", "per_pipeline", "supersede", "artifacts", "training"];
+    const KEYS: [&str; 8] = [
+        "project",
+        "region",
+        "params",
+        "per_pipeline",
+        "supersede",
+        "attempts_max",
+        "artifacts",
+        "training",
+    ];
     let path = runs.path(name);
     let name = problems.parsed(&path, RunName::parse(name));
     let section = problems.section(value, &path, &KEYS)?;
@@ -155,6 +165,7 @@ fn run(
     let params = params(problems, &section);
     let per_pipeline = flag(problems, &section, "per_pipeline");
     let supersede = flag(problems, &section, "supersede");
+    let attempts_max = attempts_max(problems, &section);
     let artifacts = artifacts(problems, &section);
     let training = training(problems, &section);
     Some(Run {
@@ -163,6 +174,7 @@ fn run(
         params: params?,
         per_pipeline: per_pipeline?,
         supersede: supersede?,
+        attempts_max: attempts_max?,
         artifacts: artifacts?,
         training: training?,
     })
@@ -198,6 +210,15 @@ fn artifacts_max(problems: &mut Problems, top: &Section<'_>) -> Option<usize> {
     number.or_else(|| {
         let range = format!("a number from 1 to {}", ArtifactReady::ARTIFACTS_MAX);
         problems.unfit(top, "artifacts_max", &range, value)
+    })
+}
+
+fn attempts_max(problems: &mut Problems, run: &Section<'_>) -> Option<AttemptsMax> {
+    let Some(value) = run.get("attempts_max") else { return Some(AttemptsMax::default()) };
+    let number = value.as_u64().and_then(|it| u32::try_from(it).ok());
+    number.and_then(|it| AttemptsMax::try_from(it).ok()).or_else(|| {
+        let range = format!("a number from 1 to {}", AttemptsMax::MOST);
+        problems.unfit(run, "attempts_max", &range, value)
     })
 }
 

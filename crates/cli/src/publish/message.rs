@@ -60,6 +60,7 @@ pub(crate) fn request(
         gitlab: job.origin.clone(),
         per_pipeline: run.per_pipeline,
         supersede: run.supersede,
+        attempts_max: run.attempts_max,
         id_token: job.id_token.clone(),
     };
     let envelope = Envelope::artifact_ready(&ready, time);

@@ -312,8 +312,13 @@ mod tests {
     #[test]
     fn an_earlier_attempt_that_failed_is_not_the_answer_to_a_retry() {
         let failed = finished(Outcome::Failed, Some("exit 1"));
-        let retried =
-            Body::Retried { ci_job: 71, pipeline_id: None, asked_at: Timestamp::UNIX_EPOCH };
+        let retried = Body::Retried {
+            ci_job: Some(71),
+            pipeline_id: None,
+            request: None,
+            reason: None,
+            asked_at: Timestamp::UNIX_EPOCH,
+        };
         check(
             71,
             [submitted(), vec![failed, retried]].concat(),

@@ -127,6 +127,8 @@ fn the_schema_knows_the_rules_of_the_texts() {
         ("/artifacts/0/uri", json!("https://storage.googleapis.com/b/o")),
         ("/artifacts/0/crc32c", json!("AAAAAA")),
         ("/artifacts/0/sha256", json!("abc")),
+        ("/attempts_max", json!(0)),
+        ("/attempts_max", json!(6)),
         ("/artifacts", Value::Array(vec![json!({}); ArtifactReady::ARTIFACTS_MAX + 1])),
         ("/training", json!({"batch_job": {}})),
     ];
@@ -151,6 +153,18 @@ fn unknown_fields_and_attributes_are_tolerated() {
         assert_eq!(complaints(&schema, &later.data), Vec::<String>::new());
         assert_eq!(later.recoded().unwrap(), golden);
     }
+}
+
+#[test]
+fn an_event_that_is_told_again_with_another_place_has_another_id() {
+    let golden = Golden::read(Phase::Queued.event_type());
+    let data = golden.data.to_string();
+    let mut event = Envelope::decode_run_event(data.as_bytes(), &golden.attributes).unwrap();
+    let id = |envelope: Envelope| envelope.attributes["ce-id"].clone();
+    let first = id(Envelope::run_event(&event));
+    event.place_in_line = Some(1);
+    assert_eq!(id(Envelope::run_event(&event)), first);
+    assert_eq!(id(Envelope::place_in_line(&event)), format!("{first}/1"));
 }
 
 #[test]

@@ -101,6 +101,12 @@ fn per_pipeline_makes_each_pipeline_its_own_run_but_not_each_job() {
 }
 
 #[test]
+fn the_number_of_attempts_is_not_identity() {
+    let once = |data: &mut Value| drop(data.as_object_mut().unwrap().remove("attempts_max"));
+    assert_eq!(id(once), id(|data| data["attempts_max"] = 5.into()));
+}
+
+#[test]
 fn order_of_keys_and_artifacts_is_not_identity() {
     let reordered = id(|data| {
         data["artifacts"].as_array_mut().unwrap().reverse();

@@ -1,6 +1,7 @@
 //! What Vertex AI says about a job, whatever its kind. Pure.
 
 use crate::call::timestamp;
+use crate::error::quota_metrics;
 use branchline_contract::JobKind;
 use google_cloud_aiplatform_v1::model;
 use google_cloud_aiplatform_v1::model::study_spec::metric_spec::GoalType;
@@ -41,6 +42,17 @@ pub struct JobError {
     pub code: i32,
     /// Its text.
     pub message: String,
+}
+
+impl JobError {
+    /// Whether the job ended because there was no quota, or no machine, for it.
+    /// A process that ran out of memory is the job's own fault, whatever its code.
+    pub fn is_quota(&self) -> bool {
+        const RESOURCE_EXHAUSTED: i32 = 8;
+        let own = ["non-zero status", "out-of-memory", "out of memory"];
+        !quota_metrics(&self.message).is_empty()
+            || (self.code == RESOURCE_EXHAUSTED && !own.iter().any(|it| self.message.contains(it)))
+    }
 }
 
 /// Every state of the four kinds; Google has two enums of them.

@@ -52,6 +52,17 @@ async fn a_create_that_fails_is_one_post_and_known_to_be_definite_or_not() {
 }
 
 #[tokio::test]
+async fn the_pause_that_a_header_asks_for_is_heard() {
+    let headers = "content-type: application/json\r\nretry-after: 7\r\n".to_owned();
+    let error = json!({"code": 429, "status": "RESOURCE_EXHAUSTED", "message": "slow"});
+    let body = json!({"error": error}).to_string();
+    let server = Server::start(vec![Answer::Http { status: 429, headers, body }]).await;
+    let body = json!({});
+    let created = connect(&server.config()).await.create(CreateJob { body: &body, ..CREATE }).await;
+    assert_eq!(created.unwrap_err().retry_after(), Some(Duration::from_secs(7)));
+}
+
+#[tokio::test]
 async fn a_create_that_cannot_connect_is_not_repeated() {
     let config = Server::start(vec![Answer::Hangup]).await.config();
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();

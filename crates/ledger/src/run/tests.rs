@@ -59,7 +59,16 @@ fn noon(day: i8) -> Timestamp {
 }
 
 fn retried(attempt: u32, ci_job: u64) -> (u32, Body) {
-    (attempt, Body::Retried { ci_job, pipeline_id: None, asked_at: noon(2) })
+    (
+        attempt,
+        Body::Retried {
+            ci_job: Some(ci_job),
+            pipeline_id: None,
+            request: None,
+            reason: None,
+            asked_at: noon(2),
+        },
+    )
 }
 
 fn intended(nonce: &str) -> (u32, Body) {
@@ -161,6 +170,62 @@ fn a_retry_begins_the_next_attempt_only_behind_an_end() {
         retried -> attempt 2 Requested
         finished -> attempt 2 Requested
         verified -> attempt 2 Verified
+    "]],
+    );
+}
+
+#[test]
+fn a_failure_that_is_not_made_the_end_puts_the_next_attempt_in_line() {
+    let submitted = || Body::Submitted { intent: "a".to_owned(), job: "jobs/1".to_owned() };
+    let again = |attempt| {
+        let reason = Some("no quota".to_owned());
+        (
+            attempt,
+            Body::Retried {
+                ci_job: None,
+                pipeline_id: None,
+                request: None,
+                reason,
+                asked_at: noon(1),
+            },
+        )
+    };
+    let facts = vec![
+        requested(),
+        again(2),
+        (1, Body::Verified { contents_read: false }),
+        (1, Body::Admitted {}),
+        again(2),
+        intended("a"),
+        (1, submitted()),
+        again(3),
+        again(2),
+        (1, finished(Outcome::Failed)),
+        (2, finished(Outcome::Failed)),
+        again(3),
+        retried(3, 11),
+    ];
+    let (run, events) = Run::fold(&ledger(facts[..9].to_vec())).unwrap();
+    assert_eq!((run.job.as_deref(), run.intents.len()), (None, 0));
+    assert_eq!((run.asked_at, run.reason()), (noon(1), Some("no quota")));
+    let (event, end) = (events.last().unwrap(), events.iter().find(|it| it.outcome.is_some()));
+    assert_eq!((event.attempt, event.reason.as_deref(), end), (2, Some("no quota"), None));
+    check(
+        facts,
+        &expect![[r"
+        requested -> attempt 1 Requested
+        retried -> attempt 1 Requested
+        verified -> attempt 1 Verified
+        admitted -> attempt 1 Admitted, says queued
+        retried -> attempt 1 Admitted
+        intended -> attempt 1 Intended
+        submitted -> attempt 1 Submitted, says submitted
+        retried -> attempt 1 Submitted
+        retried -> attempt 2 Admitted, says queued
+        finished -> attempt 2 Admitted
+        finished -> attempt 2 Finished, says completed
+        retried -> attempt 2 Finished
+        retried -> attempt 3 Requested
     "]],
     );
 }

@@ -30,7 +30,8 @@ fn every_state_of_a_run_has_its_status() {
     check(vec![verified(), Body::Admitted {}], Some(3), S::Pending, "waits in line, place 3");
     let blocked = Body::Blocked { reason: reason("actAs is missing"), pause: None };
     let blocked = vec![verified(), Body::Admitted {}, blocked];
-    check(blocked, Some(3), S::Pending, "blocked: actAs is missing");
+    check(blocked.clone(), None, S::Pending, "blocked: actAs is missing");
+    check(blocked, Some(3), S::Pending, "waits in line, place 3: actAs is missing");
     check(running()[..4].to_vec(), None, S::Pending, "submitted to Vertex AI");
     check(running(), None, S::Running, "training");
     let cancel = Body::CancelRequested { reason: reason("superseded"), request: None };
@@ -57,7 +58,13 @@ fn a_next_attempt_says_so_and_begins_again() {
     let failed = finished(Outcome::Failed, Some("exit 1"), &[]);
     let again = running_then([
         failed,
-        Body::Retried { ci_job: 301, pipeline_id: None, asked_at: jiff::Timestamp::UNIX_EPOCH },
+        Body::Retried {
+            ci_job: Some(301),
+            pipeline_id: None,
+            request: None,
+            reason: None,
+            asked_at: jiff::Timestamp::UNIX_EPOCH,
+        },
     ]);
     check(again, None, StatusState::Pending, "inputs are being checked (attempt 2)");
 }

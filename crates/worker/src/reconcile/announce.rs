@@ -1,47 +1,102 @@
-//! Publishes what facts ask for, in order, and closes queue entries whose
-//! attempt is announced to its end.
+//! Publishes what facts ask for, in order, and how a run moves up in line, and
+//! closes queue entries whose attempt is announced to its end.
 
-use std::collections::BTreeMap;
-
-use branchline_contract::{Envelope, Phase, RunEvent, RunId};
+use branchline_contract::{Envelope, Phase, RunEvent};
 use branchline_gcp::Error as GcpError;
 use branchline_gcp::pubsub::{Message, Publish};
-use branchline_ledger::{Queue, Queued, Run, State};
-use tracing::info;
+use branchline_ledger::{Queue, Queued, Run, Ticket};
+use branchline_service::telemetry::chain;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
 
-use super::perform::Tracked;
+use super::tracked::{Time, Tracked};
 
-/// Publishes the events of one entry's attempt from its cursor onwards, moves
-/// the cursor, and removes the entry behind the last event.
-pub(super) async fn announce(
-    (publisher, topic): (&dyn Publish, &str),
-    queue: &Queue,
-    entry: &Queued,
-    it: &mut Tracked,
-    place_in_line: Option<u32>,
-) -> Result<(), GcpError> {
-    let attempt = entry.ticket.attempt;
-    // A cursor that could not be moved is remembered, so that nothing is said twice.
-    let cursor = entry.published.max(it.published.get(&attempt).copied());
-    let due: Vec<RunEvent> = due(&it.events, attempt, cursor).cloned().collect();
-    for mut event in due {
-        if event.phase == Phase::Queued {
-            event.place_in_line = place_in_line;
+impl Tracked {
+    /// Whether anything is to be done for an entry.
+    pub(super) fn is_due(&self, entry: &Queued, time: Time) -> bool {
+        let published = self.published.get(&entry.ticket.attempt).copied();
+        let cursor = entry.published.max(published);
+        is_surplus(entry, &self.run)
+            || is_over(&self.run, entry.ticket.attempt)
+            || published > entry.published
+            || due(&self.events, entry.ticket.attempt, cursor).next().is_some()
+            || self.place.is_some_and(|it| it.is_news(time))
+    }
+}
+
+/// What announcing works with, in one round.
+pub(super) struct Announcer<'a> {
+    pub publisher: &'a dyn Publish,
+    pub topic: &'a str,
+    pub queue: &'a Queue,
+    pub time: Time,
+    pub stop: &'a CancellationToken,
+}
+
+impl Announcer<'_> {
+    /// Takes the entries of one run as far as they go; what fails is tried again in the next round.
+    pub(super) async fn announce(&self, mut it: Tracked, mut entries: Vec<&Queued>) -> Tracked {
+        // Attempts in their order: messages may have come in another.
+        entries.sort_by_key(|it| it.ticket.attempt);
+        for entry in entries {
+            if self.stop.is_cancelled() {
+                break;
+            }
+            if let Err(error) = self.tell(&mut it, entry).await {
+                warn!(run.id = %it.run.id, error = chain(&error), "run not announced; tried again");
+                break;
+            }
         }
-        let Envelope { data, attributes } = Envelope::run_event(&event);
+        it
+    }
+
+    /// Publishes the events of one entry's attempt from its cursor onwards, moves
+    /// the cursor, and removes the entry behind the last event.
+    async fn tell(&self, it: &mut Tracked, entry: &Queued) -> Result<(), GcpError> {
+        if is_surplus(entry, &it.run) {
+            return self.queue.remove(entry).await;
+        }
+        let attempt = entry.ticket.attempt;
+        // A cursor that could not be moved is remembered, so that nothing is said twice.
+        let cursor = entry.published.max(it.published.get(&attempt).copied());
+        let events: Vec<RunEvent> = due(&it.events, attempt, cursor).cloned().collect();
+        for mut event in events {
+            if event.phase == Phase::Queued {
+                event.place_in_line = it.tell_place(self.time);
+            }
+            self.publish(&event, Envelope::run_event(&event)).await?;
+            it.published.insert(attempt, event.ledger.sequence);
+        }
+        if is_over(&it.run, attempt) {
+            self.queue.remove(entry).await?;
+        } else if let Some(published) = it.published.get(&attempt)
+            && entry.published < Some(*published)
+        {
+            self.queue.mark_published(entry, *published).await?;
+        }
+        if it.run.attempt == attempt && it.place.is_some_and(|it| it.is_news(self.time)) {
+            self.tell_place(it).await?;
+        }
+        Ok(())
+    }
+
+    /// The last event once more, at the head of the ledger and with another place.
+    async fn tell_place(&self, it: &mut Tracked) -> Result<(), GcpError> {
+        let queued = it.events.last().filter(|it| it.phase == Phase::Queued);
+        let Some(mut event) = queued.cloned() else { return Ok(()) };
+        (event.ledger, event.recorded_at) = (it.run.head, it.run.recorded_at);
+        event.place_in_line = it.tell_place(self.time);
+        self.publish(&event, Envelope::place_in_line(&event)).await
+    }
+
+    async fn publish(&self, event: &RunEvent, envelope: Envelope) -> Result<(), GcpError> {
+        let Envelope { data, attributes } = envelope;
         let ordering_key = Some(event.run_id.to_string());
-        publisher.publish(topic, Message { data: data.into(), attributes, ordering_key }).await?;
+        let message = Message { data: data.into(), attributes, ordering_key };
+        self.publisher.publish(self.topic, message).await?;
         info!(run.id = %event.run_id, phase = event.phase.as_str(), "run event published");
-        it.published.insert(attempt, event.ledger.sequence);
+        Ok(())
     }
-    if is_over(&it.run, attempt) {
-        queue.remove(entry).await?;
-    } else if let Some(published) = it.published.get(&attempt)
-        && entry.published < Some(*published)
-    {
-        queue.mark_published(entry, *published).await?;
-    }
-    Ok(())
 }
 
 /// The events of an attempt behind the cursor.
@@ -54,16 +109,10 @@ fn is_over(run: &Run, attempt: u32) -> bool {
     run.attempt > attempt || (run.attempt == attempt && run.ending().is_some())
 }
 
-/// Place in line of every waiting run among the runs of its project and region, in queue order.
-pub(super) fn places<'a>(in_order: impl Iterator<Item = &'a Run>) -> BTreeMap<RunId, u32> {
-    let mut lines: BTreeMap<&branchline_contract::Vertex, u32> = BTreeMap::new();
-    let mut places = BTreeMap::new();
-    for run in in_order {
-        if matches!(run.state, State::Admitted | State::Intended) {
-            let place = lines.entry(&run.request.vertex).or_default();
-            *place += 1;
-            places.insert(run.id.clone(), *place);
-        }
-    }
-    places
+/// Whether another entry counts for that attempt: two messages asked at the same
+/// time and this one came second, or the attempt that it was made for never came.
+fn is_surplus(entry: &Queued, run: &Run) -> bool {
+    let attempt = entry.ticket.attempt;
+    (attempt == run.attempt && entry.ticket != Ticket::of(run))
+        || (run.ending().is_some() && entry.ticket == Ticket::next(run))
 }

@@ -1,7 +1,6 @@
 //! The leader: one round after another over the queue, while it holds the lease.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -9,24 +8,29 @@ use branchline_contract::{RunId, Vertex as Domain};
 use branchline_gcp::Error as GcpError;
 use branchline_gcp::vertex::Jobs;
 use branchline_ledger::{
-    Clock, History, Lease, Newests, Pauses, Places, Queue, Queued, Requests, Store, Ticket,
+    Clock, History, Lease, Newests, Pauses, Places, Queue, Queued, Requests, Store,
 };
 use branchline_service::telemetry::chain;
 use branchline_service::{Doors, Health};
-use futures::{FutureExt as _, StreamExt as _, stream};
+use futures::{StreamExt as _, stream};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::announce::{announce, places};
-use super::limiter::Limiter;
-use super::perform::{Hands, Tracked};
+use super::announce::Announcer;
+use super::fair::Turns;
+use super::line::Line;
+use super::perform::Hands;
 use super::supersede::Lines;
+use super::tracked::{Time, Tracked};
 use super::watch::Watched;
 
+/// Calls under way at once: in all for one purpose, and in each domain for dispatch.
 pub(super) const AT_ONCE: usize = 16;
 /// A run that cannot be read or driven is left alone for so long.
-const PAUSE: Duration = Duration::from_secs(10);
+pub(super) const PAUSE: Duration = Duration::from_secs(10);
+/// Runs that are read, or announced, in one round, so that a flood of them does not hold up dispatch.
+const RUNS_MAX: usize = 512;
 const CONDITION: &str = "reconcile";
 
 /// What the protocol and its effects are set to.
@@ -48,8 +52,10 @@ pub(crate) struct Settings {
     pub settle: Duration,
     /// Longest wait in line.
     pub wait_max: Duration,
-    /// Create calls per minute, project and region.
+    /// Create calls per minute, project and region, as a first guess.
     pub creates_per_minute: u32,
+    /// Runs of one GitLab project that may be in Vertex AI at once.
+    pub active_runs_per_project_max: Option<u32>,
 }
 
 /// Everything that lies in Cloud Storage.
@@ -74,10 +80,10 @@ pub(crate) struct Leader {
     pub(super) ledger: Ledger,
     pub(super) vertex: Arc<dyn Jobs>,
     pub(super) settings: Settings,
-    started: Instant,
+    pub(super) started: Instant,
     pub(super) runs: BTreeMap<RunId, Tracked>,
-    paused: BTreeMap<RunId, Instant>,
-    limiters: BTreeMap<Domain, Mutex<Limiter>>,
+    pub(super) paused: BTreeMap<RunId, Instant>,
+    pub(super) domains: BTreeMap<Domain, Mutex<Line>>,
     pub(super) watched: Watched,
     pub(super) lines: Option<Lines>,
 }
@@ -98,7 +104,7 @@ impl Leader {
             started: Instant::now(),
             runs: BTreeMap::new(),
             paused: BTreeMap::new(),
-            limiters: BTreeMap::new(),
+            domains: BTreeMap::new(),
             watched: Watched::default(),
             lines: None,
         }
@@ -153,15 +159,8 @@ impl Leader {
         self.supersede().await?;
         self.pause().await?;
         self.watch().await?;
-        let mut order: Vec<RunId> = Vec::new();
-        let mut seen = BTreeSet::new();
-        for entry in &entries {
-            if seen.insert(&entry.ticket.run) {
-                order.push(entry.ticket.run.clone());
-            }
-        }
-        self.drive(&order, stop).await;
-        self.announce(&entries, &order, stop).await;
+        let places = self.drive(&entries, stop).await;
+        self.announce(&entries, &places, stop).await;
         // Training goes on where requests cannot be read, and readiness says so.
         asked
     }
@@ -172,17 +171,19 @@ impl Leader {
         self.paused.retain(|_, until| *until > now);
         let queued: BTreeSet<&RunId> = entries.iter().map(|it| &it.ticket.run).collect();
         self.runs.retain(|run, _| queued.contains(run));
-        let mut behind: BTreeMap<&RunId, u64> = BTreeMap::new();
-        for entry in entries {
+        let mut seen = BTreeSet::new();
+        let behind = entries.iter().filter(|entry| {
             let run = &entry.ticket.run;
             let known = self.runs.get(run).map(|it| it.run.head.sequence);
-            if !self.paused.contains_key(run) && (known.is_none() || known < entry.head) {
-                behind.insert(run, entry.project_id);
-            }
-        }
+            let behind = known.is_none() || known < entry.head;
+            behind && !self.paused.contains_key(run) && seen.insert(run)
+        });
+        // A project's few are not read behind another's thousands.
+        let behind = Turns::default().order(behind.collect(), |it| it.project_id);
         let loads: Vec<_> = behind
             .into_iter()
-            .map(|(run, project_id)| load(&self.ledger.store, project_id, run))
+            .take(RUNS_MAX)
+            .map(|it| load(&self.ledger.store, it.project_id, &it.ticket.run))
             .collect();
         let loaded: Vec<_> = stream::iter(loads).buffer_unordered(AT_ONCE).collect().await;
         for (run, history) in loaded {
@@ -203,74 +204,45 @@ impl Leader {
         }
     }
 
-    /// Takes every run as far as it goes: domains side by side, and within a
-    /// domain first in line, first served.
-    async fn drive(&mut self, order: &[RunId], stop: &CancellationToken) {
-        let mut domains: BTreeMap<Domain, Vec<Tracked>> = BTreeMap::new();
-        for run in order {
-            if self.paused.contains_key(run) {
-                continue;
-            }
-            if let Some(it) = self.runs.remove(run) {
-                domains.entry(it.run.request.vertex.clone()).or_default().push(it);
-            }
-        }
-        let per_minute = self.settings.creates_per_minute;
-        for domain in domains.keys() {
-            let limiter = || Mutex::new(Limiter::new(per_minute));
-            self.limiters.entry(domain.clone()).or_insert_with(limiter);
-        }
-        let (hands, limiters) = (self.hands(), &self.limiters);
-        let driven: Vec<_> = domains
-            .into_iter()
-            .map(|(domain, runs)| drive_domain(&hands, &limiters[&domain], runs, stop))
-            .collect();
-        let driven: Vec<_> = stream::iter(driven).buffer_unordered(AT_ONCE).concat().await;
-        for (it, driven) in driven {
-            let run = it.run.id.clone();
-            if let Err(error) = driven {
-                warn!(run.id = %run, error = chain(&error), "run not driven; left alone for now");
-                self.paused.insert(run.clone(), Instant::now() + PAUSE);
-            }
-            self.runs.insert(run, it);
-        }
-    }
-
-    async fn announce(&mut self, entries: &[Queued], order: &[RunId], stop: &CancellationToken) {
-        let places = places(order.iter().filter_map(|run| self.runs.get(run)).map(|it| &it.run));
-        // Attempts in their order: messages may have come in another.
-        let mut entries: Vec<&Queued> = entries.iter().collect();
-        entries.sort_by_key(|it| (&it.ticket.run, it.ticket.attempt));
-        let mut waiting = BTreeSet::new();
+    /// Publishes what is due, some of it in each round, and closes what is over.
+    async fn announce(
+        &mut self,
+        entries: &[Queued],
+        places: &BTreeMap<RunId, u32>,
+        stop: &CancellationToken,
+    ) {
+        let time = Time { now: self.started.elapsed(), round: self.settings.tick };
+        let mut due: BTreeMap<&RunId, (Tracked, Vec<&Queued>)> = BTreeMap::new();
         for entry in entries {
             let run = &entry.ticket.run;
-            let Some(it) = self.runs.get_mut(run) else { continue };
-            if stop.is_cancelled() {
-                return;
-            }
-            if waiting.contains(run) {
+            if let Some((_, entries)) = due.get_mut(run) {
+                entries.push(entry);
                 continue;
             }
-            let surplus =
-                entry.ticket.attempt == it.run.attempt && entry.ticket != Ticket::of(&it.run);
-            let announced = if surplus {
-                // Its message asked at the same time as the one that is on record, and came second.
-                self.ledger.queue.remove(entry).await
-            } else {
-                let topic = (self.doors.publisher.as_ref(), self.settings.run_event_topic.as_str());
-                announce(topic, &self.ledger.queue, entry, it, places.get(run).copied()).await
-            };
-            if let Err(error) = announced {
-                warn!(run.id = %run, error = chain(&error), "run not announced; tried again");
-                waiting.insert(run);
+            let Some(it) = self.runs.get_mut(run) else { continue };
+            it.take_place(places.get(run).copied(), time);
+            if due.len() < RUNS_MAX && it.is_due(entry, time) {
+                due.extend(self.runs.remove(run).map(|it| (run, (it, vec![entry]))));
             }
         }
+        let announcer = Announcer {
+            publisher: self.doors.publisher.as_ref(),
+            topic: &self.settings.run_event_topic,
+            queue: &self.ledger.queue,
+            time,
+            stop,
+        };
+        let due: Vec<_> =
+            due.into_values().map(|(it, entries)| announcer.announce(it, entries)).collect();
+        let told: Vec<_> = stream::iter(due).buffer_unordered(AT_ONCE).collect().await;
+        self.runs.extend(told.into_iter().map(|it| (it.run.id.clone(), it)));
     }
 
     pub(super) fn hands(&self) -> Hands<'_> {
         Hands {
             storage: self.doors.storage.as_ref(),
             store: &self.ledger.store,
+            queue: &self.ledger.queue,
             vertex: self.vertex.as_ref(),
             settings: &self.settings,
             started: self.started,
@@ -284,26 +256,4 @@ async fn load(
     run: &RunId,
 ) -> (RunId, Result<Option<History>, branchline_ledger::Error>) {
     (run.clone(), store.load(project_id, run).await)
-}
-
-type Driven = (Tracked, Result<(), super::perform::Error>);
-
-/// Dispatch is one after another, in order; a run that only waits costs nothing.
-async fn drive_domain(
-    hands: &Hands<'_>,
-    limiter: &Mutex<Limiter>,
-    runs: Vec<Tracked>,
-    stop: &CancellationToken,
-) -> Vec<Driven> {
-    let mut driven = Vec::with_capacity(runs.len());
-    for mut it in runs {
-        if stop.is_cancelled() {
-            driven.push((it, Ok(())));
-            continue;
-        }
-        // A bug in one run's turn must not end the turns of all others.
-        let turn = AssertUnwindSafe(hands.drive(&mut it, limiter)).catch_unwind().await;
-        driven.push((it, turn.unwrap_or(Err(super::perform::Error::Panicked))));
-    }
-    driven
 }

@@ -1,14 +1,19 @@
 //! Reconcile, on the pod that holds the lease: dispatch, watch, announce.
 
 mod announce;
+mod dispatch;
+mod fair;
 mod leader;
 mod limiter;
+mod line;
 mod perform;
 mod requests;
 mod results;
+mod scarce;
 mod step;
 mod supersede;
 mod surplus;
+mod tracked;
 mod watch;
 
 pub(crate) use leader::{Leader, Ledger, Settings};

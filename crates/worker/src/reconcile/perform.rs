@@ -1,21 +1,22 @@
 //! Performs the effects of [`step::next`](super::step::next) for one run.
 
-use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
-use branchline_contract::{Outcome, RunEvent};
+use branchline_contract::Outcome;
+use branchline_gcp::error::quota_metrics;
 use branchline_gcp::storage::Objects;
-use branchline_gcp::vertex::{CreateJob, Job, Jobs};
+use branchline_gcp::vertex::{CreateJob, Job, JobError, Jobs};
 use branchline_gcp::{Class, Error as GcpError};
-use branchline_ledger::{Appended, Author, Body, Ending, History, Intent, Run, State, Store};
+use branchline_ledger::{Appended, Author, Body, Ending, Intent, Queue, Run, State, Store, Ticket};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::leader::Settings;
-use super::limiter::Limiter;
+use super::line::{Line, Turn, waits_for};
 use super::results;
 use super::step::{self, Answer, Found, Memory, Next, Sight, Sighting, Times};
+use super::tracked::Tracked;
 use crate::{job_body, verify};
 
 pub(super) const ACTOR: &str = "branchline-worker";
@@ -23,42 +24,20 @@ pub(super) const CAUSE: &str = "reconcile";
 /// A run takes a handful of steps in a round; more is a loop.
 const STEPS_MAX: u32 = 16;
 const CANCEL_AGAIN: Duration = Duration::from_mins(1);
-const RETRY_MIN: Duration = Duration::from_secs(5);
-const RETRY_MAX: Duration = Duration::from_mins(10);
-
-/// A run that the leader keeps in memory.
-#[derive(Debug)]
-pub(super) struct Tracked {
-    /// Its fold.
-    pub run: Run,
-    /// Every event that its facts ask for, oldest first.
-    pub events: Vec<RunEvent>,
-    /// Position up to which this leader published, by attempt.
-    pub published: BTreeMap<u32, u32>,
-    /// What is not in the ledger.
-    pub memory: Memory,
-}
-
-impl Tracked {
-    /// A run as it was read.
-    pub(super) fn new(history: History) -> Self {
-        let History { run, events, .. } = history;
-        Self { run, events, published: BTreeMap::new(), memory: Memory::default() }
-    }
-
-    /// Takes over what was read anew, and keeps what is remembered.
-    pub(super) fn refresh(&mut self, history: History) {
-        if history.run.attempt != self.run.attempt {
-            self.memory = Memory::default();
-        }
-        (self.run, self.events) = (history.run, history.events);
-    }
-}
+/// Pauses, in rounds.
+const RETRY_MIN: u32 = 5;
+const RETRY_MAX: u32 = 600;
+/// Pause before the next attempt of a run whose job ended for want of quota, in rounds; doubled
+/// with each attempt.
+const ATTEMPT_PAUSE: u32 = 60;
+/// A call that is refused more often in a row is worth a word to who waits for it.
+const REFUSALS_SILENT: u32 = 3;
 
 /// The doors and the settings, shared by all runs of a round.
 pub(super) struct Hands<'a> {
     pub storage: &'a dyn Objects,
     pub store: &'a Store,
+    pub queue: &'a Queue,
     pub vertex: &'a dyn Jobs,
     pub settings: &'a Settings,
     pub started: Instant,
@@ -84,24 +63,28 @@ impl Hands<'_> {
     pub(super) async fn drive(
         &self,
         it: &mut Tracked,
-        limiter: &Mutex<Limiter>,
+        line: &Mutex<Line>,
+        turn: Option<Turn>,
     ) -> Result<(), Error> {
+        let (mut granted, reason) = turn.map(|it| (it.granted, it.reason)).unwrap_or_default();
+        if let Some(reason) = reason {
+            self.block(it, reason).await?;
+        }
         for _ in 0..STEPS_MAX {
             self.notice_intent(it);
-            match step::next(&it.run, &it.memory, self.now(), self.times(&it.run)) {
+            match step::next(&it.run, &it.memory, self.now(), times(self.settings, &it.run)) {
                 Next::Rest => return Ok(()),
                 Next::Append(body) => self.append(it, body).await?,
-                Next::Dispatch => {
-                    if !limiter.lock().expect("no holder panics").take(self.now()) {
+                next @ (Next::Dispatch | Next::Repeat) => {
+                    let now = self.now();
+                    let holds = |granted| locked(line).holds(&it.need, granted, now);
+                    if !granted.take().is_some_and(holds) {
                         return Ok(());
                     }
-                    self.dispatch(it, limiter).await?;
-                }
-                Next::Repeat => {
-                    if !limiter.lock().expect("no holder panics").take(self.now()) {
-                        return Ok(());
+                    match next {
+                        Next::Repeat => self.post(it, line).await?,
+                        _ => self.dispatch(it, line).await?,
                     }
-                    self.post(it, limiter).await?;
                 }
                 Next::Settle => self.settle(it).await?,
                 Next::Look => self.look(it).await?,
@@ -112,19 +95,10 @@ impl Hands<'_> {
                     info!(run.id = %it.run.id, vertex.job = job, "job asked to stop");
                 }
                 Next::Conclude(job, outcome) => self.conclude(it, &job, outcome).await?,
+                Next::Retry(error) => self.retry(it, &error, line).await?,
             }
         }
         Ok(())
-    }
-
-    fn times(&self, run: &Run) -> Times {
-        let waited = (self.settings.clock)().duration_since(run.asked_at);
-        Times {
-            settle: self.settings.settle,
-            wait_max: self.settings.wait_max,
-            waited: waited.try_into().unwrap_or_default(),
-            cancel_again: CANCEL_AGAIN,
-        }
     }
 
     /// The settle time counts from one's own first sight of an intent.
@@ -165,7 +139,7 @@ impl Hands<'_> {
     }
 
     /// Looks at the inputs once more, then writes an intent and sends its one call.
-    async fn dispatch(&self, it: &mut Tracked, limiter: &Mutex<Limiter>) -> Result<(), Error> {
+    async fn dispatch(&self, it: &mut Tracked, line: &Mutex<Line>) -> Result<(), Error> {
         let changed = verify::differences(self.storage, &it.run.request.artifacts, false).await?;
         if !changed.is_empty() {
             let ending = Ending::without_job(Outcome::Failed, changed.join("\n"));
@@ -183,13 +157,13 @@ impl Hands<'_> {
         let ours = it.run.intents.last().is_some_and(|it| it.nonce == nonce);
         if ours && matches!(it.run.state, State::Intended) {
             it.memory.intent = Some(Sight { nonce, since, answer: Answer::Unknown });
-            self.post(it, limiter).await?;
+            self.post(it, line).await?;
         }
         Ok(())
     }
 
     /// Sends the call of the last intent, within what is left of its time.
-    async fn post(&self, it: &mut Tracked, limiter: &Mutex<Limiter>) -> Result<(), Error> {
+    async fn post(&self, it: &mut Tracked, line: &Mutex<Line>) -> Result<(), Error> {
         let (Some(intent), Some(sight)) =
             (it.run.intents.last().cloned(), it.memory.intent.clone())
         else {
@@ -207,6 +181,7 @@ impl Hands<'_> {
         answer(it, Answer::Unknown);
         let id = job_body::pipeline_job_id(&it.run);
         let vertex = &it.run.request.vertex;
+        let project = it.run.request.gitlab.project_id;
         let created = self.vertex.create(CreateJob {
             kind: it.run.request.training.kind(),
             project: vertex.project.as_str(),
@@ -217,11 +192,11 @@ impl Hands<'_> {
         });
         match created.await {
             Ok(job) => {
-                limiter.lock().expect("no holder panics").accepted();
+                locked(line).accepted(project, &it.need, self.now());
                 info!(run.id = %it.run.id, vertex.job = job.name, "job created");
                 self.append(it, Body::Submitted { intent: intent.nonce, job: job.name }).await
             }
-            Err(error) => self.refused(it, error, id.as_deref(), limiter).await,
+            Err(error) => self.refused(it, error, id.as_deref(), line).await,
         }
     }
 
@@ -231,10 +206,13 @@ impl Hands<'_> {
         it: &mut Tracked,
         error: GcpError,
         pipeline_job_id: Option<&str>,
-        limiter: &Mutex<Limiter>,
+        line: &Mutex<Line>,
     ) -> Result<(), Error> {
         let class = error.class();
         warn!(run.id = %it.run.id, error = branchline_service::telemetry::chain(&error), definite = error.definite(), "job not created");
+        if !(error.definite() && class == Class::Quota) {
+            locked(line).unanswered(it.run.request.gitlab.project_id, self.now());
+        }
         if !error.definite() {
             return Ok(());
         }
@@ -242,16 +220,19 @@ impl Hands<'_> {
             (Class::Conflict, Some(id)) => self.adopt(it, id, error).await,
             (Class::Quota, _) => {
                 answer(it, Answer::Quota);
-                self.back_off(it, error.retry_after());
+                it.memory.refusals += 1;
                 let metrics = error.quota_metrics();
-                if metrics.is_empty() {
-                    let mut limiter = limiter.lock().expect("no holder panics");
-                    limiter.refused(self.now(), error.retry_after());
-                }
-                self.block(it, quota_reason(&metrics, &error)).await
+                let reason = match metrics.as_slice() {
+                    [] => format!("waits for Vertex AI's quota: {}", error.message()),
+                    metrics => waits_for(metrics),
+                };
+                // The line asks again for it soon, and a reader need not know each time.
+                let silent = metrics.is_empty() && it.memory.refusals < REFUSALS_SILENT;
+                locked(line).refused(&it.need, metrics, (self.now(), error.retry_after()));
+                if silent { Ok(()) } else { self.block(it, reason).await }
             }
             (Class::Permission, _) => {
-                self.back_off(it, None);
+                self.back_off(it);
                 if !self.end_intent(it, error.message()).await? {
                     return Ok(());
                 }
@@ -326,6 +307,33 @@ impl Hands<'_> {
         self.append(it, step::finished(ending)).await
     }
 
+    /// Opens the next attempt: its entry in the queue stands before the fact.
+    async fn retry(
+        &self,
+        it: &mut Tracked,
+        error: &JobError,
+        line: &Mutex<Line>,
+    ) -> Result<(), Error> {
+        let ended = it.run.attempt;
+        self.queue.ensure(&Ticket::next(&it.run), it.run.request.gitlab.project_id).await?;
+        let reason = Some(format!("attempt {ended} ended for want of quota: {}", error.message));
+        let asked_at = it.run.asked_at;
+        let (ci_job, pipeline_id, request) = (None, None, None);
+        let again = Body::Retried { ci_job, pipeline_id, request, reason, asked_at };
+        self.append(it, again).await?;
+        if it.run.attempt > ended {
+            it.memory = Memory::default();
+            let pause = self.settings.tick * (ATTEMPT_PAUSE * 2_u32.pow(ended.min(16) - 1));
+            let metrics = quota_metrics(&error.message);
+            if metrics.is_empty() {
+                it.memory.retry_at = self.now() + pause;
+            } else {
+                locked(line).refused(&it.need, metrics, (self.now(), Some(pause)));
+            }
+        }
+        Ok(())
+    }
+
     /// Vertex AI will not have it, now or later.
     async fn give_up(&self, it: &mut Tracked, message: String) -> Result<(), Error> {
         if !self.end_intent(it, message.clone()).await? {
@@ -350,14 +358,28 @@ impl Hands<'_> {
         self.append(it, Body::Blocked { reason, pause: None }).await
     }
 
-    fn back_off(&self, it: &mut Tracked, retry_after: Option<Duration>) {
-        let doubled = RETRY_MIN * 2_u32.saturating_pow(it.memory.refusals.min(16));
-        let pause = retry_after.unwrap_or(doubled).min(RETRY_MAX);
+    fn back_off(&self, it: &mut Tracked) {
+        let rounds = (RETRY_MIN * 2_u32.pow(it.memory.refusals.min(16))).min(RETRY_MAX);
         // Half of it jittered, so that the runs of one outage do not come back together.
-        let jittered = pause.mul_f64(0.5 + fastrand::f64() / 2.0);
+        let jittered = (self.settings.tick * rounds).mul_f64(0.5 + fastrand::f64() / 2.0);
         it.memory.retry_at = self.now() + jittered;
         it.memory.refusals += 1;
     }
+}
+
+/// The times that the protocol rests on, for one run.
+pub(super) fn times(settings: &Settings, run: &Run) -> Times {
+    let waited = (settings.clock)().duration_since(run.asked_at);
+    Times {
+        settle: settings.settle,
+        wait_max: settings.wait_max,
+        waited: waited.try_into().unwrap_or_default(),
+        cancel_again: CANCEL_AGAIN,
+    }
+}
+
+fn locked(line: &Mutex<Line>) -> MutexGuard<'_, Line> {
+    line.lock().expect("no holder panics")
 }
 
 fn answer(it: &mut Tracked, answer: Answer) {
@@ -370,12 +392,4 @@ fn answer(it: &mut Tracked, answer: Answer) {
 fn intent_of(run: &Run, job: &Job) -> Option<String> {
     let nonce = job.labels.get(job_body::LABEL_INTENT)?;
     run.intents.iter().any(|it| it.nonce == *nonce).then(|| nonce.clone())
-}
-
-fn quota_reason(metrics: &[String], error: &GcpError) -> String {
-    if metrics.is_empty() {
-        format!("waits for Vertex AI's quota: {}", error.message())
-    } else {
-        format!("waits for quota of {}", metrics.join(", "))
-    }
 }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use branchline_contract::Outcome;
-use branchline_gcp::vertex::{Job, JobState};
+use branchline_gcp::vertex::{Job, JobError, JobState};
 use branchline_ledger::{Body, Ending, Run, State};
 
 /// What the leader remembers of a run between two rounds. Losing it costs time, never safety.
@@ -101,6 +101,8 @@ pub(super) enum Next {
     Cancel,
     /// The job ended: read what it left and append the end.
     Conclude(Box<Job>, Outcome),
+    /// The job ended for want of quota: open the next attempt.
+    Retry(JobError),
 }
 
 /// The times that the protocol rests on.
@@ -197,11 +199,21 @@ fn watch(run: &Run, memory: &Memory, now: Duration, times: Times) -> Next {
             Some(_) | None => Next::Rest,
         },
         Sighting::Looked(job) => match outcome(&job.state) {
-            Some(outcome) => Next::Conclude(job.clone(), outcome),
+            Some(outcome) => match &job.error {
+                Some(error) if outcome == Outcome::Failed && may_retry(run, error) => {
+                    Next::Retry(error.clone())
+                }
+                Some(_) | None => Next::Conclude(job.clone(), outcome),
+            },
             None => live(run, &job.state, cancel_due),
         },
         Sighting::Live(state) => live(run, state, cancel_due),
     }
+}
+
+/// Whether a failed job is no fault of the run's own, and it may try once more.
+fn may_retry(run: &Run, error: &JobError) -> bool {
+    error.is_quota() && run.attempt < run.request.attempts_max.get() && run.cancel.is_none()
 }
 
 fn live(run: &Run, state: &JobState, cancel_due: bool) -> Next {

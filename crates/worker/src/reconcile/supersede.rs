@@ -10,7 +10,8 @@ use branchline_service::telemetry::chain;
 use tracing::warn;
 
 use super::leader::Leader;
-use super::perform::{Error, Tracked};
+use super::perform::Error;
+use super::tracked::Tracked;
 
 /// The newest of every line that was ever superseded.
 pub(super) type Lines = BTreeMap<Line, Newest>;

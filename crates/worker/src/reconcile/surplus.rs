@@ -184,7 +184,13 @@ mod tests {
         };
         let retried = |mut facts: Vec<Body>| {
             let asked_at = Timestamp::UNIX_EPOCH;
-            facts.push(Body::Retried { ci_job: 11, pipeline_id: None, asked_at });
+            facts.push(Body::Retried {
+                ci_job: Some(11),
+                pipeline_id: None,
+                request: None,
+                reason: None,
+                asked_at,
+            });
             facts
         };
         let (ours, late) = (("jobs/1", "n"), ("jobs/2", "n"));

@@ -20,6 +20,21 @@ fn pipeline(body: Value) -> Job {
 }
 
 #[test]
+fn a_job_that_found_no_quota_or_machine_is_told_from_one_that_failed_by_itself() {
+    let cases = [
+        (3, "The following quota metrics exceed quota limits: aiplatform.googleapis.com/t4", true),
+        (8, "Resources are insufficient in region: europe-west4.", true),
+        (8, "The replica workerpool0-0 ran out-of-memory and exited.", false),
+        (3, "The replica workerpool0-0 exited with a non-zero status of 1.", false),
+        (13, "Internal error.", false),
+    ];
+    for (code, message, expected) in cases {
+        let error = JobError { code, message: message.to_owned() };
+        assert_eq!(error.is_quota(), expected, "{message}");
+    }
+}
+
+#[test]
 fn every_state_of_a_job_and_of_a_pipeline_is_understood() {
     let cases = [
         ("QUEUED", JobState::Queued),

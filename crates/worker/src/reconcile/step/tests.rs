@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use branchline_contract::{JobKind, Outcome};
-use branchline_gcp::vertex::{Job, JobState};
+use branchline_gcp::vertex::{Job, JobError, JobState};
 use branchline_ledger::Body;
 
 use super::{Answer, Found, Hold, Memory, Next, Sight, Sighting, Times, next, outcome};
-use crate::testing::{admitted, custom_job, intended, request, run, submitted};
+use crate::testing::{admitted, custom_job, intended, intent, request, run, submitted};
 
 const SEC: Duration = Duration::from_secs(1);
 const TIMES: Times = Times {
@@ -29,6 +29,7 @@ fn told(next: &Next) -> String {
         Next::Settle => "settle".to_owned(),
         Next::Look => "look".to_owned(),
         Next::Cancel => "cancel".to_owned(),
+        Next::Retry(_) => "retry".to_owned(),
     }
 }
 
@@ -202,6 +203,42 @@ fn a_cancel_is_sent_once_a_while_and_vertex_ai_says_how_it_ends() {
     check("on its way", cancelled(submitted()), &cancelling, at(1), "rest");
     let won = sees(Sighting::Looked(job(JobState::Succeeded)));
     check("too late", cancelled(submitted()), &won, at(1), "conclude succeeded");
+}
+
+#[test]
+fn a_job_that_failed_for_want_of_quota_is_tried_again_where_that_is_allowed() {
+    let failed = |code, message: &str| {
+        let error = Some(JobError { code, message: message.to_owned() });
+        let looked = Job { error, ..*job(JobState::Failed) };
+        sees(Sighting::Looked(Box::new(looked)))
+    };
+    let check = |name: &str, attempts_max: u32, facts, memory: &Memory, expected: &str| {
+        let mut request = request(&custom_job());
+        request.attempts_max = attempts_max.try_into().unwrap();
+        let next = next(&run(&request, facts), memory, SEC, TIMES);
+        assert_eq!(told(&next), expected, "{name}");
+    };
+    let quota = failed(3, "The following quota metrics exceed quota limits: x/t4");
+    check("no more attempts", 1, submitted(), &quota, "conclude failed");
+    check("one more", 2, submitted(), &quota, "retry");
+    check("cancelled", 2, cancelled(submitted()), &quota, "conclude failed");
+    check("no machines", 2, submitted(), &failed(8, "Resources are insufficient."), "retry");
+    check("its own fault", 2, submitted(), &failed(3, "non-zero status of 1"), "conclude failed");
+    let memory = failed(8, "The replica ran out-of-memory and exited with a non-zero status of 9");
+    check("its own memory", 2, submitted(), &memory, "conclude failed");
+    let mut second = submitted();
+    let reason = Some("quota".to_owned());
+    second.push(Body::Retried {
+        ci_job: None,
+        pipeline_id: None,
+        request: None,
+        reason,
+        asked_at: jiff::Timestamp::UNIX_EPOCH,
+    });
+    second.push(Body::Intended(intent()));
+    second.push(Body::Submitted { intent: intent().nonce, job: "jobs/2".to_owned() });
+    check("the last one", 2, second.clone(), &quota, "conclude failed");
+    check("not the last one", 3, second, &quota, "retry");
 }
 
 #[test]
