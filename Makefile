@@ -4,12 +4,17 @@
 
 # A directory with a copy of RustSec's advisory database, where it cannot be fetched.
 ADVISORY_DB =
+# How many worlds are simulated, or the one whose story is told.
+SEEDS = 10000
+SEED =
 
 help:
 	@echo 'make demo         one run, from a commit to a trained model, on this machine'
 	@echo 'make test         everything: unit, end to end, conformance'
 	@echo 'make check        formatting, lints, documentation, supply chain'
 	@echo 'make conformance  other people'"'"'s clients (Python) against the local stack'
+	@echo 'make sim          the protocol in 10,000 simulated worlds (SEEDS=N, or SEED=N for one story)'
+	@echo 'make mutants      the protocol with a mistake in it: the simulation has to see each'
 	@echo
 	@echo 'make check ADVISORY_DB=DIR takes advisories from a copy of the RustSec database.'
 
@@ -31,4 +36,10 @@ check:
 conformance:
 	@tests/python/run
 
-.PHONY: help demo test check conformance
+sim:
+	@SEEDS='$(SEEDS)' SEED='$(SEED)' cargo test --locked --workspace --test simulation -- --nocapture every_run
+
+mutants:
+	@MUTANTS=all cargo test --locked --workspace --test mutants -- --nocapture
+
+.PHONY: help demo test check conformance sim mutants

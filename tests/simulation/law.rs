@@ -134,6 +134,11 @@ impl Law {
                 });
             }
             Body::Finished { outcome, metrics, .. } => {
+                let orphan = before.intents.iter().find(|it| self.jobs.contains_key(&it.nonce));
+                let orphan = orphan.filter(|_| before.job.is_none() && !self.surplus_allowed);
+                self.check(orphan.is_none(), || {
+                    format!("{name}: the attempt ended without a job, and {orphan:?} has one")
+                });
                 let job = before.job.as_ref().and_then(|name| self.number(name));
                 let wrong = *outcome == Outcome::Succeeded
                     && metrics.get("job").map(ToString::to_string) != job.map(|it| it.to_string());
@@ -213,19 +218,6 @@ impl Law {
         self.check(ours && !counts && !may_count, || {
             format!("{} is cancelled, and nobody asked for that", job.name)
         });
-    }
-
-    /// A live job that its run does not name.
-    pub(crate) fn surplus(&self, jobs: &[Job]) -> Option<String> {
-        let surplus = jobs.iter().find(|job| {
-            let id = &job.labels["branchline-run"];
-            let kept = self.runs.values().find(|it| it.run.id.as_str() == id);
-            kept.is_some_and(|it| {
-                let ours = job.kind == it.run.request.training.kind();
-                ours && it.run.job.as_ref() != Some(&job.name)
-            })
-        });
-        surplus.map(|it| format!("{} is live, and its run does not name it", it.name))
     }
 
     /// A message was published.

@@ -264,7 +264,7 @@ impl Stream {
                 door: self.door.clone(),
                 subscription: self.subscription.clone(),
                 id,
-                lease: (process, life, attempt),
+                holder: (process, life, attempt),
                 settled: false,
                 outstanding: Some(self.outstanding.clone()),
             }),
@@ -277,7 +277,7 @@ struct Lease {
     door: Door,
     subscription: String,
     id: u64,
-    lease: (usize, u32, u32),
+    holder: (usize, u32, u32),
     settled: bool,
     outstanding: Option<Arc<Notify>>,
 }
@@ -293,7 +293,7 @@ impl Settle for Lease {
         self.settled = true;
         let mut state = self.door.world.state();
         if state.lives(self.door.process, self.door.life) {
-            state.ack(&self.subscription, self.id, self.lease);
+            state.ack(&self.subscription, self.id, self.holder);
         }
     }
 
@@ -307,7 +307,7 @@ impl Drop for Lease {
         let outstanding = self.outstanding.take().expect("dropped once");
         let mut state = self.door.world.state();
         if !self.settled && state.lives(self.door.process, self.door.life) {
-            state.nack(&self.subscription, self.id, self.lease);
+            state.nack(&self.subscription, self.id, self.holder);
         }
         drop(state);
         let news = Arc::clone(&outstanding);

@@ -72,8 +72,13 @@ pub(crate) fn tell(seed: u64) -> Told {
         }
         let state = world.state();
         let broken = state.law.broken.clone().or(broken);
-        let (trace, seen) = (state.trace.clone(), state.seen.clone());
-        Told { broken, trace, seen, repeats: state.law.repeats, runs: requests.len() }
+        Told {
+            broken,
+            trace: state.trace.clone(),
+            seen: state.seen.clone(),
+            repeats: state.law.repeats,
+            runs: requests.len(),
+        }
     })
 }
 
@@ -86,7 +91,7 @@ fn prepare(world: &World) -> Vec<ArtifactReady> {
     state.topics.subscribe(EVENTS, RUN_EVENTS);
     // Together they stay within the settle time, or they do not.
     state.jobs.wire_lag = SETTLE / 2;
-    state.jobs.list_lag = SETTLE / 2 - Duration::from_secs(1);
+    state.jobs.list_lag = SETTLE / 2;
     if state.rng.u32(..4) == 0 {
         state.jobs.wire_lag = SETTLE * 6;
         state.law.surplus_allowed = true;
@@ -204,7 +209,7 @@ async fn live(world: World, process: usize, end: CancellationToken) {
         let rolled = async {
             sleep(rollout).await;
             stopping.cancel();
-            std::future::pending::<()>().await
+            std::future::pending::<()>().await;
         };
         tokio::select! {
             biased;
@@ -324,11 +329,11 @@ fn open(state: &State, requests: &[ArtifactReady]) -> Option<String> {
             return Some(format!("{id} has {notes} notes"));
         }
     }
-    if let Some(surplus) = state.law.surplus(&state.live_jobs()) {
-        return Some(surplus);
-    }
     if let Some(left) = state.buckets.names(OPERATORS, "").next() {
         return Some(format!("{left} is not answered"));
+    }
+    if let Some(job) = state.live_jobs().next() {
+        return Some(format!("{} is {:?}, and nobody waits for it", job.name, job.state));
     }
     if let Some(entry) = state.buckets.names(QUEUE, "queue/").next() {
         return Some(format!("{entry} is left in the queue"));

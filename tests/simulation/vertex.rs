@@ -17,7 +17,7 @@ use crate::world::{
 /// Every job of the world.
 #[derive(Default)]
 pub(crate) struct Jobs {
-    jobs: Vec<Planned>,
+    all: Vec<Planned>,
     /// Time after which a list shows a job, at most.
     pub(crate) list_lag: Duration,
     /// Time that a request may be on its way after its sender gave up, at most.
@@ -66,15 +66,9 @@ fn is_over(state: &JobState) -> bool {
 }
 
 impl State {
-    /// Every job as it is now.
-    pub(crate) fn jobs_now(&self) -> Vec<Job> {
-        self.jobs.jobs.iter().map(|it| it.at(self.now())).collect()
-    }
-
-    /// Those that have not ended and are not about to.
-    pub(crate) fn live_jobs(&self) -> Vec<Job> {
-        let live = |it: &Job| !is_over(&it.state) && it.state != JobState::Cancelling;
-        self.jobs_now().into_iter().filter(live).collect()
+    /// Every job that is not over.
+    pub(crate) fn live_jobs(&self) -> impl Iterator<Item = Job> {
+        self.jobs.all.iter().map(|it| it.at(self.now())).filter(|it| !is_over(&it.state))
     }
 
     /// Carries a create call out, whether or not anybody still waits for its answer.
@@ -95,10 +89,10 @@ impl State {
             let text = "The following quota metrics exceed quota limits: aiplatform.googleapis.com/custom_model_training_nvidia_a100_gpus";
             return Err(Error::answered(what, RESOURCE_EXHAUSTED, text));
         }
-        let number = self.jobs.jobs.len() + 1;
+        let number = self.jobs.all.len() + 1;
         let id = id.clone().unwrap_or_else(|| number.to_string());
         let name = format!("{parent}/{}/{id}", kind.collection());
-        if self.jobs.jobs.iter().any(|it| it.job.name == name) {
+        if self.jobs.all.iter().any(|it| it.job.name == name) {
             return Err(Error::answered(what, ALREADY_EXISTS, "it already exists"));
         }
         let listed_from =
@@ -122,9 +116,9 @@ impl State {
             // Vertex AI copies a pipeline's labels to the jobs of its steps.
             let child = format!("{parent}/{}/{number}1", JobKind::CustomJob.collection());
             let job = Job { name: child, kind: JobKind::CustomJob, ..job.clone() };
-            self.jobs.jobs.push(Planned { job, listed_from, plan: plan.clone() });
+            self.jobs.all.push(Planned { job, listed_from, plan: plan.clone() });
         }
-        self.jobs.jobs.push(Planned { job: job.clone(), listed_from, plan });
+        self.jobs.all.push(Planned { job: job.clone(), listed_from, plan });
         Ok(job)
     }
 
@@ -174,7 +168,7 @@ impl State {
 
     fn list_jobs(&self, kind: JobKind, parent: &str, filter: &str) -> Vec<Job> {
         let now = self.now();
-        let shown = self.jobs.jobs.iter().filter(|it| it.listed_from <= now && it.job.kind == kind);
+        let shown = self.jobs.all.iter().filter(|it| it.listed_from <= now && it.job.kind == kind);
         let here = shown.filter(|it| it.job.name.starts_with(parent)).map(|it| it.at(now));
         here.filter(|it| matches(filter, it)).collect()
     }
@@ -182,7 +176,7 @@ impl State {
     fn cancel_job(&mut self, what: &str, name: &str) -> Result<(), Error> {
         let (now, after) = (self.now(), self.millis(500..20_000));
         let cancelled = self.rng.u32(..4) != 0;
-        let found = self.jobs.jobs.iter_mut().find(|it| it.job.name == name);
+        let found = self.jobs.all.iter_mut().find(|it| it.job.name == name);
         let it = found.ok_or_else(|| Error::answered(what, NOT_FOUND, "no such job"))?;
         self.law.cancelled(&it.job);
         if !is_over(&it.at(now).state) {
@@ -278,7 +272,7 @@ impl JobsApi for Door {
         Box::pin(async move {
             let what = format!("get {name}");
             self.call(&what, |state| {
-                let found = state.jobs.jobs.iter().find(|it| it.job.name == name);
+                let found = state.jobs.all.iter().find(|it| it.job.name == name);
                 let job = found.map(|it| it.at(state.now()));
                 job.ok_or_else(|| Error::answered(what.as_str(), NOT_FOUND, "no such job"))
             })

@@ -1,0 +1,219 @@
+//! The simulation is only worth what it catches. Each mutant is a patch to the
+//! shipped source, in a copy of the tree; the simulation has to fail on it, and
+//! says with which seed.
+//!
+//! `MUTANTS=all` tries all of them (`make mutants`).
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+/// A mistake that somebody could make in the protocol.
+struct Mutant {
+    name: &'static str,
+    file: &'static str,
+    from: &'static str,
+    to: &'static str,
+    /// The seed that is known to catch it.
+    seed: u64,
+}
+
+const MUTANTS: [Mutant; 11] = [
+    Mutant {
+        name: "the settle time is dropped",
+        file: "crates/worker/src/reconcile/step.rs",
+        from: "if now < sight.since + duration + times.settle => Next::Rest",
+        to: "if now < sight.since => Next::Rest",
+        seed: 0,
+    },
+    Mutant {
+        name: "the job is recorded before it is created",
+        file: "crates/worker/src/reconcile/perform.rs",
+        from: "        let created = self.vertex.create(CreateJob {",
+        to: "        if let Some(id) = &id {
+            let job = format!(\"{}/pipelineJobs/{id}\", it.run.request.vertex.parent());
+            self.append(it, Body::Submitted { intent: intent.nonce.clone(), job }).await?;
+        }
+        let vertex = &it.run.request.vertex;
+        let created = self.vertex.create(CreateJob {",
+        seed: 0,
+    },
+    Mutant {
+        name: "a message is acked before it is handled",
+        file: "crates/service/src/consume.rs",
+        from: "    let handled = AssertUnwindSafe(handling).catch_unwind().await;",
+        to: "    delivery.ack();
+    AssertUnwindSafe(handling).catch_unwind().await.ok();
+    let _ = (dead_letters, attempts_max, message);
+}
+
+#[expect(dead_code, reason = \"a mutant\")]
+async fn settled_before(
+    delivery: Delivery,
+    handling: impl Future<Output = Settlement>,
+    message: Arc<Message>,
+    dead_letters: DeadLetters,
+    attempts_max: u32,
+) {
+    let handled = AssertUnwindSafe(handling).catch_unwind().await;",
+        seed: 0,
+    },
+    Mutant {
+        name: "an entry is removed before its last event is published",
+        file: "crates/worker/src/reconcile/announce.rs",
+        from: "    for mut event in due {",
+        to: "    if is_over(&it.run, attempt) {
+        return queue.remove(entry).await;
+    }
+    for mut event in due {",
+        seed: 0,
+    },
+    Mutant {
+        name: "a leader whose intent lost its place calls all the same",
+        file: "crates/worker/src/reconcile/perform.rs",
+        from: "        if ours && matches!(it.run.state, State::Intended) {",
+        to: "        let _ = ours;
+        {",
+        seed: 0,
+    },
+    Mutant {
+        name: "ALREADY_EXISTS counts as a refusal",
+        file: "crates/worker/src/reconcile/perform.rs",
+        from: "            (Class::Conflict, Some(id)) => self.adopt(it, id, error).await,",
+        to: "",
+        seed: 0,
+    },
+    Mutant {
+        name: "the kind is part of a fact's name",
+        file: "crates/ledger/src/store.rs",
+        from: "format!(\"{}{:06}.json\", prefix(project_id, run), fact.sequence)",
+        to: "format!(\"{}{:06}-{}.json\", prefix(project_id, run), fact.sequence, fact.body.kind())",
+        seed: 0,
+    },
+    Mutant {
+        name: "a job is adopted by the run's label",
+        file: "crates/worker/src/reconcile/perform.rs",
+        from: "            .find(|job| job.labels.get(job_body::LABEL_INTENT) == Some(&nonce));",
+        to: "            .next();
+        let filter = format!(\"labels.{}=\\\"{}\\\"\", job_body::LABEL_RUN, it.run.id);
+        let page = self.vertex.list(kind, project, region, &filter, None).await?;
+        let found = found.or_else(|| page.jobs.into_iter().next());",
+        seed: 0,
+    },
+    Mutant {
+        name: "a queue entry is deleted whatever became of it",
+        file: "crates/ledger/src/queue.rs",
+        from: "&entry.ticket.object(), entry.generation).await",
+        to: "&entry.ticket.object(), 0).await",
+        seed: 0,
+    },
+    Mutant {
+        name: "an ambiguous create is repeated",
+        file: "crates/worker/src/reconcile/perform.rs",
+        from: "        if !error.definite() {
+            return Ok(());
+        }",
+        to: "        if !error.definite() {
+            answer(it, Answer::Quota);
+            return Ok(());
+        }",
+        seed: 0,
+    },
+    Mutant {
+        name: "a duplicate CI job is not recorded",
+        file: "crates/worker/src/intake.rs",
+        from: "                Body::Duplicate { ci_job, pipeline_id }
+            };",
+        to: "                return Ok(run);
+            };",
+        seed: 0,
+    },
+];
+
+#[test]
+fn the_simulation_catches_what_would_break_the_protocol() {
+    let all = std::env::var("MUTANTS").is_ok_and(|it| it == "all");
+    let tree = copy();
+    let mut survivors = Vec::new();
+    // The first two are as cheap as any: one crate is built anew for each.
+    for mutant in MUTANTS.iter().take(if all { MUTANTS.len() } else { 2 }) {
+        let begun = Instant::now();
+        let file = tree.join(mutant.file);
+        let shipped = fs::read_to_string(&file).unwrap();
+        assert_eq!(shipped.matches(mutant.from).count(), 1, "{}: what it changes", mutant.name);
+        fs::write(&file, shipped.replace(mutant.from, mutant.to)).unwrap();
+        let caught = simulate(&tree, mutant);
+        fs::write(&file, shipped).unwrap();
+        let seconds = begun.elapsed().as_secs();
+        println!("{:<60} {seconds:>4} s  {}", mutant.name, caught.as_deref().unwrap_or("SURVIVED"));
+        if caught.is_none() {
+            survivors.push(mutant.name);
+        }
+    }
+    assert_eq!(survivors, Vec::<&str>::new(), "not caught");
+}
+
+/// Simulates the seed that is known to catch it, and else many; tells what did not hold.
+fn simulate(tree: &Path, mutant: &Mutant) -> Option<String> {
+    let run = |key: &str, value: String| {
+        let output = cargo(tree).args(["--", "every_run", "--nocapture"]).env(key, value).output();
+        let output = output.unwrap();
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!text.contains("could not compile"), "{}: {text}", mutant.name);
+        let broken = text.lines().find(|it| it.starts_with("seed ")).map(str::to_owned);
+        (!output.status.success()).then(|| broken.unwrap_or(text))
+    };
+    run("SEEDS", "4000".to_owned()).or_else(|| run("SEED", mutant.seed.to_string()))
+}
+
+fn cargo(tree: &Path) -> Command {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo
+        .args(["test", "--locked", "--workspace", "--test", "simulation"])
+        .current_dir(tree)
+        .env("CARGO_TARGET_DIR", tree.with_file_name("target"))
+        .env("RUST_BACKTRACE", "0")
+        .env_remove("SEEDS")
+        .env_remove("SEED");
+    cargo
+}
+
+/// A copy of the tree beside the build. It is built in a directory of its own,
+/// which begins with what the build has of other people's crates.
+fn copy() -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let tree = root.join("target/mutants/tree");
+    if tree.exists() {
+        fs::remove_dir_all(&tree).unwrap();
+    }
+    fs::create_dir_all(&tree).unwrap();
+    let script = "cd \"$1\" && tar cf - --exclude ./target --exclude ./.git . | tar xf - -C \"$2\"";
+    let copied = Command::new("sh").args(["-c", script, "sh"]).args([root, &tree]).status();
+    assert!(copied.unwrap().success(), "the tree is copied");
+    let built = tree.with_file_name("target/debug");
+    if !built.exists() {
+        for directory in ["build", "deps", ".fingerprint"] {
+            link(&root.join("target/debug").join(directory), &built.join(directory));
+        }
+    }
+    tree
+}
+
+/// Links what is not of this workspace.
+fn link(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).into_iter().flatten().map(Result::unwrap) {
+        let (name, to) = (entry.file_name(), to.join(entry.file_name()));
+        if name.to_string_lossy().contains("branchline") {
+            continue;
+        }
+        if entry.file_type().unwrap().is_dir() {
+            link(&entry.path(), &to);
+        } else {
+            // It may vanish meanwhile, or lie on another disk: then it is built anew.
+            drop(fs::hard_link(entry.path(), to));
+        }
+    }
+}
