@@ -108,8 +108,12 @@ impl World {
     /// The next dead letter.
     async fn dead_letter(&self) -> (String, Vec<(String, String)>) {
         let subscriber = Subscriber::connect(&self.google).await.unwrap();
-        let options =
-            SubscribeOptions { outstanding_max: 1, bytes_max: 1 << 20, lease_max: PATIENCE };
+        let options = SubscribeOptions {
+            outstanding_max: 1,
+            bytes_max: 1 << 20,
+            lease_max: PATIENCE,
+            silence_max: PATIENCE,
+        };
         let mut deliveries = subscriber.subscribe(DEAD_SUBSCRIPTION, options);
         let letter = timeout(PATIENCE, deliveries.recv()).await.unwrap().unwrap().unwrap();
         let data = String::from_utf8(letter.data.to_vec()).unwrap();

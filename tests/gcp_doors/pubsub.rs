@@ -8,7 +8,12 @@ use branchline_gcp::pubsub::{
 use branchline_gcp::{Class, Config};
 use branchline_local::pubsub::PubSub;
 use std::collections::BTreeMap;
+use std::future::pending;
+use std::net::SocketAddr;
 use std::time::Duration;
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::time::timeout;
 
 const TOPIC: &str = "projects/p/topics/ready";
@@ -17,6 +22,7 @@ const OPTIONS: SubscribeOptions = SubscribeOptions {
     outstanding_max: 10,
     bytes_max: 10_000_000,
     lease_max: Duration::from_mins(5),
+    silence_max: Duration::from_mins(5),
 };
 /// Longer than anything here takes.
 const SOON: Duration = Duration::from_secs(20);
@@ -188,4 +194,50 @@ async fn a_key_that_failed_can_be_published_again() {
         let error = publisher.publish("projects/p/topics/none", message).await.unwrap_err();
         assert_eq!(error.class(), Class::NotFound, "{}", error.message());
     }
+}
+
+/// A way to a server whose connections, once it is told so, end for the server
+/// and go on for the client, which hears nothing any more.
+async fn proxy(server: SocketAddr) -> (SocketAddr, watch::Sender<bool>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (dead, dies) = watch::channel(false);
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let mut dies = dies.clone();
+            dies.mark_unchanged();
+            tokio::spawn(async move {
+                let mut server = TcpStream::connect(server).await.unwrap();
+                let died = tokio::select! {
+                    biased;
+                    _ = dies.changed() => true,
+                    _ = copy_bidirectional(&mut client, &mut server) => false,
+                };
+                drop(server);
+                if died {
+                    pending::<()>().await;
+                }
+            });
+        }
+    });
+    (address, dead)
+}
+
+#[tokio::test]
+async fn a_connection_that_is_dead_without_an_end_is_noticed_and_built_again() {
+    let direct = start().await;
+    create_subscription(&direct).await;
+    let server = direct.pubsub_endpoint.as_ref().unwrap().strip_prefix("http://").unwrap();
+    let (address, dead) = proxy(server.parse().unwrap()).await;
+    let config = Config { pubsub_endpoint: Some(format!("http://{address}")), ..direct.clone() };
+    let options = SubscribeOptions { silence_max: Duration::from_secs(1), ..OPTIONS };
+    let mut deliveries =
+        Subscriber::connect(&config).await.unwrap().subscribe(SUBSCRIPTION, options);
+    publish(&direct, &["before"], None).await;
+    next(&mut deliveries).await.ack();
+    dead.send_replace(true);
+    publish(&direct, &["after"], None).await;
+    let delivery = next(&mut deliveries).await;
+    assert_eq!(delivery.data, "after");
+    delivery.ack();
 }

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use branchline_contract::{ArtifactReady, Envelope, Outcome, Phase, RunId};
+use branchline_contract::{ArtifactReady, Envelope, JobKind, Outcome, Phase, RunId};
 use branchline_gcp::pubsub::Message;
 use branchline_gcp::vertex::Job;
 use branchline_ledger::{Body, Entry, Run, State as RunState};
@@ -135,7 +135,10 @@ impl Law {
             }
             Body::Finished { outcome, metrics, .. } => {
                 let orphan = before.intents.iter().find(|it| self.jobs.contains_key(&it.nonce));
-                let orphan = orphan.filter(|_| before.job.is_none() && !self.surplus_allowed);
+                // A pipeline's id fences: one that arrives late is found all the same.
+                let fenced = before.request.training.kind() == JobKind::PipelineJob;
+                let certain = fenced || !self.surplus_allowed;
+                let orphan = orphan.filter(|_| before.job.is_none() && certain);
                 self.check(orphan.is_none(), || {
                     format!("{name}: the attempt ended without a job, and {orphan:?} has one")
                 });
@@ -218,6 +221,19 @@ impl Law {
         self.check(ours && !counts && !may_count, || {
             format!("{} is cancelled, and nobody asked for that", job.name)
         });
+    }
+
+    /// A live job that its run does not name.
+    pub(crate) fn surplus(&self, jobs: &[Job]) -> Option<String> {
+        let surplus = jobs.iter().find(|job| {
+            let id = &job.labels["branchline-run"];
+            let kept = self.runs.values().find(|it| it.run.id.as_str() == id);
+            kept.is_some_and(|it| {
+                let ours = job.kind == it.run.request.training.kind();
+                ours && it.run.job.as_ref() != Some(&job.name)
+            })
+        });
+        surplus.map(|it| format!("{} is live, and its run does not name it", it.name))
     }
 
     /// A message was published.

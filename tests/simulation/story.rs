@@ -90,12 +90,9 @@ fn prepare(world: &World) -> Vec<ArtifactReady> {
     state.topics.subscribe(REQUESTS, ARTIFACT_READY);
     state.topics.subscribe(EVENTS, RUN_EVENTS);
     // Together they stay within the settle time, or they do not.
-    state.jobs.wire_lag = SETTLE / 2;
-    state.jobs.list_lag = SETTLE / 2;
-    if state.rng.u32(..4) == 0 {
-        state.jobs.wire_lag = SETTLE * 6;
-        state.law.surplus_allowed = true;
-    }
+    let lag = if state.rng.u32(..5) == 0 { SETTLE * 4 } else { SETTLE / 2 };
+    (state.jobs.wire_lag, state.jobs.list_lag) = (lag, lag);
+    state.law.surplus_allowed = lag > SETTLE;
     if state.rng.u32(..8) == 0 {
         state.jobs.forbidden_until = state.millis(0..200_000);
     }
@@ -329,11 +326,11 @@ fn open(state: &State, requests: &[ArtifactReady]) -> Option<String> {
             return Some(format!("{id} has {notes} notes"));
         }
     }
+    if let Some(surplus) = state.law.surplus(&state.live_jobs()) {
+        return Some(surplus);
+    }
     if let Some(left) = state.buckets.names(OPERATORS, "").next() {
         return Some(format!("{left} is not answered"));
-    }
-    if let Some(job) = state.live_jobs().next() {
-        return Some(format!("{} is {:?}, and nobody waits for it", job.name, job.state));
     }
     if let Some(entry) = state.buckets.names(QUEUE, "queue/").next() {
         return Some(format!("{entry} is left in the queue"));

@@ -66,9 +66,10 @@ fn is_over(state: &JobState) -> bool {
 }
 
 impl State {
-    /// Every job that is not over.
-    pub(crate) fn live_jobs(&self) -> impl Iterator<Item = Job> {
-        self.jobs.all.iter().map(|it| it.at(self.now())).filter(|it| !is_over(&it.state))
+    /// Those that have not ended and are not about to.
+    pub(crate) fn live_jobs(&self) -> Vec<Job> {
+        let live = |it: &Job| !is_over(&it.state) && it.state != JobState::Cancelling;
+        self.jobs.all.iter().map(|it| it.at(self.now())).filter(live).collect()
     }
 
     /// Carries a create call out, whether or not anybody still waits for its answer.

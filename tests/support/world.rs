@@ -201,7 +201,12 @@ impl World {
         let subscriber = Subscriber::connect(&self.google).await.expect("Pub/Sub is there");
         let name = subscription(PROJECT, "dead-letters-archive");
         let lease_max = Duration::from_mins(1);
-        let options = SubscribeOptions { outstanding_max: 1, bytes_max: 16 << 20, lease_max };
+        let options = SubscribeOptions {
+            outstanding_max: 1,
+            bytes_max: 16 << 20,
+            lease_max,
+            silence_max: lease_max,
+        };
         let mut deliveries = subscriber.subscribe(&name, options);
         let received = tokio::time::timeout(Duration::from_secs(20), deliveries.recv()).await;
         let delivery = received.expect("a dead letter comes").expect("it is a message");

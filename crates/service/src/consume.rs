@@ -34,6 +34,8 @@ pub struct Options {
     pub in_flight_max: NonZeroU32,
     /// How long what is in flight may take to finish after SIGTERM.
     pub grace_seconds: u64,
+    /// Silence after which the stream of messages is built again.
+    pub silence_seconds: NonZeroU32,
     /// Deliveries of one message; that of the subscription's dead-letter policy.
     pub attempts_max: NonZeroU32,
 }
@@ -43,6 +45,7 @@ impl Default for Options {
         Self {
             in_flight_max: NonZeroU32::new(16).expect("16 is not zero"),
             grace_seconds: 25,
+            silence_seconds: NonZeroU32::new(120).expect("120 is not zero"),
             attempts_max: NonZeroU32::new(100).expect("100 is not zero"),
         }
     }
@@ -58,6 +61,7 @@ impl Options {
             bytes_max: u32::try_from(DATA_MAX)
                 .map_or(u32::MAX, |it| it.saturating_mul(outstanding_max)),
             lease_max: LEASE_MAX,
+            silence_max: Duration::from_secs(self.silence_seconds.get().into()),
         }
     }
 }

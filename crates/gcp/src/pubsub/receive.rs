@@ -27,14 +27,18 @@ use google_cloud_pubsub::subscriber::handler::Handler;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
-use tracing::Instrument as _;
+use tokio::time::sleep;
+use tracing::{Instrument as _, debug, warn};
 
 /// Receives from any subscription.
 #[derive(Clone, Debug)]
 pub struct Subscriber {
+    config: Config,
     client: SdkSubscriber,
 }
 
@@ -49,6 +53,9 @@ pub struct SubscribeOptions {
     pub bytes_max: u32,
     /// How long a message is kept from being redelivered while it is handled.
     pub lease_max: Duration,
+    /// A stream that yields nothing for so long, though there is room, is built again: the
+    /// SDK reconnects in silence for ever, and a connection can be dead without an end.
+    pub silence_max: Duration,
 }
 
 /// The messages of one subscription.
@@ -88,13 +95,20 @@ pub trait Settle: fmt::Debug + Send {
     fn nack(self: Box<Self>);
 }
 
-impl Settle for Handler {
+/// The SDK's way back, counted among those that are not settled.
+#[derive(Debug)]
+struct Lease {
+    handler: Handler,
+    _outstanding: Arc<()>,
+}
+
+impl Settle for Lease {
     fn ack(self: Box<Self>) {
-        Self::ack(*self);
+        self.handler.ack();
     }
 
     fn nack(self: Box<Self>) {
-        Self::nack(*self);
+        self.handler.nack();
     }
 }
 
@@ -115,7 +129,7 @@ impl Subscriber {
                 client = client.with_endpoint(endpoint);
             }
             let client = client.build().await.map_err(|it| Error::client(DOING, it))?;
-            Ok(Self { client })
+            Ok(Self { config: config.clone(), client })
         })
     }
 }
@@ -126,9 +140,10 @@ impl Receive for Subscriber {
         let (sender, received) = mpsc::channel(1);
         let (stop, stopped) = watch::channel(false);
         let pump = Pump {
-            client: self.client.clone(),
+            subscriber: self.clone(),
             subscription: subscription.to_owned(),
             options,
+            outstanding: Arc::default(),
             sender,
             stopped,
         };
@@ -188,7 +203,7 @@ impl Delivery {
         self.lease.nack();
     }
 
-    fn new(message: model::Message, handler: Handler) -> Self {
+    fn new(message: model::Message, handler: Handler, outstanding: Arc<()>) -> Self {
         Self {
             id: message.message_id,
             data: message.data,
@@ -196,18 +211,30 @@ impl Delivery {
             ordering_key: message.ordering_key,
             publish_time: timestamp(message.publish_time).unwrap_or_default(),
             delivery_attempt: handler.delivery_attempt().and_then(|it| u32::try_from(it).ok()),
-            lease: Box::new(handler),
+            lease: Box::new(Lease { handler, _outstanding: outstanding }),
         }
     }
 }
 
 /// The task that owns the stream.
 struct Pump {
-    client: SdkSubscriber,
+    subscriber: Subscriber,
     subscription: String,
     options: SubscribeOptions,
+    /// Held once more by every delivery that is not settled.
+    outstanding: Arc<()>,
     sender: mpsc::Sender<Result<Delivery>>,
     stopped: watch::Receiver<bool>,
+}
+
+/// How a stream ended.
+enum End {
+    /// For good.
+    Stopped,
+    /// It failed, after it had yielded something or not.
+    Failed { delivered_any: bool },
+    /// It yielded nothing for too long.
+    Silent,
 }
 
 impl Pump {
@@ -215,15 +242,27 @@ impl Pump {
         // Streams that ended still send the acks of what they delivered.
         let mut ended = JoinSet::new();
         let backoff = ExponentialBackoff::default();
-        let mut failures = 0_u32;
+        let (mut failures, mut silences) = (0_u32, 0_u32);
         while !*self.stopped.borrow() && !self.sender.is_closed() {
             let mut stream = self.open();
             let token = stream.shutdown_token();
-            let end = self.forward(&mut stream).await;
+            let end = self.forward(&mut stream, silences).await;
             ended.spawn(async move { token.shutdown().await });
             while ended.try_join_next().is_some() {}
-            let Some(delivered_any) = end else { break };
-            failures = if delivered_any { 1 } else { failures + 1 };
+            failures = match end {
+                End::Stopped => break,
+                End::Failed { delivered_any: true } => 1,
+                End::Failed { delivered_any: false } => failures + 1,
+                End::Silent => {
+                    silences += 1;
+                    debug!(silences, "stream was silent and is built again");
+                    // A new client, since the old one's connection may be what is dead.
+                    if let Ok(anew) = Subscriber::connect(&self.subscriber.config).await {
+                        self.subscriber = anew;
+                    }
+                    continue;
+                }
+            };
             let delay = backoff.on_failure(&RetryState::new(true).set_attempt_count(failures));
             // Full jitter may be nothing at all; a stream is never rebuilt at once.
             let delay = delay.max(Duration::from_millis(100));
@@ -235,7 +274,8 @@ impl Pump {
     }
 
     fn open(&self) -> MessageStream {
-        self.client
+        self.subscriber
+            .client
             .subscribe(&self.subscription)
             .set_max_outstanding_messages(self.options.outstanding_max)
             .set_max_outstanding_bytes(self.options.bytes_max)
@@ -244,41 +284,52 @@ impl Pump {
             .build()
     }
 
-    /// Hands on what the stream yields. `None` when it is over for good, else
-    /// whether it yielded anything before it failed.
-    async fn forward(&mut self, stream: &mut MessageStream) -> Option<bool> {
-        let mut delivered_any = false;
+    /// Hands on what the stream yields. `silences` is how many streams were silent before it.
+    async fn forward(&mut self, stream: &mut MessageStream, silences: u32) -> End {
+        let (mut delivered_any, opened) = (false, Timestamp::now());
         let mut more_max = self.options.outstanding_max;
         loop {
             if *self.stopped.borrow() {
                 // Busy servers refill a stream as fast as it is read.
-                more_max = more_max.checked_sub(1)?;
+                let Some(fewer) = more_max.checked_sub(1) else { return End::Stopped };
+                more_max = fewer;
             }
-            let next = tokio::select! {
-                // First, so that a stop takes nothing from what was received:
-                // while `next` is pending, the SDK holds no message. It is
-                // cancelled only when the stream is not read again.
-                biased;
-                next = stream.next() => next,
-                () = self.sender.closed() => return None,
-                _ = self.stopped.wait_for(|it| *it) => return None,
+            let mut next = pin!(stream.next());
+            let next = loop {
+                tokio::select! {
+                    // First, so that a stop takes nothing from what was received:
+                    // while `next` is pending, the SDK holds no message. It is
+                    // cancelled only when the stream is not read again.
+                    biased;
+                    next = &mut next => break next,
+                    () = self.sender.closed() => return End::Stopped,
+                    _ = self.stopped.wait_for(|it| *it) => return End::Stopped,
+                    () = sleep(self.options.silence_max) => {}
+                }
+                if Arc::strong_count(&self.outstanding) <= self.options.outstanding_max as usize {
+                    return End::Silent;
+                }
             };
             let item = match next {
                 Some(Ok((message, handler))) => {
+                    let delivery = Delivery::new(message, handler, self.outstanding.clone());
+                    if silences > 0 && !delivered_any && delivery.publish_time < opened {
+                        warn!(silences, published = %delivery.publish_time, "stream was silent while a message waited");
+                    }
                     delivered_any = true;
-                    Ok(Delivery::new(message, handler))
+                    Ok(delivery)
                 }
                 Some(Err(source)) => {
                     Err(Error::api(format!("receiving from {}", self.subscription), source))
                 }
-                None => return Some(delivered_any),
+                None => return End::Failed { delivered_any },
             };
             let failed = item.is_err();
             if self.sender.send(item).await.is_err() {
-                return None;
+                return End::Stopped;
             }
             if failed {
-                return Some(delivered_any);
+                return End::Failed { delivered_any };
             }
         }
     }
