@@ -124,7 +124,7 @@ async fn settled_before(
     Mutant {
         name: "a duplicate CI job is not recorded",
         file: "crates/worker/src/intake.rs",
-        from: "                Body::Duplicate { ci_job }
+        from: "                Body::Duplicate { ci_job, pipeline_id }
             };",
         to: "                return Ok(run);
             };",
