@@ -297,8 +297,11 @@ impl JobsApi for Door {
         Box::pin(async move {
             let parent = format!("projects/{project}/locations/{region}");
             let what = format!("list {} {filter}", kind.collection());
-            assert!(page_token.is_none(), "one page holds every job of a small world");
             self.call(&what, |state| {
+                // A page may be empty and not be the last.
+                if page_token.is_none() && state.rng.u32(..4) == 0 {
+                    return Ok(JobPage { jobs: Vec::new(), next: Some("more".to_owned()) });
+                }
                 Ok(JobPage { jobs: state.list_jobs(kind, &parent, filter), next: None })
             })
             .await

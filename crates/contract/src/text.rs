@@ -12,7 +12,8 @@ pub struct Invalid {
 }
 
 impl Invalid {
-    pub(crate) fn new(text: &str, rule: &'static str) -> Self {
+    /// A text that is not what the rule says.
+    pub fn new(text: &str, rule: &'static str) -> Self {
         Self { shown: cut(text), rule }
     }
 }

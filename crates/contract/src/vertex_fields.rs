@@ -203,7 +203,8 @@ fn is_bare_spec(map: &Map<String, Value>) -> bool {
     has("workerPoolSpecs") && !has("jobSpec")
 }
 
-fn is_custom_task(siblings: &Map<String, Value>) -> bool {
+/// Whether a training pipeline's inputs are a custom job's, and not AutoML's.
+pub fn is_custom_task(siblings: &Map<String, Value>) -> bool {
     siblings.iter().any(|(key, value)| {
         camel_case(key) == "trainingTaskDefinition"
             && value.as_str().is_some_and(|it| it.contains("/custom_task_"))

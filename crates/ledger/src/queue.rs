@@ -92,7 +92,8 @@ impl Ticket {
         };
         // An object that is no entry fails here, with its name in the error.
         let run = RunId::parse(run)?;
-        Ok(Self { time, run, attempt: attempt.parse().unwrap_or(0) })
+        let attempt = attempt.parse().map_err(|_| Invalid::new(object, "a queue entry"))?;
+        Ok(Self { time, run, attempt })
     }
 }
 
@@ -246,7 +247,13 @@ mod tests {
     #[test]
     fn a_strange_object_is_not_taken_for_an_entry() {
         for name in
-            ["queue/", "queue/x", "queue/2026-iris-1", "other/1-iris-0123456789abcdef0123-1"]
+            [
+                "queue/",
+                "queue/x",
+                "queue/2026-iris-1",
+                "queue/2026-iris-0123456789abcdef0123-x",
+                "other/1-iris-0123456789abcdef0123-1",
+            ]
         {
             assert!(Ticket::parse(name).is_err(), "{name}");
         }

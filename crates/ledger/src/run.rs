@@ -28,6 +28,8 @@ pub struct Run {
     pub attempt: u32,
     /// When Pub/Sub took in the message that asked for that attempt.
     pub asked_at: Timestamp,
+    /// When that attempt was let in, by the writer's clock: its wait in line counts from there.
+    pub waits_since: Timestamp,
     /// Where that attempt stands.
     pub state: State,
     /// The create calls of that attempt, in order; the last one may still be under way.
@@ -148,6 +150,7 @@ impl Run {
             recorded_at: fact.time,
             attempt: fact.attempt,
             asked_at: *asked_at,
+            waits_since: fact.time,
             state: State::Requested,
             intents: Vec::new(),
             submitted_by: None,
@@ -193,6 +196,9 @@ impl Run {
             _ if fact.attempt == self.attempt => self.step(&fact.body),
             _ => None,
         };
+        if matches!(fact.body, Body::Admitted {} | Body::Retried { .. }) {
+            self.waits_since = fact.time;
+        }
         Ok(phase.map(|it| self.event(it)))
     }
 

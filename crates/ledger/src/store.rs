@@ -91,6 +91,8 @@ impl Error {
     pub fn class(&self) -> Class {
         match self {
             Self::Storage(source) => source.class(),
+            // A newer version knows it, and one is being rolled out.
+            Self::Decode { source: DecodeError::UnknownKind(_), .. } => Class::Transient,
             Self::Decode { .. } | Self::Fold { .. } | Self::TooMany(_) => Class::Refused,
         }
     }

@@ -10,3 +10,5 @@ pub mod pubsub;
 pub mod stack;
 pub mod storage;
 pub mod vertex;
+
+mod guard;

@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::gitlab::GitLab;
+use crate::guard::refuse_pages;
 use crate::pubsub::PubSub;
 use crate::storage::Storage;
 use crate::vertex::Vertex;
@@ -139,6 +140,7 @@ async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) -
         // Small answers do not wait for each other; without it they are only slower.
         let _ = connection.set_nodelay(true);
     });
+    let router = router.layer(axum::middleware::from_fn(refuse_pages));
     axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
 }
 

@@ -15,18 +15,19 @@ pub(crate) async fn report(
     wanted: &Wanted,
 ) -> Result<(), Error> {
     let gitlab = &run.request.gitlab;
-    match set_status(client, own, gitlab, &wanted.status).await {
+    let status = match set_status(client, own, gitlab, &wanted.status).await {
         // The pipeline is of another commit, as with merged results, or gone: the commit's own then.
         Err(error) if error.class() == Class::NotFound => {
             let status = NewStatus { pipeline_id: None, ..wanted.status.clone() };
-            set_status(client, own, gitlab, &status).await?;
+            set_status(client, own, gitlab, &status).await
         }
-        other => other?,
+        other => other,
+    };
+    // A token that may not set the status may write the note all the same.
+    if let Some(iid) = merge_request(client, gitlab).await? {
+        write_note(client, own, run, iid, &wanted.note).await?;
     }
-    match merge_request(client, gitlab).await? {
-        Some(iid) => write_note(client, own, run, iid, &wanted.note).await,
-        None => Ok(()),
-    }
+    status
 }
 
 async fn set_status(

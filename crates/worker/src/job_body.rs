@@ -63,6 +63,12 @@ pub(crate) fn build(run: &Run, intent: &Intent, installation: &str) -> Result<Va
         JobKind::HyperparameterTuningJob => {
             &["trialJobSpec", "baseOutputDirectory", "outputUriPrefix"]
         }
+        // AutoML's inputs have no such field.
+        JobKind::TrainingPipeline
+            if !body.as_object().is_some_and(vertex_fields::is_custom_task) =>
+        {
+            return Ok(body);
+        }
         JobKind::TrainingPipeline => {
             &["trainingTaskInputs", "baseOutputDirectory", "outputUriPrefix"]
         }
@@ -154,7 +160,10 @@ mod tests {
                 false,
             ),
             (
-                json!({"training_pipeline": {"trainingTaskInputs": spec}}),
+                json!({"training_pipeline": {
+                    "trainingTaskDefinition": "gs://google-cloud-aiplatform/schema/trainingjob/definition/custom_task_1.0.0.yaml",
+                    "trainingTaskInputs": spec
+                }}),
                 "/trainingTaskInputs/baseOutputDirectory/outputUriPrefix",
                 false,
             ),

@@ -40,18 +40,16 @@ async fn look(
     read_contents: bool,
 ) -> Result<Option<String>, Error> {
     let (bucket, name) = (artifact.uri.bucket(), artifact.uri.object());
-    let found = match storage.stat(bucket, name, Some(artifact.generation)).await {
+    // Vertex AI reads what is live, so that is what has to be the announced generation:
+    // in a bucket with versions the announced one may be there and not be read.
+    let live = match storage.stat(bucket, name, None).await {
         Ok(object) => Some(object),
         Err(error) if error.class() == Class::NotFound => None,
         Err(error) => return Err(error),
     };
-    let Some(object) = found else {
-        let live = match storage.stat(bucket, name, None).await {
-            Ok(object) => Some(object.generation),
-            Err(error) if error.class() == Class::NotFound => None,
-            Err(error) => return Err(error),
-        };
-        return Ok(Some(absent(artifact, live)));
+    let found = live.as_ref().map(|it| it.generation);
+    let Some(object) = live.filter(|it| it.generation == artifact.generation) else {
+        return Ok(Some(absent(artifact, found)));
     };
     if let Some(difference) = compare(artifact, &object) {
         return Ok(Some(difference));

@@ -69,7 +69,7 @@ impl Config {
     /// Reads the file, and tells everything that is wrong with it.
     pub(crate) fn parse(text: &str) -> Result<Self, Vec<Problem>> {
         let mut problems = Problems::default();
-        let config = match serde_saphyr::from_str(text) {
+        let config = match super::strict::yaml(text) {
             Ok(value) => read(&mut problems, &value),
             Err(error) => return Err(vec![syntax(&error)]),
         };

@@ -5,6 +5,11 @@ use std::fmt::Display;
 
 use serde_json::{Map, Value};
 
+/// Reads YAML 1.2: `y` and `no` are texts, as the compilers of pipelines write them.
+pub(crate) fn yaml(text: &str) -> Result<Value, serde_saphyr::Error> {
+    serde_saphyr::from_str_with_options(text, serde_saphyr::options! { strict_booleans: true })
+}
+
 /// One thing wrong with a configuration file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{path}: {what}")]
@@ -150,5 +155,18 @@ fn kind(value: &Value) -> &'static str {
         Value::String(_) => "text",
         Value::Array(_) => "a list",
         Value::Object(_) => "a mapping",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::yaml;
+
+    #[test]
+    fn what_looks_like_an_old_boolean_is_a_text() {
+        let read = yaml("{a: y, b: no, c: on, d: true, e: 'y'}").unwrap();
+        assert_eq!(read, json!({"a": "y", "b": "no", "c": "on", "d": true, "e": "y"}));
     }
 }

@@ -110,7 +110,7 @@ fn read_spec(repository: &Repository, file: &str) -> Result<Value, String> {
     if text.len() > DATA_MAX {
         return Err(format!("{file} has more than {DATA_MAX} bytes"));
     }
-    match serde_saphyr::from_str(&text) {
+    match super::strict::yaml(&text) {
         Ok(spec @ Value::Object(_)) => Ok(spec),
         Ok(_) => Err(format!("{file} holds no mapping")),
         Err(error) => Err(format!("{file}: {}", syntax(&error))),

@@ -1,6 +1,8 @@
 //! Publishes what facts ask for, in order, and how a run moves up in line, and
 //! closes queue entries whose attempt is announced to its end.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use branchline_contract::{Envelope, Phase, RunEvent};
 use branchline_gcp::Error as GcpError;
 use branchline_gcp::pubsub::{Message, Publish};
@@ -30,6 +32,8 @@ pub(super) struct Announcer<'a> {
     pub topic: &'a str,
     pub queue: &'a Queue,
     pub time: Time,
+    /// Raised with every run that was announced.
+    pub steps: &'a AtomicU64,
     pub stop: &'a CancellationToken,
 }
 
@@ -47,6 +51,7 @@ impl Announcer<'_> {
                 break;
             }
         }
+        self.steps.fetch_add(1, Ordering::Relaxed);
         it
     }
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
 use std::sync::Mutex;
+use std::sync::atomic::Ordering;
 
 use branchline_contract::{RunId, Vertex as Domain};
 use branchline_ledger::{Queued, State};
@@ -152,5 +153,6 @@ async fn take_turn(
     }
     // A bug in one run's turn must not end the turns of all others.
     let driven = AssertUnwindSafe(hands.drive(&mut it, line, turn)).catch_unwind().await;
+    hands.steps.fetch_add(1, Ordering::Relaxed);
     (it, driven.unwrap_or(Err(Error::Panicked)))
 }

@@ -1,6 +1,8 @@
 //! The leader: one round after another over the queue, while it holds the lease.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -86,6 +88,8 @@ pub(crate) struct Leader {
     pub(super) domains: BTreeMap<Domain, Mutex<Line>>,
     pub(super) watched: Watched,
     pub(super) lines: Option<Lines>,
+    /// Turns of runs that came to their end, in all rounds.
+    steps: Arc<AtomicU64>,
 }
 
 impl Leader {
@@ -107,6 +111,7 @@ impl Leader {
             domains: BTreeMap::new(),
             watched: Watched::default(),
             lines: None,
+            steps: Arc::default(),
         }
     }
 
@@ -124,11 +129,13 @@ impl Leader {
             if held != leads {
                 leads = held;
                 info!(leads, "lease changed hands");
+                // Whoever does not lead is ready to.
+                health.ok(CONDITION);
                 self.runs.clear();
                 (self.watched, self.lines) = (Watched::default(), None);
             }
             if held {
-                match self.round(&stop).await {
+                match self.round_under(&mut lease, &stop).await {
                     Ok(()) => health.ok(CONDITION),
                     Err(error) => {
                         warn!(error = chain(&error), "round not finished");
@@ -140,6 +147,34 @@ impl Leader {
         }
         if let Err(error) = lease.release().await {
             warn!(error = chain(&error), "lease not given back");
+        }
+    }
+
+    /// One round, which keeps the lease for as long as its steps go on, and ends
+    /// early when it is lost. A round that is stuck renews nothing.
+    async fn round_under(
+        &mut self,
+        lease: &mut Lease,
+        stop: &CancellationToken,
+    ) -> Result<(), GcpError> {
+        let (ours, steps, tick) = (stop.child_token(), self.steps.clone(), self.settings.tick);
+        let mut renewing = pin!(async {
+            let mut seen = steps.load(Ordering::Relaxed);
+            loop {
+                tokio::time::sleep(tick).await;
+                let now = steps.load(Ordering::Relaxed);
+                // A call that fails leaves it open; the next round asks again.
+                if now != seen && matches!(lease.hold(Instant::now()).await, Ok(false)) {
+                    return ours.cancel();
+                }
+                seen = now;
+            }
+        });
+        let mut round = pin!(self.round(&ours));
+        tokio::select! {
+            biased;
+            ended = &mut round => ended,
+            () = &mut renewing => round.await,
         }
     }
 
@@ -230,6 +265,7 @@ impl Leader {
             topic: &self.settings.run_event_topic,
             queue: &self.ledger.queue,
             time,
+            steps: &self.steps,
             stop,
         };
         let due: Vec<_> =
@@ -246,6 +282,7 @@ impl Leader {
             vertex: self.vertex.as_ref(),
             settings: &self.settings,
             started: self.started,
+            steps: &self.steps,
         }
     }
 }

@@ -10,6 +10,7 @@ mod perform;
 mod requests;
 mod results;
 mod scarce;
+mod settle;
 mod step;
 mod supersede;
 mod surplus;

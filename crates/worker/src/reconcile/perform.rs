@@ -1,5 +1,6 @@
 //! Performs the effects of [`step::next`](super::step::next) for one run.
 
+use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use tracing::{info, warn};
 use super::leader::Settings;
 use super::line::{Line, Turn, waits_for};
 use super::results;
-use super::step::{self, Answer, Found, Memory, Next, Sight, Sighting, Times};
+use super::step::{self, Answer, Memory, Next, Sight, Sighting, Times};
 use super::tracked::Tracked;
 use crate::{job_body, verify};
 
@@ -41,6 +42,8 @@ pub(super) struct Hands<'a> {
     pub vertex: &'a dyn Jobs,
     pub settings: &'a Settings,
     pub started: Instant,
+    /// Raised with every turn that ends.
+    pub steps: &'a AtomicU64,
 }
 
 /// Anything that ends a run's turn early; the next round goes on from the ledger.
@@ -248,34 +251,6 @@ impl Hands<'_> {
         }
     }
 
-    /// A pipeline job of that id exists. It is the run's if it carries a nonce of this attempt.
-    async fn adopt(&self, it: &mut Tracked, id: &str, error: GcpError) -> Result<(), Error> {
-        let kind = it.run.request.training.kind();
-        let name = format!("{}/{}/{id}", it.run.request.vertex.parent(), kind.collection());
-        let job = self.vertex.get(kind, &name).await?;
-        match intent_of(&it.run, &job) {
-            Some(intent) => self.append(it, Body::Submitted { intent, job: job.name }).await,
-            None => self.give_up(it, error.message()).await,
-        }
-    }
-
-    /// Lists by nonce: the settle time is over, so what is not shown does not exist.
-    async fn settle(&self, it: &mut Tracked) -> Result<(), Error> {
-        let vertex = it.run.request.vertex.clone();
-        let nonce = it.run.intents.last().expect("only an intent is settled").nonce.clone();
-        let kind = it.run.request.training.kind();
-        let filter = format!("labels.{}=\"{nonce}\"", job_body::LABEL_INTENT);
-        let (project, region) = (vertex.project.as_str(), vertex.region.as_str());
-        let page = self.vertex.list(kind, project, region, &filter, None).await?;
-        let found = page
-            .jobs
-            .into_iter()
-            .find(|job| job.labels.get(job_body::LABEL_INTENT) == Some(&nonce));
-        info!(run.id = %it.run.id, found = found.is_some(), "intent settled");
-        answer(it, Answer::Settled(found.map(|job| Found { job: job.name, nonce })));
-        Ok(())
-    }
-
     async fn look(&self, it: &mut Tracked) -> Result<(), Error> {
         let job = it.run.job.as_deref().expect("a run is watched once it has a job");
         match self.vertex.get(it.run.request.training.kind(), job).await {
@@ -335,7 +310,7 @@ impl Hands<'_> {
     }
 
     /// Vertex AI will not have it, now or later.
-    async fn give_up(&self, it: &mut Tracked, message: String) -> Result<(), Error> {
+    pub(super) async fn give_up(&self, it: &mut Tracked, message: String) -> Result<(), Error> {
         if !self.end_intent(it, message.clone()).await? {
             return Ok(());
         }
@@ -369,7 +344,7 @@ impl Hands<'_> {
 
 /// The times that the protocol rests on, for one run.
 pub(super) fn times(settings: &Settings, run: &Run) -> Times {
-    let waited = (settings.clock)().duration_since(run.asked_at);
+    let waited = (settings.clock)().duration_since(run.waits_since);
     Times {
         settle: settings.settle,
         wait_max: settings.wait_max,
@@ -382,14 +357,8 @@ fn locked(line: &Mutex<Line>) -> MutexGuard<'_, Line> {
     line.lock().expect("no holder panics")
 }
 
-fn answer(it: &mut Tracked, answer: Answer) {
+pub(super) fn answer(it: &mut Tracked, answer: Answer) {
     if let Some(sight) = &mut it.memory.intent {
         sight.answer = answer;
     }
-}
-
-/// The intent of this attempt whose nonce a job carries.
-fn intent_of(run: &Run, job: &Job) -> Option<String> {
-    let nonce = job.labels.get(job_body::LABEL_INTENT)?;
-    run.intents.iter().any(|it| it.nonce == *nonce).then(|| nonce.clone())
 }

@@ -40,8 +40,13 @@ pub(crate) async fn read(
         let trial = job.best_trial.as_ref().map(|it| format!("{it}/")).unwrap_or_default();
         let prefix = format!("{directory}{trial}model/");
         let list = List { bucket, prefix: &prefix, start: None, page_token: None, page_size: 1 };
-        if !storage.list(list).await?.objects.is_empty() {
-            results.model_uri = Some(format!("gs://{bucket}/{prefix}"));
+        match storage.list(list).await {
+            Ok(page) if page.objects.is_empty() => {}
+            Ok(_) => results.model_uri = Some(format!("gs://{bucket}/{prefix}")),
+            Err(error) => {
+                let problem = unreadable("the model was not looked for", error)?;
+                results.problem.get_or_insert(problem);
+            }
         }
     }
     Ok(results)
@@ -58,8 +63,22 @@ async fn metrics_file(
         Ok((_, bytes)) => Ok(metrics::parse(&bytes)),
         Err(error) => match error.class() {
             Class::NotFound => Ok(Ok(BTreeMap::new())),
-            Class::Refused => Ok(Err(format!("metrics.json was not read: {}", error.message()))),
-            Class::Conflict | Class::Permission | Class::Quota | Class::Transient => Err(error),
+            Class::Refused
+            | Class::Permission
+            | Class::Conflict
+            | Class::Quota
+            | Class::Transient => unreadable("metrics.json was not read", error).map(Err),
         },
+    }
+}
+
+/// What is said of something that cannot be read, so that a job which was paid
+/// for ends its run; what passes is an error, and tried again.
+fn unreadable(what: &str, error: Error) -> Result<String, Error> {
+    match error.class() {
+        Class::Refused | Class::Permission | Class::NotFound => {
+            Ok(format!("{what}: {}", error.message()))
+        }
+        Class::Conflict | Class::Quota | Class::Transient => Err(error),
     }
 }

@@ -176,6 +176,9 @@ fn intended(run: &Run, memory: &Memory, now: Duration, times: Times) -> Next {
         (Answer::Quota, None) if times.waited > times.wait_max => {
             end(Outcome::Expired, "waited for quota longer than allowed")
         }
+        (Answer::Settled(None), None) if times.waited > times.wait_max => {
+            end(Outcome::Expired, "no answer of Vertex AI could be had in the time allowed")
+        }
         (Answer::Quota, None) if now < memory.retry_at => Next::Rest,
         // Every call of this intent was refused, so its time need not be waited out.
         (Answer::Quota, None) if now < sight.since + duration => Next::Repeat,

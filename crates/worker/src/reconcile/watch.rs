@@ -119,6 +119,9 @@ impl Leader {
             let here = request.vertex == place.0 && request.training.kind() == place.1;
             if here && matches!(it.run.state, State::Submitted | State::Running) {
                 let job = it.run.job.as_ref().and_then(|job| live.get(job));
+                if job.is_some() {
+                    it.memory.missing_since = None;
+                }
                 it.memory.job =
                     job.map_or(Sighting::NotListed, |it| Sighting::Live(it.state.clone()));
             }

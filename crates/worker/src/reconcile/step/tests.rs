@@ -113,7 +113,10 @@ fn an_intent_without_a_definite_answer_is_settled_before_anything_else_happens()
         at(71),
         "append submitted",
     );
-    check("not found", intended(), &sight(Answer::Settled(None)), at(71), "dispatch");
+    let nothing = sight(Answer::Settled(None));
+    check("not found", intended(), &nothing, at(71), "dispatch");
+    let long = Times { waited: SEC * 3601, ..TIMES };
+    check("never an answer", intended(), &nothing, (SEC * 71, long), "end expired");
     check(
         "cancelled, not found",
         cancelled(intended()),
