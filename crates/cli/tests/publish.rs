@@ -114,11 +114,12 @@ fn a_misspelt_or_missing_key_is_told_with_its_path_and_all_at_once() {
     );
     check_config(
         "params: {epochs: \"300\"}",
-        "params: {epochs: 300}\n    colour: red",
+        "params: {epochs: 300}\n    attempts_max: 9\n    colour: red",
         &expect![[r"
             78: error: branchline.yaml is wrong:
               runs.iris.colour: no such field; known are project, region, params, per_pipeline, supersede, attempts_max, artifacts, training
               runs.iris.params.epochs: expected text in quotes, found 300
+              runs.iris.attempts_max: expected a number from 1 to 5, found 9
         "]],
     );
     check_config(

@@ -246,15 +246,13 @@ mod tests {
 
     #[test]
     fn a_strange_object_is_not_taken_for_an_entry() {
-        for name in
-            [
-                "queue/",
-                "queue/x",
-                "queue/2026-iris-1",
-                "queue/2026-iris-0123456789abcdef0123-x",
-                "other/1-iris-0123456789abcdef0123-1",
-            ]
-        {
+        for name in [
+            "queue/",
+            "queue/x",
+            "queue/2026-iris-1",
+            "queue/2026-iris-0123456789abcdef0123-x",
+            "other/1-iris-0123456789abcdef0123-1",
+        ] {
             assert!(Ticket::parse(name).is_err(), "{name}");
         }
     }

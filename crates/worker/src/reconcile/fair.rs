@@ -50,8 +50,8 @@ mod tests {
     /// The projects of the next runs, one create call after another.
     fn served(turns: &mut Turns, waiting: &mut Vec<u64>, count: usize) -> Vec<u64> {
         let next = |_| {
-            *waiting = turns.order(std::mem::take(waiting), |it| *it);
-            let next = waiting.remove(0);
+            let next = turns.order(waiting.clone(), |it| *it)[0];
+            waiting.remove(waiting.iter().position(|it| *it == next).unwrap());
             turns.went(next);
             next
         };
@@ -106,8 +106,8 @@ mod tests {
                 if waiting.is_empty() {
                     continue;
                 }
-                waiting = turns.order(waiting, |it| it.0);
-                let (project, by) = waiting.remove(0);
+                let (project, by) = turns.order(waiting.clone(), |it| it.0)[0];
+                waiting.remove(waiting.iter().position(|it| it.0 == project).unwrap());
                 turns.went(project);
                 assert!(created < by, "seed {seed}: call {created}, and {by} was the latest");
             }
