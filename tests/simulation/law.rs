@@ -69,6 +69,11 @@ impl Law {
         self.check(!name.starts_with("runs/"), || format!("{name} was changed: facts never are"));
     }
 
+    /// Something is to be removed: only what was read may be, and not what took its place since.
+    pub(crate) fn removed(&mut self, name: &str, if_generation: i64) {
+        self.check(if_generation != 0, || format!("{name} is removed whatever became of it"));
+    }
+
     /// A fact stands in the ledger.
     fn appended(&mut self, name: &str, content: &[u8]) {
         let (directory, position) = name.rsplit_once('/').expect("a directory and a position");

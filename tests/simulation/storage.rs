@@ -204,6 +204,7 @@ impl Objects for Door {
             self.call(&what, |state| {
                 let found = state.buckets.get(bucket, name).ok_or_else(|| missing(&what))?;
                 // Zero is how the wire says that there is no precondition.
+                state.law.removed(name, if_generation);
                 if if_generation != 0 && found.object.generation != if_generation {
                     return Err(conflict(&what));
                 }

@@ -118,7 +118,10 @@ fn request(state: &mut State, number: u64) -> ArtifactReady {
     let body: Value = match kind {
         JobKind::CustomJob => json!({"jobSpec": {"workerPoolSpecs": pools}}),
         JobKind::HyperparameterTuningJob => json!({"trialJobSpec": {"workerPoolSpecs": pools}}),
-        JobKind::TrainingPipeline => json!({"trainingTaskInputs": {"workerPoolSpecs": pools}}),
+        JobKind::TrainingPipeline => json!({
+            "trainingTaskDefinition": "gs://google-cloud-aiplatform/schema/trainingjob/definition/custom_task_1.0.0.yaml",
+            "trainingTaskInputs": {"workerPoolSpecs": pools},
+        }),
         JobKind::PipelineJob => json!({"pipelineSpec": {"root": {}}}),
     };
     let (content, name) = (Bytes::from_static(b"iris"), format!("a/{number}"));
