@@ -208,13 +208,13 @@ async fn proxy(server: SocketAddr) -> (SocketAddr, watch::Sender<bool>) {
             dies.mark_unchanged();
             tokio::spawn(async move {
                 let mut server = TcpStream::connect(server).await.unwrap();
-                let died = tokio::select! {
+                let cut_off = tokio::select! {
                     biased;
                     _ = dies.changed() => true,
                     _ = copy_bidirectional(&mut client, &mut server) => false,
                 };
                 drop(server);
-                if died {
+                if cut_off {
                     pending::<()>().await;
                 }
             });

@@ -236,7 +236,7 @@ async fn work(door: Door, stop: CancellationToken) {
         let client = Client::over(door, HOST.to_owned());
         branchline_notifier::work(notifier(), doors, client, health, stop).await;
     } else {
-        branchline_worker::work(worker(), doors, door, health, stop).await;
+        Box::pin(branchline_worker::work(worker(), doors, door, health, stop)).await;
     }
 }
 

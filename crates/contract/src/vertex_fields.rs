@@ -203,7 +203,7 @@ fn is_bare_spec(map: &Map<String, Value>) -> bool {
     has("workerPoolSpecs") && !has("jobSpec")
 }
 
-/// Whether a training pipeline's inputs are a custom job's, and not AutoML's.
+/// Whether the inputs of a training pipeline are those of a custom job.
 pub fn is_custom_task(siblings: &Map<String, Value>) -> bool {
     siblings.iter().any(|(key, value)| {
         camel_case(key) == "trainingTaskDefinition"
