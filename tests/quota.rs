@@ -18,8 +18,8 @@ fn kinds(history: &History) -> Vec<&'static str> {
     history.entries.iter().map(|it| it.fact.body.kind()).collect()
 }
 
-fn refusal(code: u16, status: &str, message: &str) -> Option<(u16, Value)> {
-    Some((code, json!({"error": {"code": code, "status": status, "message": message}})))
+fn refusal(code: u16, status: &str, message: &str) -> (u16, Value) {
+    (code, json!({"error": {"code": code, "status": status, "message": message}}))
 }
 
 /// The request's run wants an accelerator.
@@ -56,7 +56,7 @@ async fn a_run_that_lacks_a_role_says_so_and_goes_on_when_it_is_granted() {
     let gate = |method: &Method, _: &str, _: &Value| {
         let missing = "Permission 'aiplatform.customJobs.create' denied on resource";
         let refused = method == Method::POST && !GRANTED.load(Ordering::SeqCst);
-        if refused { refusal(403, "PERMISSION_DENIED", missing) } else { None }
+        refused.then(|| refusal(403, "PERMISSION_DENIED", missing))
     };
     let world = World::start_gated(gate, json!({})).await;
     let request = world.request("iris", &json!([]), "true");
@@ -84,7 +84,7 @@ async fn runs_whose_machines_are_exhausted_wait_together_and_hold_nobody_up() {
         let create = method == Method::POST && wants_gpu(body);
         ASKED.fetch_add(u32::from(create), Ordering::SeqCst);
         let refused = create && EXHAUSTED.load(Ordering::SeqCst);
-        if refused { refusal(429, "RESOURCE_EXHAUSTED", QUOTA) } else { None }
+        refused.then(|| refusal(429, "RESOURCE_EXHAUSTED", QUOTA))
     };
     let world = World::start_gated(gate, json!({})).await;
     let gpu = |number: u32| with_gpu(world.request(&format!("gpu-{number}"), &json!([]), "true"));
