@@ -63,11 +63,11 @@ async fn settled_before(
     Mutant {
         name: "an entry is removed before its last event is published",
         file: "crates/worker/src/reconcile/announce.rs",
-        from: "    for mut event in due {",
-        to: "    if is_over(&it.run, attempt) {
-        return queue.remove(entry).await;
-    }
-    for mut event in due {",
+        from: "        for mut event in events {",
+        to: "        if is_over(&it.run, attempt) {
+            return self.queue.remove(entry).await;
+        }
+        for mut event in events {",
         seed: 0,
     },
     Mutant {
@@ -94,12 +94,19 @@ async fn settled_before(
     },
     Mutant {
         name: "a job is adopted by the run's label",
-        file: "crates/worker/src/reconcile/perform.rs",
-        from: "            .find(|job| job.labels.get(job_body::LABEL_INTENT) == Some(&nonce));",
-        to: "            .next();
-        let filter = format!(\"labels.{}=\\\"{}\\\"\", job_body::LABEL_RUN, it.run.id);
-        let page = self.vertex.list(kind, project, region, &filter, None).await?;
-        let found = found.or_else(|| page.jobs.into_iter().next());",
+        file: "crates/worker/src/reconcile/settle.rs",
+        from: "        let filter = format!(\"labels.{}=\\\"{nonce}\\\"\", job_body::LABEL_INTENT);
+        let (project, region) = (vertex.project.as_str(), vertex.region.as_str());
+        let (mut found, mut token) = (None, None);
+        while found.is_none() {
+            let page = self.vertex.list(kind, project, region, &filter, token).await?;
+            let carries = |it: &Job| it.labels.get(job_body::LABEL_INTENT) == Some(&nonce);",
+        to: "        let filter = format!(\"labels.{}=\\\"{}\\\"\", job_body::LABEL_RUN, it.run.id);
+        let (project, region) = (vertex.project.as_str(), vertex.region.as_str());
+        let (mut found, mut token) = (None, None);
+        while found.is_none() {
+            let page = self.vertex.list(kind, project, region, &filter, token).await?;
+            let carries = |_: &Job| true;",
         seed: 0,
     },
     Mutant {
@@ -124,7 +131,7 @@ async fn settled_before(
     Mutant {
         name: "a duplicate CI job is not recorded",
         file: "crates/worker/src/intake.rs",
-        from: "                Body::Duplicate { ci_job, pipeline_id }
+        from: "                Body::Duplicate { ci_job, pipeline_id: Some(request.gitlab.pipeline_id) }
             };",
         to: "                return Ok(run);
             };",

@@ -289,19 +289,12 @@ async fn late_and_repeated_events_do_not_reopen_a_commit_and_a_next_attempt_does
     let rows = world.shown(&run, "failed").await;
     assert_eq!(rows, [row("failed", "failed: exit status 1")]);
 
-    let job = world.ci_job();
     let [verified, admitted, ..] = up_to_running();
     world
         .append(
             &run,
             [
-                Body::Retried {
-                    ci_job: Some(job.id),
-                    pipeline_id: None,
-                    request: None,
-                    reason: None,
-                    asked_at: Timestamp::UNIX_EPOCH,
-                },
+                Body::Retried { request: None, reason: None, asked_at: Timestamp::UNIX_EPOCH },
                 verified,
                 admitted,
             ],

@@ -130,13 +130,14 @@ impl Law {
                     format!("{name}: {job} was not created for the run by that intent")
                 });
             }
-            Body::Retried { ci_job: None, .. } => {
+            Body::Retried { request: None, .. } => {
                 let allowed = before.attempt < before.request.attempts_max.get();
                 self.check(allowed, || format!("{name}: nobody asked for another attempt"));
                 let job = before.job.as_deref().and_then(|it| self.number(it));
                 self.check(job.is_some(), || format!("{name}: no job has failed"));
             }
-            Body::Retried { ci_job: Some(ci_job), .. } => {
+            Body::Retried { request: Some(request), .. } => {
+                let ci_job = &request.gitlab.job_id;
                 self.check(!before.ci_jobs.contains(ci_job), || {
                     format!("{name}: CI job {ci_job} has asked before, and starts another attempt")
                 });
@@ -312,8 +313,8 @@ impl Law {
 impl Kept {
     /// The CI job that asked for the attempt in force.
     fn opener(&self) -> u64 {
-        let retried = self.entries.iter().rev().find_map(|it| match it.fact.body {
-            Body::Retried { ci_job, .. } => ci_job,
+        let retried = self.entries.iter().rev().find_map(|it| match &it.fact.body {
+            Body::Retried { request, .. } => request.as_ref().map(|it| it.gitlab.job_id),
             _ => None,
         });
         retried.unwrap_or(self.run.request.gitlab.job_id)

@@ -6,9 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use branchline_contract::{
-    Actor, Ask, CloudProject, Reason, Region, Request, RequestId, RunId, Vertex,
-};
+use branchline_contract::{Actor, Ask, Reason, Request, RequestId, RunId, Vertex};
 use branchline_gcp::storage::Storage;
 use branchline_ledger::{Answer, RequestName, Requests, Verdict};
 use clap::Subcommand;
@@ -75,7 +73,7 @@ struct Cancel {
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Pause {
     /// Vertex AI's project and region
-    #[arg(value_name = "PROJECT/REGION", value_parser = domain)]
+    #[arg(value_name = "PROJECT/REGION")]
     domain: Vertex,
     /// Why; shown on the commits of the runs that wait
     #[arg(long, value_name = "TEXT")]
@@ -89,7 +87,7 @@ pub(crate) struct Pause {
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Resume {
     /// Vertex AI's project and region
-    #[arg(value_name = "PROJECT/REGION", value_parser = domain)]
+    #[arg(value_name = "PROJECT/REGION")]
     domain: Vertex,
     /// Why
     #[arg(long, value_name = "TEXT", default_value = "resumed")]
@@ -199,12 +197,4 @@ async fn answer(
         }
         sleep(LOOK_EVERY).await;
     }
-}
-
-fn domain(text: &str) -> Result<Vertex, String> {
-    let (project, region) = text.split_once('/').ok_or("expected PROJECT/REGION")?;
-    Ok(Vertex {
-        project: CloudProject::parse(project).map_err(|error| error.to_string())?,
-        region: Region::parse(region).map_err(|error| error.to_string())?,
-    })
 }

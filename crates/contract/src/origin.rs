@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::text::text_type;
+use crate::text::{Invalid, text_type};
 
 text_type!(
     /// Host of a GitLab instance, with its port where it is not the usual one.
@@ -96,5 +96,21 @@ impl Vertex {
     /// `projects/P/locations/R`, the parent of its jobs.
     pub fn parent(&self) -> String {
         format!("projects/{}/locations/{}", self.project, self.region)
+    }
+}
+
+/// `PROJECT/REGION`, as people and object names write it.
+impl std::fmt::Display for Vertex {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.project, self.region)
+    }
+}
+
+impl std::str::FromStr for Vertex {
+    type Err = Invalid;
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let parts = text.split_once('/');
+        let (project, region) = parts.ok_or_else(|| Invalid::new(text, "PROJECT/REGION"))?;
+        Ok(Self { project: CloudProject::parse(project)?, region: Region::parse(region)? })
     }
 }

@@ -130,13 +130,8 @@ pub enum Body {
     },
     /// A new attempt begins: behind an end, because a CI job asked for it, or instead of one.
     Retried {
-        /// CI job that asked for it, if one did.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        ci_job: Option<u64>,
-        /// Its pipeline.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        pipeline_id: Option<u64>,
-        /// What it announced: the same inputs, pinned anew, and where it stands in GitLab.
+        /// What a CI job announced, if one asked: the same inputs, pinned anew, and where
+        /// it stands in GitLab.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         request: Option<Box<ArtifactReady>>,
         /// Why the attempt before does not count, when nobody asked.

@@ -55,6 +55,10 @@ impl Lease {
             Tenure::Held { generation, .. } => self.swap(generation, now).await?,
             Tenure::Unknown | Tenure::Watched { .. } => self.watch(now).await?,
         };
+        if self.state == Tenure::Unknown {
+            // Clients retry by themselves: what is in our way may be our own.
+            self.state = self.watch(now).await?;
+        }
         Ok(matches!(self.state, Tenure::Held { .. }))
     }
 
@@ -80,6 +84,9 @@ impl Lease {
             Err(error) => return Err(error),
         };
         let generation = object.generation;
+        if content == self.content() {
+            return Ok(Tenure::Held { generation, renewed: now });
+        }
         let stale = match self.state {
             Tenure::Watched { generation: seen, since } if seen == generation => {
                 now.duration_since(since) >= self.length

@@ -1,5 +1,6 @@
 //! The life of a run: facts, fold, store, queue and lease; requests from outside.
 
+mod bucket;
 mod fact;
 mod lease;
 mod newest;

@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use branchline_contract::{CommitSha, RunId, Sha256};
-use branchline_gcp::storage::{List, Object, Objects};
-use branchline_gcp::{Class, Error as GcpError};
-use bytes::Bytes;
+use branchline_gcp::Error as GcpError;
+use branchline_gcp::storage::{Object, Objects};
 
+use crate::bucket::Bucket;
 use crate::run::Run;
 
 const PREFIX: &str = "newest/";
@@ -36,10 +36,7 @@ pub struct Newest {
 
 /// The index in the queue's bucket.
 #[derive(Clone)]
-pub struct Newests {
-    storage: Arc<dyn Objects>,
-    bucket: String,
-}
+pub struct Newests(Bucket);
 
 impl Line {
     /// The line of a run.
@@ -81,60 +78,28 @@ impl Newest {
 impl Newests {
     /// The index in that bucket.
     pub const fn new(storage: Arc<dyn Objects>, bucket: String) -> Self {
-        Self { storage, bucket }
+        Self(Bucket::new(storage, bucket))
     }
 
     /// Every line that was ever superseded.
     pub async fn list(&self) -> Result<BTreeMap<Line, Newest>, GcpError> {
-        let mut newests = BTreeMap::new();
-        let mut token = None;
-        loop {
-            let page = self
-                .storage
-                .list(List {
-                    bucket: &self.bucket,
-                    prefix: PREFIX,
-                    start: None,
-                    page_token: token,
-                    page_size: 1_000,
-                })
-                .await?;
-            for object in page.objects {
-                if let Some(newest) = Newest::read(&object) {
-                    newests.insert(Line(object.name), newest);
-                }
-            }
-            token = page.next;
-            if token.is_none() {
-                return Ok(newests);
-            }
-        }
+        let objects = self.0.list(PREFIX, usize::MAX).await?;
+        let newest = |it: Object| Newest::read(&it).map(|newest| (Line(it.name), newest));
+        Ok(objects.into_iter().filter_map(newest).collect())
     }
 
     /// Puts `newest` on record unless a newer one is, and tells the one that is then.
     /// `None` where too many write at once.
     pub async fn raise(&self, line: &Line, newest: Newest) -> Result<Option<Newest>, GcpError> {
-        let (bucket, name) = (self.bucket.as_str(), line.0.as_str());
         for _ in 0..UPDATES_MAX {
-            let written = match self.storage.stat(bucket, name, None).await {
-                Ok(object) => match Newest::read(&object) {
-                    Some(known) if known.pipeline_id >= newest.pipeline_id => {
-                        return Ok(Some(known));
-                    }
-                    Some(_) | None => {
-                        let version = object.metageneration;
-                        self.storage.set_metadata(bucket, name, version, newest.metadata()).await
-                    }
-                },
-                Err(error) if error.class() == Class::NotFound => {
-                    self.storage.create(bucket, name, Bytes::new(), newest.metadata()).await
-                }
-                Err(error) => return Err(error),
-            };
-            match written {
-                Ok(_) => return Ok(Some(newest)),
-                Err(error) if matches!(error.class(), Class::Conflict | Class::NotFound) => {}
-                Err(error) => return Err(error),
+            let object = self.0.stat(&line.0).await?;
+            let known = object.as_ref().and_then(Newest::read);
+            if let Some(known) = known.filter(|it| it.pipeline_id >= newest.pipeline_id) {
+                return Ok(Some(known));
+            }
+            let version = object.map(|it| it.metageneration);
+            if self.0.set_metadata(&line.0, version, newest.metadata()).await? {
+                return Ok(Some(newest));
             }
         }
         Ok(None)

@@ -6,11 +6,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use branchline_contract::{CloudProject, Region, Vertex};
-use branchline_gcp::storage::{List, Object, Objects};
-use branchline_gcp::{Class, Error as GcpError};
-use bytes::Bytes;
+use branchline_contract::Vertex;
+use branchline_gcp::Error as GcpError;
+use branchline_gcp::storage::{Object, Objects};
 use jiff::Timestamp;
+
+use crate::bucket::Bucket;
 
 const PREFIX: &str = "pauses/";
 const ACTOR: &str = "actor";
@@ -23,10 +24,7 @@ const UPDATES_MAX: u32 = 8;
 
 /// The pauses in the queue's bucket.
 #[derive(Clone)]
-pub struct Pauses {
-    storage: Arc<dyn Objects>,
-    bucket: String,
-}
+pub struct Pauses(Bucket);
 
 /// What was asked of a domain last.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,62 +60,32 @@ pub enum Applied {
 impl Pauses {
     /// The pauses in that bucket.
     pub const fn new(storage: Arc<dyn Objects>, bucket: String) -> Self {
-        Self { storage, bucket }
+        Self(Bucket::new(storage, bucket))
     }
 
     /// Every domain that is paused.
     pub async fn list(&self) -> Result<BTreeMap<Vertex, Pause>, GcpError> {
-        let mut pauses = BTreeMap::new();
-        let mut token = None;
-        loop {
-            let page = self
-                .storage
-                .list(List {
-                    bucket: &self.bucket,
-                    prefix: PREFIX,
-                    start: None,
-                    page_token: token,
-                    page_size: 1_000,
-                })
-                .await?;
-            for object in page.objects {
-                let (domain, pause) = (domain(&object.name), Pause::read(object));
-                pauses.extend(domain.map(|it| (it, pause)).filter(|(_, it)| !it.is_over));
-            }
-            token = page.next;
-            if token.is_none() {
-                return Ok(pauses);
-            }
-        }
+        let objects = self.0.list(PREFIX, usize::MAX).await?;
+        // An object whose name is no domain pauses nothing: nothing can be dispatched there.
+        let pause =
+            |it: Object| Some((it.name.strip_prefix(PREFIX)?.parse().ok()?, Pause::read(it)));
+        Ok(objects.into_iter().filter_map(pause).filter(|(_, it)| !it.is_over).collect())
     }
 
     /// Pauses or resumes a domain, unless something was asked for since. `None`
     /// where too many write at once.
     pub async fn apply(&self, domain: &Vertex, pause: &Pause) -> Result<Option<Applied>, GcpError> {
-        let name = format!("{PREFIX}{}/{}", domain.project, domain.region);
-        let (bucket, name) = (self.bucket.as_str(), name.as_str());
+        let name = format!("{PREFIX}{domain}");
         for _ in 0..UPDATES_MAX {
-            let (before, written) = match self.storage.stat(bucket, name, None).await {
-                Ok(object) => {
-                    let version = object.metageneration;
-                    let before = Pause::read(object);
-                    if before.order > pause.order {
-                        return Ok(Some(Applied::Late(before)));
-                    }
-                    let metadata = pause.metadata();
-                    let written = self.storage.set_metadata(bucket, name, version, metadata).await;
-                    (Some(before), written)
-                }
-                Err(error) if error.class() == Class::NotFound => {
-                    let metadata = pause.metadata();
-                    (None, self.storage.create(bucket, name, Bytes::new(), metadata).await)
-                }
-                Err(error) => return Err(error),
-            };
-            match written {
-                Ok(_) => return Ok(Some(Applied::Stands(before))),
-                Err(error) if matches!(error.class(), Class::Conflict | Class::NotFound) => {}
-                Err(error) => return Err(error),
+            let object = self.0.stat(&name).await?;
+            let version = object.as_ref().map(|it| it.metageneration);
+            let before = object.map(Pause::read);
+            match before {
+                Some(since) if since.order > pause.order => return Ok(Some(Applied::Late(since))),
+                Some(_) | None => {}
+            }
+            if self.0.set_metadata(&name, version, pause.metadata()).await? {
+                return Ok(Some(Applied::Stands(before)));
             }
         }
         Ok(None)
@@ -146,13 +114,4 @@ impl Pause {
             order: Order { asked_at: text(ASKED_AT).parse().ok(), request: text(REQUEST) },
         }
     }
-}
-
-/// `None` for an object whose name is no domain: nothing can be dispatched there anyway.
-fn domain(object: &str) -> Option<Vertex> {
-    let (project, region) = object.strip_prefix(PREFIX)?.split_once('/')?;
-    Some(Vertex {
-        project: CloudProject::parse(project).ok()?,
-        region: Region::parse(region).ok()?,
-    })
 }

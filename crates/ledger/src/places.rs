@@ -4,10 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use branchline_contract::{CloudProject, JobKind, Region, Vertex};
-use branchline_gcp::storage::{List, Objects};
-use branchline_gcp::{Class, Error as GcpError};
+use branchline_contract::{JobKind, Vertex};
+use branchline_gcp::Error as GcpError;
+use branchline_gcp::storage::Objects;
 use bytes::Bytes;
+
+use crate::bucket::Bucket;
 
 const PREFIX: &str = "places/";
 
@@ -16,57 +18,29 @@ pub type Place = (Vertex, JobKind);
 
 /// The places in the queue's bucket.
 #[derive(Clone)]
-pub struct Places {
-    storage: Arc<dyn Objects>,
-    bucket: String,
-}
+pub struct Places(Bucket);
 
 impl Places {
     /// The places in that bucket.
     pub const fn new(storage: Arc<dyn Objects>, bucket: String) -> Self {
-        Self { storage, bucket }
+        Self(Bucket::new(storage, bucket))
     }
 
     /// Remembers a place.
     pub async fn add(&self, (domain, kind): &Place) -> Result<(), GcpError> {
-        let name = format!("{PREFIX}{}/{}/{}", domain.project, domain.region, kind.key());
-        match self.storage.create(&self.bucket, &name, Bytes::new(), BTreeMap::new()).await {
-            Ok(_) => Ok(()),
-            Err(error) if error.class() == Class::Conflict => Ok(()),
-            Err(error) => Err(error),
-        }
+        let name = format!("{PREFIX}{domain}/{}", kind.key());
+        self.0.create(&name, Bytes::new(), BTreeMap::new()).await.map(drop)
     }
 
     /// Every place.
     pub async fn list(&self) -> Result<BTreeSet<Place>, GcpError> {
-        let mut places = BTreeSet::new();
-        let mut token = None;
-        loop {
-            let page = self
-                .storage
-                .list(List {
-                    bucket: &self.bucket,
-                    prefix: PREFIX,
-                    start: None,
-                    page_token: token,
-                    page_size: 1_000,
-                })
-                .await?;
-            places.extend(page.objects.iter().filter_map(|it| parse(&it.name)));
-            token = page.next;
-            if token.is_none() {
-                return Ok(places);
-            }
-        }
+        let objects = self.0.list(PREFIX, usize::MAX).await?;
+        Ok(objects.iter().filter_map(|it| parse(&it.name)).collect())
     }
 }
 
 fn parse(object: &str) -> Option<Place> {
-    let mut parts = object.strip_prefix(PREFIX)?.splitn(3, '/');
-    let domain = Vertex {
-        project: CloudProject::parse(parts.next()?).ok()?,
-        region: Region::parse(parts.next()?).ok()?,
-    };
-    let kind = parts.next()?;
-    Some((domain, JobKind::ALL.into_iter().find(|it| it.key() == kind)?))
+    let (domain, kind) = object.strip_prefix(PREFIX)?.rsplit_once('/')?;
+    let kind = JobKind::ALL.into_iter().find(|it| it.key() == kind)?;
+    Some((domain.parse().ok()?, kind))
 }

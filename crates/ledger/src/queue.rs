@@ -11,11 +11,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use branchline_contract::{Invalid, RunId};
-use branchline_gcp::storage::{List, Object, Objects};
-use branchline_gcp::{Class, Error as GcpError};
+use branchline_gcp::Error as GcpError;
+use branchline_gcp::storage::{Object, Objects};
 use bytes::Bytes;
 use jiff::Timestamp;
 
+use crate::bucket::Bucket;
 use crate::run::Run;
 
 const PREFIX: &str = "queue/";
@@ -27,10 +28,7 @@ const UPDATES_MAX: u32 = 8;
 
 /// The queue in a bucket.
 #[derive(Clone)]
-pub struct Queue {
-    storage: Arc<dyn Objects>,
-    bucket: String,
-}
+pub struct Queue(Bucket);
 
 /// Name of an entry. Orders by time of the message, not by the clock of a pod.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -100,38 +98,27 @@ impl Ticket {
 impl Queue {
     /// The queue in that bucket.
     pub const fn new(storage: Arc<dyn Objects>, bucket: String) -> Self {
-        Self { storage, bucket }
+        Self(Bucket::new(storage, bucket))
     }
 
     /// Writes an entry, and the run's line in the listing by day, unless they are there.
     pub async fn ensure(&self, ticket: &Ticket, project_id: u64) -> Result<(), GcpError> {
-        self.create(&ticket.day(), project_id).await?;
-        self.create(&ticket.object(), project_id).await
-    }
-
-    async fn create(&self, name: &str, project_id: u64) -> Result<(), GcpError> {
         let metadata = BTreeMap::from([(PROJECT_ID.to_owned(), project_id.to_string())]);
-        match self.storage.create(&self.bucket, name, Bytes::new(), metadata).await {
-            Ok(_) => Ok(()),
-            Err(error) if error.class() == Class::Conflict => Ok(()),
-            Err(error) => Err(error),
-        }
+        self.0.create(&ticket.day(), Bytes::new(), metadata.clone()).await?;
+        self.0.create(&ticket.object(), Bytes::new(), metadata).await.map(drop)
     }
 
     /// Tells the leader that the run has facts up to `head`. `false` when the entry is gone.
     pub async fn tell(&self, ticket: &Ticket, head: u32) -> Result<bool, GcpError> {
+        let name = ticket.object();
         for _ in 0..UPDATES_MAX {
-            let object = match self.storage.stat(&self.bucket, &ticket.object(), None).await {
-                Ok(object) => object,
-                Err(error) if error.class() == Class::NotFound => return Ok(false),
-                Err(error) => return Err(error),
-            };
-            let mut metadata = object.metadata.clone();
+            let Some(object) = self.0.stat(&name).await? else { return Ok(false) };
+            let mut metadata = object.metadata;
             if position(&metadata, HEAD).is_some_and(|it| it >= head) {
                 return Ok(true);
             }
             metadata.insert(HEAD.to_owned(), head.to_string());
-            if self.update(&object.name, object.metageneration, metadata).await?.is_some() {
+            if self.0.set_metadata(&name, Some(object.metageneration), metadata).await? {
                 return Ok(true);
             }
         }
@@ -139,12 +126,8 @@ impl Queue {
         Ok(true)
     }
 
-    /// Moves the cursor of an entry. `None` when it changed since it was listed: list again.
-    pub async fn mark_published(
-        &self,
-        entry: &Queued,
-        published: u32,
-    ) -> Result<Option<Queued>, GcpError> {
+    /// Moves the cursor of an entry, unless it changed since it was listed: then the next listing will do.
+    pub async fn mark_published(&self, entry: &Queued, published: u32) -> Result<(), GcpError> {
         let mut metadata = BTreeMap::from([
             (PROJECT_ID.to_owned(), entry.project_id.to_string()),
             (PUBLISHED.to_owned(), published.to_string()),
@@ -152,58 +135,25 @@ impl Queue {
         if let Some(head) = entry.head.max(Some(published)) {
             metadata.insert(HEAD.to_owned(), head.to_string());
         }
-        let updated = self.update(&entry.ticket.object(), entry.metageneration, metadata).await?;
-        Ok(updated.and_then(|it| Queued::read(&it).ok()))
+        let version = Some(entry.metageneration);
+        self.0.set_metadata(&entry.ticket.object(), version, metadata).await.map(drop)
     }
 
     /// Removes an entry whose attempt is announced to its end, if it is still the one that was listed.
     pub async fn remove(&self, entry: &Queued) -> Result<(), GcpError> {
-        match self.storage.delete(&self.bucket, &entry.ticket.object(), entry.generation).await {
-            Ok(()) => Ok(()),
-            Err(error) if matches!(error.class(), Class::NotFound | Class::Conflict) => Ok(()),
-            Err(error) => Err(error),
-        }
+        self.0.remove(&entry.ticket.object(), entry.generation).await
     }
 
     /// Every entry, oldest first. Objects that are no entries are told apart, not lost in silence.
     pub async fn list(&self) -> Result<(Vec<Queued>, Vec<Invalid>), GcpError> {
         let (mut entries, mut strangers) = (Vec::new(), Vec::new());
-        let mut token = None;
-        loop {
-            let page = self
-                .storage
-                .list(List {
-                    bucket: &self.bucket,
-                    prefix: PREFIX,
-                    start: None,
-                    page_token: token,
-                    page_size: 1_000,
-                })
-                .await?;
-            for object in &page.objects {
-                match Queued::read(object) {
-                    Ok(entry) => entries.push(entry),
-                    Err(error) => strangers.push(error),
-                }
-            }
-            token = page.next;
-            if token.is_none() {
-                return Ok((entries, strangers));
+        for object in self.0.list(PREFIX, usize::MAX).await? {
+            match Queued::read(&object) {
+                Ok(entry) => entries.push(entry),
+                Err(error) => strangers.push(error),
             }
         }
-    }
-
-    async fn update(
-        &self,
-        name: &str,
-        metageneration: i64,
-        metadata: BTreeMap<String, String>,
-    ) -> Result<Option<Object>, GcpError> {
-        match self.storage.set_metadata(&self.bucket, name, metageneration, metadata).await {
-            Ok(object) => Ok(Some(object)),
-            Err(error) if matches!(error.class(), Class::NotFound | Class::Conflict) => Ok(None),
-            Err(error) => Err(error),
-        }
+        Ok((entries, strangers))
     }
 }
 

@@ -9,12 +9,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use branchline_contract::{Request, RequestId};
-use branchline_gcp::storage::{List, Objects};
+use branchline_gcp::storage::Objects;
 use branchline_gcp::{Class, Error as GcpError};
 use bytes::Bytes;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::bucket::{Bucket, found};
 use crate::queue::name_of_time;
 
 const REQUESTS: &str = "requests/";
@@ -26,9 +27,8 @@ const ANSWER_BYTES_MAX: u64 = 64 << 10;
 /// The two buckets.
 #[derive(Clone)]
 pub struct Requests {
-    storage: Arc<dyn Objects>,
-    bucket: String,
-    ledger_bucket: String,
+    requests: Bucket,
+    answers: Bucket,
 }
 
 /// Name of a request: the time is the asker's, and for people.
@@ -96,42 +96,27 @@ impl RequestName {
 
 impl Requests {
     /// The requests in one bucket, and their answers in the ledger's.
-    pub const fn new(storage: Arc<dyn Objects>, bucket: String, ledger_bucket: String) -> Self {
-        Self { storage, bucket, ledger_bucket }
+    pub fn new(storage: Arc<dyn Objects>, bucket: String, ledger_bucket: String) -> Self {
+        let requests = Bucket::new(storage.clone(), bucket);
+        Self { requests, answers: Bucket::new(storage, ledger_bucket) }
     }
 
     /// Writes a request. One of that name that is there already stands for it.
     pub async fn ask(&self, name: &RequestName, request: &Request) -> Result<(), GcpError> {
         let object = format!("{REQUESTS}{}", name.0);
-        self.create(&self.bucket, &object, request.encode()).await
+        self.requests.create(&object, request.encode().into(), BTreeMap::new()).await.map(drop)
     }
 
     /// What was asked for, in the order in which Cloud Storage took it in.
     pub async fn list(&self) -> Result<Vec<Asked>, GcpError> {
-        let mut asked = Vec::new();
-        let mut token = None;
-        while asked.len() < REQUESTS_MAX {
-            let page = self
-                .storage
-                .list(List {
-                    bucket: &self.bucket,
-                    prefix: REQUESTS,
-                    start: None,
-                    page_token: token,
-                    page_size: 1_000,
-                })
-                .await?;
-            asked.extend(page.objects.into_iter().map(|it| Asked {
-                name: RequestName::parse(&it.name),
-                object: it.name,
-                generation: it.generation,
-                at: it.created,
-            }));
-            token = page.next;
-            if token.is_none() {
-                break;
-            }
-        }
+        let objects = self.requests.list(REQUESTS, REQUESTS_MAX).await?;
+        let asked = objects.into_iter().map(|it| Asked {
+            name: RequestName::parse(&it.name),
+            object: it.name,
+            generation: it.generation,
+            at: it.created,
+        });
+        let mut asked: Vec<_> = asked.collect();
         asked.sort_by(|a, b| (a.at, &a.object).cmp(&(b.at, &b.object)));
         Ok(asked)
     }
@@ -139,51 +124,31 @@ impl Requests {
     /// Reads the content of a request, which may be anything; `None` when it is gone.
     pub async fn read(&self, asked: &Asked) -> Result<Option<Bytes>, GcpError> {
         let generation = Some(asked.generation);
-        let read =
-            self.storage.read(&self.bucket, &asked.object, generation, Request::BYTES_MAX).await;
-        match read {
-            Ok((_, bytes)) => Ok(Some(bytes)),
-            Err(error) => match error.class() {
-                Class::NotFound => Ok(None),
-                // It is too large: no request then.
-                Class::Refused => Ok(Some(Bytes::new())),
-                Class::Conflict | Class::Permission | Class::Quota | Class::Transient => Err(error),
-            },
-        }
+        let read = self.requests.read(&asked.object, generation, Request::BYTES_MAX).await;
+        found(match read {
+            // It is too large: no request then.
+            Err(error) if error.class() == Class::Refused => Ok(Bytes::new()),
+            read => read,
+        })
     }
 
     /// Removes a request that is answered, if it is still the one that was listed.
     pub async fn remove(&self, asked: &Asked) -> Result<(), GcpError> {
-        match self.storage.delete(&self.bucket, &asked.object, asked.generation).await {
-            Ok(()) => Ok(()),
-            Err(error) if matches!(error.class(), Class::NotFound | Class::Conflict) => Ok(()),
-            Err(error) => Err(error),
-        }
+        self.requests.remove(&asked.object, asked.generation).await
     }
 
     /// Writes down what became of a request, unless that is done.
     pub async fn answer(&self, name: &RequestName, answer: &Answer) -> Result<(), GcpError> {
         let bytes = serde_json::to_vec(answer).expect("an answer is plain data");
         let object = format!("{ANSWERS}{}", name.0);
-        self.create(&self.ledger_bucket, &object, bytes).await
+        self.answers.create(&object, bytes.into(), BTreeMap::new()).await.map(drop)
     }
 
     /// What became of a request, once that is written down.
     pub async fn answered(&self, name: &RequestName) -> Result<Option<Answer>, GcpError> {
         let object = format!("{ANSWERS}{}", name.0);
-        match self.storage.read(&self.ledger_bucket, &object, None, ANSWER_BYTES_MAX).await {
-            Ok((_, bytes)) => Ok(serde_json::from_slice(&bytes).ok()),
-            Err(error) if error.class() == Class::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
-    async fn create(&self, bucket: &str, name: &str, bytes: Vec<u8>) -> Result<(), GcpError> {
-        match self.storage.create(bucket, name, bytes.into(), BTreeMap::new()).await {
-            Ok(_) => Ok(()),
-            Err(error) if error.class() == Class::Conflict => Ok(()),
-            Err(error) => Err(error),
-        }
+        let bytes = found(self.answers.read(&object, None, ANSWER_BYTES_MAX).await)?;
+        Ok(bytes.and_then(|it| serde_json::from_slice(&it).ok()))
     }
 }
 

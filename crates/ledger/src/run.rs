@@ -179,17 +179,16 @@ impl Run {
         self.recorded_at = fact.time;
         let phase = match fact.body {
             Body::Duplicate { ci_job, pipeline_id } => {
-                self.announced(Some(ci_job), pipeline_id);
+                self.announced(ci_job, pipeline_id);
                 None
             }
-            Body::Retried { ci_job, pipeline_id, ref request, ref reason, asked_at } => {
-                self.announced(ci_job, pipeline_id);
+            Body::Retried { ref request, ref reason, asked_at } => {
                 let phase = self.retry(fact.attempt, reason.as_deref(), asked_at);
-                if let Some(request) = request
-                    && self.attempt == fact.attempt
-                    && RunId::derive(request).1 == self.digest
-                {
-                    self.request = request.as_ref().clone();
+                if let Some(request) = request {
+                    self.announced(request.gitlab.job_id, Some(request.gitlab.pipeline_id));
+                    if self.attempt == fact.attempt {
+                        self.request = request.as_ref().clone();
+                    }
                 }
                 phase
             }
@@ -295,8 +294,8 @@ impl Run {
         self.to(State::Finished(ending), Some(Phase::Completed))
     }
 
-    fn announced(&mut self, ci_job: Option<u64>, pipeline_id: Option<u64>) {
-        self.ci_jobs.extend(ci_job);
+    fn announced(&mut self, ci_job: u64, pipeline_id: Option<u64>) {
+        self.ci_jobs.insert(ci_job);
         self.pipeline_id = self.pipeline_id.max(pipeline_id.unwrap_or_default());
     }
 

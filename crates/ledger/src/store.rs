@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use branchline_contract::{LedgerHead, RunEvent, RunId};
-use branchline_gcp::storage::{List, Objects};
+use branchline_gcp::storage::Objects;
 use branchline_gcp::{Class, Error as GcpError};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
 
+use crate::bucket::Bucket;
 use crate::fact::{Body, DecodeError, Entry, Fact};
 use crate::run::{FoldError, Run};
 
@@ -22,8 +23,7 @@ const READS_AT_ONCE: usize = 16;
 /// Reads and appends facts.
 #[derive(Clone)]
 pub struct Store {
-    storage: Arc<dyn Objects>,
-    bucket: String,
+    bucket: Bucket,
     clock: Clock,
 }
 
@@ -101,38 +101,20 @@ impl Error {
 impl Store {
     /// The ledger in that bucket.
     pub const fn new(storage: Arc<dyn Objects>, bucket: String, clock: Clock) -> Self {
-        Self { storage, bucket, clock }
+        Self { bucket: Bucket::new(storage, bucket), clock }
     }
 
     /// Reads the whole history of a run; `None` when nothing was ever requested.
     pub async fn load(&self, project_id: u64, run: &RunId) -> Result<Option<History>, Error> {
         let prefix = prefix(project_id, run);
-        let mut names = Vec::new();
-        let mut token = None;
-        loop {
-            let page = self
-                .storage
-                .list(List {
-                    bucket: &self.bucket,
-                    prefix: &prefix,
-                    start: None,
-                    page_token: token,
-                    page_size: 1_000,
-                })
-                .await?;
-            names.extend(page.objects.into_iter().map(|it| it.name));
-            if names.len() > FACTS_MAX {
-                return Err(Error::TooMany(run.clone()));
-            }
-            token = page.next;
-            if token.is_none() {
-                break;
-            }
+        let objects = self.bucket.list(&prefix, FACTS_MAX).await?;
+        if objects.len() > FACTS_MAX {
+            return Err(Error::TooMany(run.clone()));
         }
-        if names.is_empty() {
+        if objects.is_empty() {
             return Ok(None);
         }
-        let reads: Vec<_> = names.into_iter().map(|name| self.read(name)).collect();
+        let reads: Vec<_> = objects.into_iter().map(|it| self.read(it.name)).collect();
         let entries: Vec<Entry> = stream::iter(reads).buffered(READS_AT_ONCE).try_collect().await?;
         let (folded, events) =
             Run::fold(&entries).map_err(|source| Error::Fold { run: run.clone(), source })?;
@@ -184,25 +166,37 @@ impl Store {
         let name = format!("{}{:06}.json", prefix(project_id, run), fact.sequence);
         let bytes = fact.encode();
         let written = Entry::decode(&bytes).expect("a fact decodes as it was encoded");
-        let created = self.storage.create(&self.bucket, &name, bytes.into(), BTreeMap::new()).await;
-        match created {
-            Ok(_) => Ok(Appended::Written(Box::new(written))),
-            // Clients retry by themselves: the fact in our way may be our own.
-            Err(error) if error.class() == Class::Conflict => {
-                let found = self.read(name).await?;
-                let ours = found.sha256 == written.sha256;
-                Ok(if ours { Appended::Written(Box::new(found)) } else { Appended::Taken })
-            }
-            Err(error) => Err(error.into()),
+        if self.bucket.create(&name, bytes.into(), BTreeMap::new()).await? {
+            return Ok(Appended::Written(Box::new(written)));
         }
+        // Clients retry by themselves: the fact in our way may be our own.
+        let found = self.read(name).await?;
+        let ours = found.sha256 == written.sha256;
+        Ok(if ours { Appended::Written(Box::new(found)) } else { Appended::Taken })
     }
 
     async fn read(&self, name: String) -> Result<Entry, Error> {
-        let (_, bytes) = self.storage.read(&self.bucket, &name, None, FACT_BYTES_MAX).await?;
+        let bytes = self.bucket.read(&name, None, FACT_BYTES_MAX).await?;
         Entry::decode(&bytes).map_err(|source| Error::Decode { object: name, source })
     }
 }
 
 fn prefix(project_id: u64, run: &RunId) -> String {
     format!("runs/{project_id}/{run}/")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fact_of_a_newer_version_is_waited_for_and_a_broken_one_is_not() {
+        let class = |bytes: &[u8]| {
+            let source = Entry::decode(bytes).unwrap_err();
+            Error::Decode { object: "o".to_owned(), source }.class()
+        };
+        assert_eq!(class(br#"{"kind": "teleported", "body": {}}"#), Class::Transient);
+        assert_eq!(class(br#"{"kind": "running", "body": {}}"#), Class::Refused);
+        assert_eq!(class(b"<html>"), Class::Refused);
+    }
 }

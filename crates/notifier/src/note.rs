@@ -125,8 +125,8 @@ fn tell(body: &Body) -> (&'static str, Option<String>) {
         Body::CancelRequested { reason, .. } => ("cancel requested", Some(reason.clone())),
         Body::Surplus { job, .. } => ("surplus", Some(job.clone())),
         Body::Finished { outcome, reason, .. } => (outcome.as_str(), reason.clone()),
-        Body::Retried { ci_job, reason, .. } => {
-            let asked = ci_job.map(|it| format!("CI job {it}"));
+        Body::Retried { request, reason, .. } => {
+            let asked = request.as_ref().map(|it| format!("CI job {}", it.gitlab.job_id));
             ("retried", asked.or_else(|| reason.clone()))
         }
         Body::Stalled { reason } => ("stalled", Some(reason.clone())),

@@ -133,7 +133,6 @@ impl Intake {
         author: Author<'_>,
     ) -> Result<Run, Error> {
         let (project_id, ci_job) = (request.gitlab.project_id, request.gitlab.job_id);
-        let pipeline_id = Some(request.gitlab.pipeline_id);
         let asked_at = message.publish_time;
         for _ in 0..COLLISIONS_MAX {
             let Some(history) = self.store.load(project_id, id).await? else {
@@ -159,15 +158,10 @@ impl Intake {
             let body = if run.ended_badly() {
                 let ticket = Ticket::new(asked_at, id.clone(), run.attempt + 1);
                 self.queue.ensure(&ticket, project_id).await?;
-                Body::Retried {
-                    ci_job: Some(ci_job),
-                    pipeline_id,
-                    request: Some(Box::new(request.clone())),
-                    reason: None,
-                    asked_at,
-                }
+                let request = Some(Box::new(request.clone()));
+                Body::Retried { request, reason: None, asked_at }
             } else {
-                Body::Duplicate { ci_job, pipeline_id }
+                Body::Duplicate { ci_job, pipeline_id: Some(request.gitlab.pipeline_id) }
             };
             let run = self.append(run, body, author).await?;
             if run.ci_jobs.contains(&ci_job) {

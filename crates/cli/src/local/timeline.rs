@@ -63,8 +63,8 @@ fn line(entry: &Entry) -> String {
         | Body::Stalled { reason } => reason.clone(),
         Body::Rejected { reasons } => reasons.join("; "),
         Body::Duplicate { ci_job, .. } => format!("by CI job {ci_job}"),
-        Body::Retried { ci_job, reason, .. } => {
-            let asked = ci_job.map(|it| format!("by CI job {it}"));
+        Body::Retried { request, reason, .. } => {
+            let asked = request.as_ref().map(|it| format!("by CI job {}", it.gitlab.job_id));
             asked.or_else(|| reason.clone()).unwrap_or_default()
         }
         Body::Intended(intent) => format!("one create call, output {}", intent.output),

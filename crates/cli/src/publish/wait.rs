@@ -195,19 +195,23 @@ mod tests {
 
     const JOB: u64 = 70;
 
-    fn requested() -> Body {
+    fn request(job: u64) -> Box<ArtifactReady> {
         let request = json!({
             "run": "iris", "artifacts": [], "training": {"custom_job": {}},
             "vertex": {"project": "demo-project", "region": "europe-west4"},
             "gitlab": {
                 "host": "gitlab.example.com", "project_id": 42, "project_path": "ml/iris",
                 "sha": "1111111111111111111111111111111111111111", "ref": "main",
-                "pipeline_id": 7, "job_id": JOB,
+                "pipeline_id": 7, "job_id": job,
             },
         });
-        let request: ArtifactReady = serde_json::from_value(request).unwrap();
+        serde_json::from_value(request).unwrap()
+    }
+
+    fn requested() -> Body {
+        let request = request(JOB);
         let (_, digest) = RunId::derive(&request);
-        Body::Requested { request: Box::new(request), digest, asked_at: Timestamp::UNIX_EPOCH }
+        Body::Requested { request, digest, asked_at: Timestamp::UNIX_EPOCH }
     }
 
     fn finished(outcome: Outcome, reason: Option<&str>) -> Body {
@@ -313,9 +317,7 @@ mod tests {
     fn an_earlier_attempt_that_failed_is_not_the_answer_to_a_retry() {
         let failed = finished(Outcome::Failed, Some("exit 1"));
         let retried = Body::Retried {
-            ci_job: Some(71),
-            pipeline_id: None,
-            request: None,
+            request: Some(request(71)),
             reason: None,
             asked_at: Timestamp::UNIX_EPOCH,
         };

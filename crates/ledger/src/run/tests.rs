@@ -36,7 +36,7 @@ fn ledger(facts: Vec<(u32, Body)>) -> Vec<Entry> {
             sequence: u32::try_from(entries.len()).unwrap(),
             previous: entries.last().map(|it| it.sha256),
             nonce: String::new(),
-            time: "2026-11-23T00:00:00Z".parse().unwrap(),
+            time: noon(3) + jiff::SignedDuration::from_hours(i64::try_from(entries.len()).unwrap()),
             actor: "test".to_owned(),
             cause: "test".to_owned(),
             attempt,
@@ -59,16 +59,9 @@ fn noon(day: i8) -> Timestamp {
 }
 
 fn retried(attempt: u32, ci_job: u64) -> (u32, Body) {
-    (
-        attempt,
-        Body::Retried {
-            ci_job: Some(ci_job),
-            pipeline_id: None,
-            request: None,
-            reason: None,
-            asked_at: noon(2),
-        },
-    )
+    let mut request = request();
+    request.gitlab.job_id = ci_job;
+    (attempt, Body::Retried { request: Some(Box::new(request)), reason: None, asked_at: noon(2) })
 }
 
 fn intended(nonce: &str) -> (u32, Body) {
@@ -179,16 +172,7 @@ fn a_failure_that_is_not_made_the_end_puts_the_next_attempt_in_line() {
     let submitted = || Body::Submitted { intent: "a".to_owned(), job: "jobs/1".to_owned() };
     let again = |attempt| {
         let reason = Some("no quota".to_owned());
-        (
-            attempt,
-            Body::Retried {
-                ci_job: None,
-                pipeline_id: None,
-                request: None,
-                reason,
-                asked_at: noon(1),
-            },
-        )
+        (attempt, Body::Retried { request: None, reason, asked_at: noon(1) })
     };
     let facts = vec![
         requested(),
@@ -364,4 +348,32 @@ fn a_fact_of_a_newer_version_is_told_from_garbage() {
         Err(DecodeError::UnknownKind(kind)) if kind == "teleported"
     ));
     assert!(matches!(Entry::decode(b"{}"), Err(DecodeError::Malformed(_))));
+}
+
+#[test]
+fn a_retry_takes_the_inputs_as_they_are_pinned_now() {
+    let mut again = request();
+    (again.gitlab.job_id, again.gitlab.pipeline_id) = (11, 2);
+    let pinned = Some(Box::new(again.clone()));
+    let retried = (2, Body::Retried { request: pinned, reason: None, asked_at: noon(2) });
+    let rejected = || (1, Body::Rejected { reasons: vec!["gone".to_owned()] });
+    let (run, _) = Run::fold(&ledger(vec![requested(), rejected(), retried.clone()])).unwrap();
+    assert_eq!((run.attempt, &run.request), (2, &again));
+    assert_eq!(run.pipeline_id, 2);
+    // One that comes while the run goes on is late: its job is known, and nothing else changes.
+    let (run, _) = Run::fold(&ledger(vec![requested(), retried])).unwrap();
+    assert_eq!((run.attempt, &run.request), (1, &request()));
+    assert!(run.ci_jobs.contains(&11));
+}
+
+#[test]
+fn a_wait_in_line_counts_from_when_the_run_was_let_in() {
+    let verified = || (1, Body::Verified { contents_read: false });
+    let admitted = vec![requested(), verified(), (1, Body::Admitted {})];
+    let hours = |count| noon(3) + jiff::SignedDuration::from_hours(count);
+    let (run, _) = Run::fold(&ledger(admitted.clone())).unwrap();
+    assert_eq!((run.asked_at, run.waits_since), (noon(1), hours(2)));
+    let blocked = Body::Blocked { reason: "no role".to_owned(), pause: None };
+    let (run, _) = Run::fold(&ledger([admitted, vec![(1, blocked)]].concat())).unwrap();
+    assert_eq!(run.waits_since, hours(2));
 }

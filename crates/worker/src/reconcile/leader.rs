@@ -1,7 +1,6 @@
 //! The leader: one round after another over the queue, while it holds the lease.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -158,24 +157,25 @@ impl Leader {
         stop: &CancellationToken,
     ) -> Result<(), GcpError> {
         let (ours, steps, tick) = (stop.child_token(), self.steps.clone(), self.settings.tick);
-        let mut renewing = pin!(async {
+        let over = CancellationToken::new();
+        let renewing = async {
             let mut seen = steps.load(Ordering::Relaxed);
-            loop {
-                tokio::time::sleep(tick).await;
+            while over.run_until_cancelled(tokio::time::sleep(tick)).await.is_some() {
                 let now = steps.load(Ordering::Relaxed);
-                // A call that fails leaves it open; the next round asks again.
+                // It is not cut off by the end of the round: a renewal whose answer nobody
+                // heard would lose the lease. One that fails leaves it open.
                 if now != seen && matches!(lease.hold(Instant::now()).await, Ok(false)) {
                     return ours.cancel();
                 }
                 seen = now;
             }
-        });
-        let mut round = pin!(self.round(&ours));
-        tokio::select! {
-            biased;
-            ended = &mut round => ended,
-            () = &mut renewing => round.await,
-        }
+        };
+        let round = async {
+            let ended = self.round(&ours).await;
+            over.cancel();
+            ended
+        };
+        tokio::join!(round, renewing).0
     }
 
     /// One round: list, read what is new, watch, dispatch in order, announce.

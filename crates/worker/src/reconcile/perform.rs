@@ -24,7 +24,8 @@ pub(super) const ACTOR: &str = "branchline-worker";
 pub(super) const CAUSE: &str = "reconcile";
 /// A run takes a handful of steps in a round; more is a loop.
 const STEPS_MAX: u32 = 16;
-const CANCEL_AGAIN: Duration = Duration::from_mins(1);
+/// A cancel that was lost is sent again.
+pub(super) const CANCEL_AGAIN: Duration = Duration::from_mins(1);
 /// Pauses, in rounds.
 const RETRY_MIN: u32 = 5;
 const RETRY_MAX: u32 = 600;
@@ -293,9 +294,7 @@ impl Hands<'_> {
         self.queue.ensure(&Ticket::next(&it.run), it.run.request.gitlab.project_id).await?;
         let reason = Some(format!("attempt {ended} ended for want of quota: {}", error.message));
         let asked_at = it.run.asked_at;
-        let (ci_job, pipeline_id, request) = (None, None, None);
-        let again = Body::Retried { ci_job, pipeline_id, request, reason, asked_at };
-        self.append(it, again).await?;
+        self.append(it, Body::Retried { request: None, reason, asked_at }).await?;
         if it.run.attempt > ended {
             it.memory = Memory::default();
             let pause = self.settings.tick * (ATTEMPT_PAUSE * 2_u32.pow(ended.min(16) - 1));

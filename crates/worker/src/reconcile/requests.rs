@@ -164,7 +164,6 @@ fn refused(message: String) -> (Verdict, String) {
 }
 
 fn paused(domain: &Domain, pause: &Pause, applied: Applied) -> (Verdict, String) {
-    let domain = format!("{}/{}", domain.project, domain.region);
     match applied {
         Applied::Late(since) => refused(format!("{domain} was {} since", said(&since))),
         Applied::Stands(_) if !pause.is_over => done(format!("{domain} is {}", said(pause))),

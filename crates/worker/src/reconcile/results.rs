@@ -82,3 +82,26 @@ fn unreadable(what: &str, error: Error) -> Result<String, Error> {
         Class::Conflict | Class::Quota | Class::Transient => Err(error),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_can_never_be_read_ends_the_run_and_what_passes_is_tried_again() {
+        // The codes are those of `google.rpc`.
+        let cases = [
+            ("no right", 7, true),
+            ("no bucket", 5, true),
+            ("wrong name", 3, true),
+            ("unavailable", 14, false),
+            ("too much", 8, false),
+        ];
+        for (name, code, ends) in cases {
+            let said =
+                unreadable("the model was not looked for", Error::answered("listing", code, name));
+            assert_eq!(said.is_ok(), ends, "{name}");
+            assert!(said.map_or(true, |it| it.ends_with(name)), "{name}");
+        }
+    }
+}

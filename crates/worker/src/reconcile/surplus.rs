@@ -3,7 +3,6 @@
 //! live one with a nonce of the run is written down and cancelled.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use branchline_contract::{JobKind, RunId};
 use branchline_gcp::vertex::{Job, JobState};
@@ -13,11 +12,8 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use super::leader::Leader;
-use super::perform::{ACTOR, CAUSE, Error};
+use super::perform::{ACTOR, CANCEL_AGAIN, CAUSE, Error};
 use crate::job_body::{LABEL_INTENT, LABEL_PROJECT, LABEL_RUN};
-
-/// A cancel that was lost is sent again.
-const CANCEL_AGAIN: Duration = Duration::from_mins(1);
 
 /// What was found out about a job that no run names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -184,13 +180,7 @@ mod tests {
         };
         let retried = |mut facts: Vec<Body>| {
             let asked_at = Timestamp::UNIX_EPOCH;
-            facts.push(Body::Retried {
-                ci_job: Some(11),
-                pipeline_id: None,
-                request: None,
-                reason: None,
-                asked_at,
-            });
+            facts.push(Body::Retried { request: None, reason: None, asked_at });
             facts
         };
         let (ours, late) = (("jobs/1", "n"), ("jobs/2", "n"));
