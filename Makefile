@@ -7,6 +7,8 @@ ADVISORY_DB =
 # How many worlds are simulated, or the one whose story is told.
 SEEDS = 10000
 SEED =
+# How many inputs the decoders get.
+CASES = 10000000
 
 help:
 	@echo 'make demo         one run, from a commit to a trained model, on this machine'
@@ -15,6 +17,7 @@ help:
 	@echo 'make conformance  other people'"'"'s clients (Python) against the local stack'
 	@echo 'make sim          the protocol in 10,000 simulated worlds (SEEDS=N, or SEED=N for one story)'
 	@echo 'make mutants      the protocol with a mistake in it: the simulation has to see each'
+	@echo 'make fuzz         decoders under 10,000,000 inputs that went wrong (CASES=N)'
 	@echo
 	@echo 'make check ADVISORY_DB=DIR takes advisories from a copy of the RustSec database.'
 
@@ -42,4 +45,8 @@ sim:
 mutants:
 	@MUTANTS=all cargo test --locked --workspace --test mutants -- --nocapture
 
-.PHONY: help demo test check conformance sim mutants
+# FUZZ_TARGET=… keeps to one decoder, and with FUZZ_SEED=… to one case.
+fuzz:
+	@FUZZ_CASES='$(CASES)' cargo test --locked --profile fuzz --package branchline-tests --test fuzz -- --nocapture no_foreign
+
+.PHONY: help demo test check conformance sim mutants fuzz

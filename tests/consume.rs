@@ -10,7 +10,7 @@ use branchline_gcp::pubsub::{Publisher, Receive as _, SubscribeOptions, Subscrib
 use branchline_gcp::{Config, Credentials};
 use branchline_local::pubsub::{DeadLetterPolicy, PubSub, Subscription};
 use branchline_service::consume::Options;
-use branchline_service::{Class, DeadLetters, Message, Settlement, consume};
+use branchline_service::{Class, DeadLetters, Message, Period, Settlement, consume};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
@@ -75,17 +75,14 @@ impl World {
 
     async fn consume<F>(
         &self,
-        grace_seconds: u64,
+        grace: Period,
         handle: impl Fn(Arc<Message>) -> F + Send + Sync + 'static,
     ) -> Consumer
     where
         F: Future<Output = Settlement> + Send + 'static,
     {
-        let options = Options {
-            grace_seconds,
-            attempts_max: ATTEMPTS_MAX.try_into().unwrap(),
-            ..Options::default()
-        };
+        let options =
+            Options { grace, attempts_max: ATTEMPTS_MAX.try_into().unwrap(), ..Options::default() };
         let publisher = Publisher::connect(&self.google).await.unwrap();
         let subscriber = Subscriber::connect(&self.google).await.unwrap();
         let (dead, from) = (self.dead_topic.to_owned(), SUBSCRIPTION.to_owned());
@@ -145,7 +142,7 @@ async fn a_retry_comes_again_until_its_last_attempt_is_a_dead_letter_with_the_re
     world.publish("poison");
     let reason = || "Vertex AI did not answer".to_owned();
     let mut consumer = world
-        .consume(10, move |_| async move {
+        .consume(Period::secs(10), move |_| async move {
             Settlement::Retry { class: Class::Transient, reason: reason() }
         })
         .await;
@@ -173,7 +170,7 @@ async fn a_panicking_handler_is_tried_again_and_takes_no_neighbour_along() {
     world.publish("poison");
     world.publish("healthy");
     let mut consumer = world
-        .consume(10, |message| async move {
+        .consume(Period::secs(10), |message| async move {
             assert!(message.data != "poison" || message.delivery_attempt > Some(1), "a bug");
             Settlement::Ack
         })
@@ -191,7 +188,7 @@ async fn a_stop_lets_finish_what_is_in_flight_and_nacks_nothing() {
     let finish = Arc::new(Notify::new());
     let waiting = finish.clone();
     let mut consumer = world
-        .consume(10, move |_| {
+        .consume(Period::secs(10), move |_| {
             let waiting = waiting.clone();
             async move {
                 waiting.notified().await;
@@ -206,7 +203,7 @@ async fn a_stop_lets_finish_what_is_in_flight_and_nacks_nothing() {
     finish.notify_one();
     consumer.stop().await;
 
-    let mut consumer = world.consume(10, |_| async { Settlement::Ack }).await;
+    let mut consumer = world.consume(Period::secs(10), |_| async { Settlement::Ack }).await;
     world.publish("next");
     assert_eq!(consumer.next().await, got("next", 1));
     consumer.stop().await;
@@ -216,11 +213,11 @@ async fn a_stop_lets_finish_what_is_in_flight_and_nacks_nothing() {
 async fn what_outlives_the_grace_period_comes_again() {
     let world = World::start().await;
     world.publish("endless");
-    let mut consumer = world.consume(0, |_| pending()).await;
+    let mut consumer = world.consume(Period::secs(0), |_| pending()).await;
     assert_eq!(consumer.next().await, got("endless", 1));
     consumer.stop().await;
 
-    let mut consumer = world.consume(10, |_| async { Settlement::Ack }).await;
+    let mut consumer = world.consume(Period::secs(10), |_| async { Settlement::Ack }).await;
     assert_eq!(consumer.next().await, got("endless", 2));
     consumer.stop().await;
 }
@@ -231,7 +228,7 @@ async fn nothing_is_acked_whose_dead_letter_was_not_published() {
     world.dead_topic = "projects/p/topics/missing";
     world.publish("undecodable");
     let mut consumer = world
-        .consume(10, |message| async move {
+        .consume(Period::secs(10), |message| async move {
             let (class, reason) = (Class::Undecodable, "not JSON".to_owned());
             match message.delivery_attempt {
                 Some(1) => Settlement::DeadLetter { class, reason },

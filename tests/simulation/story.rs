@@ -250,11 +250,11 @@ fn worker() -> branchline_worker::Config {
         "request_bucket": OPERATORS,
         "output_bucket": OUTPUT,
         "regions": ["europe-west4"],
-        "lease_secs": 15,
-        "tick_millis": 3_000,
-        "create_secs": 10,
-        "settle_secs": SETTLE.as_secs(),
-        "consume": {"grace_seconds": 10, "in_flight_max": 4},
+        "lease": "15s",
+        "tick": "3s",
+        "create_max": "10s",
+        "settle": format!("{}s", SETTLE.as_secs()),
+        "consume": {"grace": "10s", "in_flight_max": 4},
     }))
     .expect("a configuration")
 }
@@ -265,7 +265,7 @@ fn notifier() -> branchline_notifier::Config {
         "dead_letter_topic": DEAD_LETTERS,
         "ledger_bucket": LEDGER,
         "gitlab": format!("https://{HOST}"),
-        "consume": {"grace_seconds": 10, "in_flight_max": 4},
+        "consume": {"grace": "10s", "in_flight_max": 4},
     }))
     .expect("a configuration")
 }

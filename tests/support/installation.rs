@@ -94,10 +94,10 @@ impl Installation {
             "request_bucket": installation::REQUESTS,
             "output_bucket": installation::OUTPUT,
             "regions": [REGION],
-            "tick_millis": 100,
-            "lease_secs": 3,
-            "create_secs": 1,
-            "settle_secs": 1,
+            "tick": "100ms",
+            "lease": "3s",
+            "create_max": "1s",
+            "settle": "1s",
         });
         self.role("worker", changes, &[]).await
     }
@@ -130,7 +130,7 @@ impl Installation {
         let mut config = json!({
             "dead_letter_topic": topic(PROJECT, "dead-letters"),
             "ledger_bucket": installation::LEDGER,
-            "consume": {"grace_seconds": self.grace.as_secs()},
+            "consume": {"grace": format!("{}ms", self.grace.as_millis())},
             "listen": format!("127.0.0.1:{port}"),
             "google": google,
         });

@@ -336,8 +336,8 @@ fn worker(
         "regions": ["europe-west4"],
         "verify_sha256": true,
         "consume": {"attempts_max": attempts_max},
-        "tick_millis": 50,
-        "settle_secs": 1,
+        "tick": "50ms",
+        "settle": "1s",
         "listen": "127.0.0.1:0",
         "google": endpoints(google),
     });
@@ -362,7 +362,7 @@ fn notifier(
         "merge_requests": {
             "queue_bucket": installation::QUEUE,
             "request_bucket": installation::REQUESTS,
-            "poll_secs": 1,
+            "poll": "1s",
         },
         "listen": "127.0.0.1:0",
         "google": endpoints(google),

@@ -9,13 +9,14 @@ use anyhow::Context as _;
 use branchline_contract::{Actor, Ask, Reason, Request, RequestId, RunId, Vertex};
 use branchline_gcp::storage::Storage;
 use branchline_ledger::{Answer, RequestName, Requests, Verdict};
+use branchline_service::Period;
 use clap::Subcommand;
 use jiff::Timestamp;
 use tokio::time::{Instant, sleep};
 
 use crate::env::{self, Environment};
 use crate::exit;
-use crate::publish::{duration, plain};
+use crate::publish::plain;
 
 /// Between two looks for an answer.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -114,8 +115,8 @@ struct Common {
     #[arg(long, value_name = "NAME", env = "USER")]
     actor: Actor,
     /// How long to wait for the answer
-    #[arg(long, value_name = "TIME", default_value = "1m", value_parser = duration)]
-    timeout: Duration,
+    #[arg(long, value_name = "TIME", default_value = "1m")]
+    timeout: Period,
     /// Do not wait for the answer
     #[arg(long)]
     no_wait: bool,
@@ -162,7 +163,7 @@ async fn request(
         eprintln!("asked, as {}", name.as_str());
         return Ok(0);
     }
-    let Some(answer) = answer(&requests, &name, common.timeout).await? else {
+    let Some(answer) = answer(&requests, &name, common.timeout.get()).await? else {
         eprintln!(
             "no answer yet to {}: the request stands; is a worker running, and is this its bucket?",
             name.as_str()

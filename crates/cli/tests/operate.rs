@@ -135,7 +135,7 @@ async fn what_is_asked_for_and_what_became_of_it_is_told() {
 async fn nobody_waits_for_longer_than_asked_and_the_request_stands() {
     let cloud = Cloud::start().await;
     let pause = ["pause", "demo-project/europe-west4", "--reason", "cost"];
-    let output = cloud.run(&[&pause[..], &["--timeout", "0s"]].concat()).await;
+    let output = cloud.run(&[&pause[..], &["--timeout", "1ms"]].concat()).await;
     let (code, _, stderr) = told(&output);
     assert_eq!(code, Some(14), "{stderr}");
     assert!(stderr.contains("the request stands"), "{stderr}");

@@ -19,7 +19,8 @@ pub use artifact_ready::{ArtifactReady, AttemptsMax, IdToken};
 pub use envelope::{DATA_MAX, DecodeError, Envelope};
 pub use job_kind::JobKind;
 pub use origin::{
-    CloudProject, CommitSha, Gitlab, GitlabHost, MergeRequest, ProjectPath, RefName, Region, Vertex,
+    CloudProject, CommitSha, Gitlab, GitlabHost, Installation, MergeRequest, ProjectPath, RefName,
+    Region, Vertex,
 };
 pub use request::{Actor, Ask, Reason, Request, RequestId};
 pub use run_event::{LedgerHead, Outcome, Phase, RunEvent, VertexJob};

@@ -41,6 +41,13 @@ text_type!(
     "^[a-z0-9][a-z0-9.:-]*$"
 );
 text_type!(
+    /// Name of one Branchline, which the jobs that it made carry as a label.
+    Installation,
+    "an installation's name (a lower-case letter, then letters, digits or -; at most 63)",
+    63,
+    "^[a-z]([a-z0-9-]*[a-z0-9])?$"
+);
+text_type!(
     /// Region of Vertex AI, such as `europe-west4`.
     Region,
     "a Vertex AI region such as europe-west4",

@@ -173,14 +173,15 @@ impl Error {
             StatusDetails::ErrorInfo(it) => it.metadata.get("permission").cloned(),
             _ => None,
         });
-        named.or_else(|| {
+        let named = named.or_else(|| {
             let message = &status.message;
             let quoted = message.split_once("Permission '").and_then(|(_, it)| it.split_once('\''));
             match quoted {
                 Some((permission, _)) => Some(permission.to_owned()),
                 None => denies_acting(message).then(|| "iam.serviceAccounts.actAs".to_owned()),
             }
-        })
+        });
+        named.filter(|it| !it.is_empty())
     }
 
     /// The quota metrics that a refusal names.

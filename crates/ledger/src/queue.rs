@@ -82,16 +82,16 @@ impl Ticket {
     }
 
     fn parse(object: &str) -> Result<Self, Invalid> {
-        let parts = object.strip_prefix(PREFIX).and_then(|it| it.split_once('-'));
-        let parts = parts.and_then(|(time, it)| Some((time, it.rsplit_once('-')?)));
-        let (time, run, attempt) = match parts {
-            Some((time, (run, attempt))) => (time.to_owned(), run, attempt),
-            None => (String::new(), object, ""),
+        let read = || {
+            let (time, rest) = object.strip_prefix(PREFIX)?.split_once('-')?;
+            let (run, attempt) = rest.rsplit_once('-')?;
+            let (run, attempt) = (RunId::parse(run).ok()?, attempt.parse().ok()?);
+            let ticket = Self { time: time.to_owned(), run, attempt };
+            // `02` is a number too, but another object's name.
+            (ticket.object() == object).then_some(ticket)
         };
-        // An object that is no entry fails here, with its name in the error.
-        let run = RunId::parse(run)?;
-        let attempt = attempt.parse().map_err(|_| Invalid::new(object, "a queue entry"))?;
-        Ok(Self { time, run, attempt })
+        read()
+            .ok_or_else(|| Invalid::new(object, "a queue entry (queue/<time>-<run id>-<attempt>)"))
     }
 }
 
@@ -200,8 +200,12 @@ mod tests {
             "queue/",
             "queue/x",
             "queue/2026-iris-1",
-            "queue/2026-iris-0123456789abcdef0123-x",
             "other/1-iris-0123456789abcdef0123-1",
+            "queue/1-iris-0123456789abcdef0123-",
+            "queue/1-iris-0123456789abcdef0123-x",
+            "queue/1-iris-0123456789abcdef0123-+2",
+            "queue/1-iris-0123456789abcdef0123-02",
+            "queue/1-iris-0123456789abcdef0123-4294967296",
         ] {
             assert!(Ticket::parse(name).is_err(), "{name}");
         }

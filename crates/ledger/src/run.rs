@@ -102,8 +102,8 @@ pub enum FoldError {
     /// There is none.
     #[error("there are no facts")]
     Empty,
-    /// The first fact is not the request.
-    #[error("the first fact is not a request")]
+    /// The first fact is not the request, which begins attempt 1.
+    #[error("the first fact is not a request for attempt 1")]
     NotRequested,
     /// A position is missing or occurs twice.
     #[error("position {expected} holds the fact of position {found}")]
@@ -133,7 +133,7 @@ impl Run {
     /// The run after its first fact.
     pub fn begin(entry: &Entry) -> Result<Self, FoldError> {
         let fact = &entry.fact;
-        let Body::Requested { request, digest, asked_at } = &fact.body else {
+        let (Body::Requested { request, digest, asked_at }, 1) = (&fact.body, fact.attempt) else {
             return Err(FoldError::NotRequested);
         };
         if fact.sequence != 0 {

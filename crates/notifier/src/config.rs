@@ -1,9 +1,8 @@
 //! The notifier's configuration file. Strict: a key that is not known is an error.
 
 use std::net::SocketAddr;
-use std::num::NonZeroU64;
-use std::time::Duration;
 
+use branchline_service::Period;
 use serde::Deserialize;
 
 /// `notifier.yaml`.
@@ -41,19 +40,12 @@ pub struct MergeRequests {
     /// Bucket of requests, in which a cancel is created.
     pub request_bucket: String,
     /// Pause between two looks at the merge requests of active runs.
-    #[serde(default = "default_poll_secs")]
-    poll_secs: NonZeroU64,
+    #[serde(default = "default_poll")]
+    pub poll: Period,
 }
 
-impl MergeRequests {
-    /// Pause between two looks at the merge requests of active runs.
-    pub const fn poll(&self) -> Duration {
-        Duration::from_secs(self.poll_secs.get())
-    }
-}
-
-const fn default_poll_secs() -> NonZeroU64 {
-    NonZeroU64::new(60).expect("60 is not zero")
+const fn default_poll() -> Period {
+    Period::secs(60)
 }
 
 fn default_listen() -> SocketAddr {

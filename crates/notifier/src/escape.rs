@@ -5,6 +5,9 @@
 /// Longer text is cut: it is shown to people.
 const SHOWN_MAX: usize = 500;
 
+/// Markdown takes no longer row of backticks for the fence of a code span (GitLab's knows 80).
+const FENCE_MAX: usize = 80;
+
 /// A code span, outside of tables.
 pub(crate) fn code(text: &str) -> String {
     span(&line(text))
@@ -45,6 +48,9 @@ fn span(line: &str) -> String {
         return "–".to_owned();
     }
     let longest = line.split(|it| it != '`').map(str::len).max().unwrap_or(0);
+    if longest >= FENCE_MAX {
+        return span(&line.replace('`', "'"));
+    }
     let fence = "`".repeat(longest + 1);
     // A backtick beside the fence would lengthen it.
     let pad = if line.starts_with('`') || line.ends_with('`') { " " } else { "" };
@@ -86,6 +92,9 @@ mod tests {
         for (text, expected) in cases {
             assert_eq!(code(text), expected, "{text:?}");
         }
+        // No fence may be as long as that, and then all of it would be markdown.
+        let run = "`".repeat(80);
+        assert_eq!(code(&format!("@root {run}")), format!("`@root {}`", "'".repeat(80)));
         assert_eq!(cell("a|b"), "`a\\|b`");
         assert_eq!(cell("a\\|b"), "`a\\ \\|b`");
         assert_eq!(code(&"ü".repeat(9_000)).chars().count(), SHOWN_MAX + 3);

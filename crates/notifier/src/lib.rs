@@ -6,6 +6,9 @@
 mod closed;
 mod config;
 mod escape;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzz;
 mod handle;
 mod note;
 mod report;
@@ -16,7 +19,6 @@ mod wanted;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use branchline_gitlab::Client;
 use branchline_ledger::{Queue, Requests, Store};
@@ -65,7 +67,7 @@ pub async fn run(
         .map_err(|source| Error::Listen { address: config.listen, source })?;
     let health = Health::default();
     let served = health::serve(listener, health.clone(), stop.clone());
-    let grace = Duration::from_secs(config.consume.grace_seconds);
+    let grace = config.consume.grace.get();
     // A probe that never says what it wants does not hold up the end.
     let served = within_grace(served, &stop, grace);
     tokio::join!(served, work(config, doors, client, health, stop.clone()));
@@ -94,7 +96,7 @@ pub async fn work(
     let deliveries = subscriber.subscribe(&config.subscription, config.consume.subscribe());
     let closed = config.merge_requests.map(|it| Closed {
         notifier: notifier.clone(),
-        pause: it.poll(),
+        pause: it.poll.get(),
         queue: Queue::new(storage.clone(), it.queue_bucket),
         requests: Requests::new(storage, it.request_bucket, config.ledger_bucket),
         known: BTreeMap::new(),

@@ -58,7 +58,7 @@ fn parse<T: DeserializeOwned>(text: &str) -> Result<T, (String, String)> {
         serde_path_to_error::deserialize(deserializer).map_err(|error| {
             field = match error.path().to_string().as_str() {
                 "." | "?" => String::new(),
-                path => format!("{path}: "),
+                path => format!("{}: ", one_line(path)),
             };
             error.into_inner()
         })
@@ -114,6 +114,7 @@ mod tests {
             "subscription: s\nconsume: {in_flight_max: 0}\n",
             "subscription: s\nconsume: {in_flight_max: many}\n",
             "subscription: s\n",
+            "subscription: s\n\"con\\nsume\": {}\n",
             "subscription: s\nsubscription: t\n",
             "subscription: [",
             "",
@@ -124,6 +125,7 @@ mod tests {
             worker.yaml: consume.in_flight_max: invalid value: integer `0`, expected a nonzero u32 at line 2, column 11
             worker.yaml: consume.in_flight_max: invalid u32 at line 2, column 26
             worker.yaml: missing field `consume` at line 1, column 1
+            worker.yaml: con sume: unknown field `con\nsume`, expected one of subscription, consume at line 2, column 1
             worker.yaml: duplicate mapping key `subscription` is not allowed here at line 2, column 1
             worker.yaml: subscription: expected string scalar at line 1, column 15
             worker.yaml: unexpected end of file at line 1, column 1"]].assert_eq(&answers.join("\n"));

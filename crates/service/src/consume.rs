@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, error, field, info_span, warn};
 
 use crate::dead_letter::DeadLetters;
+use crate::period::Period;
 use crate::settlement::{Class, Settlement};
 use crate::telemetry::chain;
 
@@ -33,9 +34,9 @@ pub struct Options {
     /// Messages handled at once by this process.
     pub in_flight_max: NonZeroU32,
     /// How long what is in flight may take to finish after SIGTERM.
-    pub grace_seconds: u64,
+    pub grace: Period,
     /// Silence after which the stream of messages is built again.
-    pub silence_seconds: NonZeroU32,
+    pub silence_max: Period,
     /// Deliveries of one message; that of the subscription's dead-letter policy.
     pub attempts_max: NonZeroU32,
 }
@@ -44,8 +45,8 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             in_flight_max: NonZeroU32::new(16).expect("16 is not zero"),
-            grace_seconds: 25,
-            silence_seconds: NonZeroU32::new(120).expect("120 is not zero"),
+            grace: Period::secs(25),
+            silence_max: Period::secs(120),
             attempts_max: NonZeroU32::new(100).expect("100 is not zero"),
         }
     }
@@ -61,7 +62,7 @@ impl Options {
             bytes_max: u32::try_from(DATA_MAX)
                 .map_or(u32::MAX, |it| it.saturating_mul(outstanding_max)),
             lease_max: LEASE_MAX,
-            silence_max: Duration::from_secs(self.silence_seconds.get().into()),
+            silence_max: self.silence_max.get(),
         }
     }
 }
@@ -130,7 +131,7 @@ pub async fn consume<H, F>(
         while tasks.join_next().await.is_some() {}
         deliveries.settled().await;
     };
-    if timeout(Duration::from_secs(options.grace_seconds), drain).await.is_err() {
+    if timeout(options.grace.get(), drain).await.is_err() {
         warn!(in_flight = tasks.len(), "grace period ended; what was in flight comes again");
     }
 }

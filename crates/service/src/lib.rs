@@ -10,9 +10,11 @@ pub mod shutdown;
 pub mod telemetry;
 
 mod doors;
+mod period;
 
 pub use consume::{Message, consume};
 pub use dead_letter::DeadLetters;
 pub use doors::Doors;
 pub use health::Health;
+pub use period::Period;
 pub use settlement::{Class, Settlement};

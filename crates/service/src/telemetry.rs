@@ -19,6 +19,9 @@ use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
 use cloud_logging::CloudLogging;
 
+/// Longer texts of errors are cut.
+const CHAIN_BYTES_MAX: usize = 4 << 10;
+
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Format {
@@ -92,6 +95,7 @@ pub fn init(format: Format, filter: &str) -> Result<(), TelemetryError> {
 }
 
 /// An error and its causes in one line; a cause that the text already ends with is not repeated.
+/// Cut to what a reader bears: decoders quote what strangers wrote.
 pub fn chain(error: &(dyn Error + 'static)) -> String {
     let (mut text, mut next) = (error.to_string(), error.source());
     while let Some(cause) = next {
@@ -100,6 +104,10 @@ pub fn chain(error: &(dyn Error + 'static)) -> String {
             text = format!("{text}: {said}");
         }
         next = cause.source();
+    }
+    if text.len() > CHAIN_BYTES_MAX {
+        text.truncate(text.floor_char_boundary(CHAIN_BYTES_MAX - '…'.len_utf8()));
+        text.push('…');
     }
     text
 }
@@ -130,6 +138,14 @@ mod tests {
         let error = Failure::Ledger(Box::new(Failure::Status(fmt::Error)));
         let cause = fmt::Error.to_string();
         assert_eq!(chain(&error), format!("reading the ledger: status 403: {cause}"));
+    }
+
+    #[test]
+    fn a_chain_is_cut_to_what_a_reader_bears() {
+        let foreign = serde_json::from_str::<u8>(&format!("{:?}", "ü".repeat(9_000))).unwrap_err();
+        let text = chain(&foreign);
+        assert!(text.starts_with("invalid type: string \"üü"), "{text}");
+        assert!(text.len() <= CHAIN_BYTES_MAX && text.ends_with("ü…"), "{} bytes", text.len());
     }
 
     #[test]

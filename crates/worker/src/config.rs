@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
-use std::time::Duration;
 
-use branchline_contract::Region;
+use branchline_contract::{Installation, Region};
+use branchline_service::Period;
 use serde::Deserialize;
 
 /// `worker.yaml`.
@@ -31,7 +31,7 @@ pub struct Config {
     /// Value of the label `branchline-installation` on every job: tells the
     /// jobs of this installation from those of another in the same project.
     #[serde(default = "default_installation")]
-    pub installation: String,
+    pub installation: Installation,
     /// Whether contents are read and their SHA-256 compared, beside the
     /// checksums that Cloud Storage keeps.
     #[serde(default)]
@@ -40,17 +40,17 @@ pub struct Config {
     #[serde(default)]
     pub consume: branchline_service::consume::Options,
     /// Time without a change after which another pod takes the lease over.
-    #[serde(default = "default_lease_secs")]
-    lease_secs: u64,
+    #[serde(default = "default_lease")]
+    pub lease: Period,
     /// Pause between two rounds of the reconciler.
-    #[serde(default = "default_tick_millis")]
-    tick_millis: u64,
+    #[serde(default = "default_tick")]
+    pub tick: Period,
     /// Bound of one create call.
-    #[serde(default = "default_create_secs")]
-    create_secs: u64,
+    #[serde(default = "default_create_max")]
+    pub create_max: Period,
     /// Time after which a list in Vertex AI shows every job that was created.
-    #[serde(default = "default_settle_secs")]
-    settle_secs: u64,
+    #[serde(default = "default_settle")]
+    pub settle: Period,
     /// Create calls per minute, project and region, to begin with: more and less
     /// is learned. Vertex AI's default quota is 60.
     #[serde(default = "default_creates_per_minute")]
@@ -59,8 +59,8 @@ pub struct Config {
     #[serde(default)]
     pub active_runs_per_project_max: Option<NonZeroU32>,
     /// Longest wait in line before a run expires.
-    #[serde(default = "default_wait_hours_max")]
-    wait_hours_max: u64,
+    #[serde(default = "default_wait_max")]
+    pub wait_max: Period,
     /// Address of `/livez` and `/readyz`.
     #[serde(default = "default_listen")]
     pub listen: SocketAddr,
@@ -69,54 +69,34 @@ pub struct Config {
     pub google: branchline_gcp::Config,
 }
 
-impl Config {
-    /// Time without a change after which another pod takes the lease over.
-    pub const fn lease(&self) -> Duration {
-        Duration::from_secs(self.lease_secs)
-    }
-
-    /// Pause between two rounds of the reconciler.
-    pub const fn tick(&self) -> Duration {
-        Duration::from_millis(self.tick_millis)
-    }
-
-    /// Bound of one create call.
-    pub const fn create(&self) -> Duration {
-        Duration::from_secs(self.create_secs)
-    }
-
-    /// Time after which a list in Vertex AI shows every job that was created.
-    pub const fn settle(&self) -> Duration {
-        Duration::from_secs(self.settle_secs)
-    }
-
-    /// Longest wait in line before a run expires.
-    pub const fn wait_max(&self) -> Duration {
-        Duration::from_secs(self.wait_hours_max * 3600)
-    }
+fn default_installation() -> Installation {
+    Installation::parse("branchline").expect("it is one")
 }
 
-fn default_installation() -> String {
-    "branchline".to_owned()
+const fn default_lease() -> Period {
+    Period::secs(15)
 }
-const fn default_lease_secs() -> u64 {
-    15
+
+const fn default_tick() -> Period {
+    Period::secs(1)
 }
-const fn default_tick_millis() -> u64 {
-    1_000
+
+const fn default_create_max() -> Period {
+    Period::secs(60)
 }
-const fn default_create_secs() -> u64 {
-    60
+
+const fn default_settle() -> Period {
+    Period::secs(60)
 }
-const fn default_settle_secs() -> u64 {
-    60
+
+const fn default_wait_max() -> Period {
+    Period::secs(72 * 3600)
 }
+
 const fn default_creates_per_minute() -> NonZeroU32 {
     NonZeroU32::new(60).expect("60 is not zero")
 }
-const fn default_wait_hours_max() -> u64 {
-    72
-}
+
 fn default_listen() -> SocketAddr {
     SocketAddr::from(([0, 0, 0, 0], 8080))
 }

@@ -2,7 +2,7 @@
 //! our labels on it, and an output directory of its own. Pure.
 
 use branchline_contract::placeholder::{self, fill};
-use branchline_contract::{ArtifactReady, JobKind, RunId, vertex_fields};
+use branchline_contract::{ArtifactReady, Installation, JobKind, RunId, vertex_fields};
 use branchline_ledger::{Intent, Run};
 use serde_json::{Value, json};
 
@@ -46,7 +46,11 @@ pub(crate) fn problems(request: &ArtifactReady) -> Vec<String> {
 }
 
 /// The body for one intent. The request was found without problems at intake.
-pub(crate) fn build(run: &Run, intent: &Intent, installation: &str) -> Result<Value, String> {
+pub(crate) fn build(
+    run: &Run,
+    intent: &Intent,
+    installation: &Installation,
+) -> Result<Value, String> {
     let (request, kind) = (&run.request, run.request.training.kind());
     let body = vertex_fields::check(kind, request.training.body())
         .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?;
@@ -99,10 +103,14 @@ mod tests {
     use super::*;
     use crate::testing::{admitted, custom_job, intent, request, run};
 
+    fn team_a() -> Installation {
+        Installation::parse("team-a").unwrap()
+    }
+
     #[test]
     fn a_body_has_our_labels_its_placeholders_filled_and_an_output_directory() {
         let run = run(&request(&custom_job()), admitted());
-        let body = build(&run, &intent(), "team-a").unwrap();
+        let body = build(&run, &intent(), &team_a()).unwrap();
         expect![[r#"
             {
               "jobSpec": {
@@ -143,7 +151,7 @@ mod tests {
         training["custom_job"]["labels"] = json!({"team": "a"});
         training["custom_job"]["jobSpec"]["baseOutputDirectory"] =
             json!({"outputUriPrefix": "gs://mine/"});
-        let body = build(&run(&request(&training), admitted()), &intent(), "team-a").unwrap();
+        let body = build(&run(&request(&training), admitted()), &intent(), &team_a()).unwrap();
         assert_eq!(body["displayName"], "mine");
         assert_eq!(body["labels"]["team"], "a");
         assert_eq!(body["jobSpec"]["baseOutputDirectory"]["outputUriPrefix"], "gs://mine/");
@@ -175,7 +183,7 @@ mod tests {
         ];
         for (training, output, has_id) in cases {
             let run = run(&request(&training), admitted());
-            let body = build(&run, &intent(), "team-a").unwrap();
+            let body = build(&run, &intent(), &team_a()).unwrap();
             assert_eq!(body.pointer(output), Some(&json!("gs://o/iris/1-n/")), "{output}");
             let id = pipeline_job_id(&run);
             assert_eq!(id, has_id.then(|| format!("{}-1", run.id)), "{output}");

@@ -2,6 +2,9 @@
 
 mod admission;
 mod config;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzz;
 mod intake;
 mod job_body;
 mod metrics;
@@ -13,7 +16,6 @@ mod verify;
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::time::Duration;
 
 use branchline_gcp::vertex::{Jobs, Vertex};
 use branchline_ledger::{Clock, Lease, Newests, Pauses, Places, Queue, Requests, Store};
@@ -50,7 +52,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
         .map_err(|source| Error::Listen { address: config.listen, source })?;
     let health = Health::default();
     let served = health::serve(listener, health.clone(), stop.clone());
-    let grace = Duration::from_secs(config.consume.grace_seconds);
+    let grace = config.consume.grace.get();
     // A probe that never says what it wants does not hold up the end.
     let served = within_grace(served, &stop, grace);
     tokio::join!(served, Box::pin(work(config, doors, vertex, health, stop.clone())));
@@ -74,7 +76,8 @@ pub async fn work(
         config.subscription.clone(),
     );
     let holder = format!("{}-{:016x}", std::process::id(), fastrand::u64(..));
-    let lease = Lease::new(storage.clone(), config.queue_bucket.clone(), holder, config.lease());
+    let lease =
+        Lease::new(storage.clone(), config.queue_bucket.clone(), holder, config.lease.get());
     let deliveries = doors.subscriber.subscribe(&config.subscription, config.consume.subscribe());
     let settings = settings(&config, doors.clock);
     let ledger = reconcile::Ledger {
@@ -91,7 +94,7 @@ pub async fn work(
     };
     let leader = reconcile::Leader::new(doors, ledger, vertex, settings);
     let options = config.consume;
-    let grace = Duration::from_secs(options.grace_seconds);
+    let grace = options.grace.get();
     let intake = Arc::new(intake::Intake { storage, store, queue, config });
     let led = within_grace(leader.run(lease, health, stop.clone()), &stop, grace);
     let consumed = consume(deliveries, &dead_letters, options, stop.clone(), move |message| {
@@ -110,10 +113,10 @@ fn settings(config: &Config, clock: Clock) -> reconcile::Settings {
         installation: config.installation.clone(),
         output_bucket: config.output_bucket.clone(),
         run_event_topic: config.run_event_topic.clone(),
-        tick: config.tick(),
-        create: config.create(),
-        settle: config.settle(),
-        wait_max: config.wait_max(),
+        tick: config.tick.get(),
+        create: config.create_max.get(),
+        settle: config.settle.get(),
+        wait_max: config.wait_max.get(),
         creates_per_minute: config.creates_per_minute.get(),
         active_runs_per_project_max: config.active_runs_per_project_max.map(NonZeroU32::get),
     }

@@ -8,11 +8,15 @@ use serde_json::Value;
 pub(crate) const BYTES_MAX: u64 = 64 << 10;
 const METRICS_MAX: usize = 100;
 const NAME_BYTES_MAX: usize = 100;
+const ERROR_CHARS_MAX: usize = 200;
 
 /// The numbers of a flat JSON object.
 pub(crate) fn parse(bytes: &[u8]) -> Result<BTreeMap<String, f64>, String> {
-    let value: BTreeMap<String, Value> = serde_json::from_slice(bytes)
-        .map_err(|error| format!("metrics.json is not a flat JSON object: {error}"))?;
+    let value: BTreeMap<String, Value> = serde_json::from_slice(bytes).map_err(|error| {
+        // The decoder quotes what it met.
+        let error: String = error.to_string().chars().take(ERROR_CHARS_MAX).collect();
+        format!("metrics.json is not a flat JSON object: {error}")
+    })?;
     if value.len() > METRICS_MAX {
         return Err(format!(
             "metrics.json has {} entries, and at most {METRICS_MAX} are read",
@@ -39,6 +43,7 @@ mod tests {
     #[test]
     fn only_a_flat_object_of_numbers_is_metrics() {
         let long = format!("{{\"{}\": 1}}", "x".repeat(101));
+        let text = format!("{:?}", "x".repeat(60_000));
         let cases = [
             (r#"{"accuracy": 0.9, "rows": 30}"#, Ok(2)),
             ("{}", Ok(0)),
@@ -48,11 +53,14 @@ mod tests {
             ("\u{0}", Err("not a flat JSON object")),
             (r#"{"accuracy": NaN}"#, Err("not a flat JSON object")),
             (long.as_str(), Err("a name of 101 bytes")),
+            (text.as_str(), Err("invalid type: string \"xxx")),
         ];
         for (text, expected) in cases {
             match (expected, parse(text.as_bytes())) {
                 (Ok(count), Ok(metrics)) => assert_eq!(metrics.len(), count, "{text}"),
-                (Err(part), Err(error)) => assert!(error.contains(part), "{text}: {error}"),
+                (Err(part), Err(error)) => {
+                    assert!(error.contains(part) && error.len() < 1_000, "{text}: {error}");
+                }
                 (expected, actual) => panic!("{text}: expected {expected:?}, got {actual:?}"),
             }
         }

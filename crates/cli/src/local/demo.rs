@@ -118,8 +118,8 @@ fn start_roles(
         "request_bucket": installation::REQUESTS,
         "output_bucket": installation::OUTPUT,
         "regions": ["europe-west4"],
-        "tick_millis": 200,
-        "settle_secs": 5,
+        "tick": "200ms",
+        "settle": "5s",
         "listen": "127.0.0.1:0",
         "google": google,
     }))

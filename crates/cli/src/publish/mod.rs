@@ -18,14 +18,14 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use branchline_contract::Training;
 use branchline_gcp::Config as Google;
 use branchline_gcp::pubsub::{Message, Publish as _, Publisher};
 use branchline_gcp::storage::Storage;
 use branchline_ledger::Store;
-use jiff::{SignedDuration, Timestamp};
+use branchline_service::Period;
+use jiff::Timestamp;
 
 use crate::env::{self, Environment};
 use config::{Config, Run};
@@ -63,8 +63,8 @@ pub(crate) struct Args {
     #[arg(long, conflicts_with = "dry_run")]
     wait: bool,
     /// How long to follow it, such as 90m or 2h
-    #[arg(long, value_name = "TIME", default_value = "2h", value_parser = duration, requires = "wait")]
-    timeout: Duration,
+    #[arg(long, value_name = "TIME", default_value = "2h", requires = "wait")]
+    timeout: Period,
     /// File for GitLab's artifacts:reports:dotenv to append the results to
     #[arg(long, value_name = "FILE")]
     dotenv: Option<PathBuf>,
@@ -99,12 +99,6 @@ fn key_value(text: &str) -> Result<(String, String), String> {
     let pair = text.split_once('=').filter(|(key, _)| !key.is_empty());
     let (key, value) = pair.ok_or("expected KEY=VALUE")?;
     Ok((key.to_owned(), value.to_owned()))
-}
-
-/// A time to wait, such as `90m`.
-pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    let duration: SignedDuration = text.parse().map_err(|error: jiff::Error| error.to_string())?;
-    Duration::try_from(duration).map_err(|_| "a time to wait is not negative".to_owned())
 }
 
 /// Does what the command line asks for, and tells the exit code.
@@ -147,7 +141,7 @@ pub(crate) async fn run(args: &Args, environment: &Environment) -> Result<u8, Er
         topic: &config.topic,
     };
     let store = Store::new(Arc::new(storage), ledger, Timestamp::now);
-    let end = wait::follow(&store, &followed, args.timeout).await?;
+    let end = wait::follow(&store, &followed, args.timeout.get()).await?;
     if let (Some(file), End::Run(ending)) = (&args.dotenv, &end) {
         append(file, &format!("BRANCHLINE_OUTCOME={}\n", ending.outcome.as_str()))?;
         if let Some(uri) = &ending.model_uri {

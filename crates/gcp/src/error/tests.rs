@@ -132,6 +132,7 @@ fn a_missing_permission_is_named() {
         (rest_status(403, "PERMISSION_DENIED", text), Some("storage.objects.get")),
         (rest_status(400, "INVALID_ARGUMENT", ACT_AS), Some("iam.serviceAccounts.actAs")),
         (rest_status(403, "PERMISSION_DENIED", "The API is disabled."), None),
+        (rest_status(403, "PERMISSION_DENIED", "Permission '' denied"), None),
         (page(403, "Permission 'x' denied"), None),
     ];
     for (error, expected) in cases {

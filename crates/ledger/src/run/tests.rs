@@ -326,7 +326,12 @@ fn facts_that_were_tampered_with_do_not_fold() {
     let mut changed = facts();
     changed[1].fact.actor = "somebody else".to_owned();
     changed[1] = Entry::decode(&changed[1].fact.encode()).unwrap();
+    // Attempts that do not begin at 1 could run out of numbers.
+    let last = |body| (u32::MAX, body);
+    let later =
+        ledger(vec![last(requested().1), last(finished(Outcome::Failed)), retried(u32::MAX, 11)]);
     let cases = [
+        ("a later attempt", later, FoldError::NotRequested),
         ("none", vec![], FoldError::Empty),
         ("no request", facts()[1..].to_vec(), FoldError::NotRequested),
         ("swapped", swapped, FoldError::Position { expected: 1, found: 2 }),

@@ -6,6 +6,9 @@
 mod custom;
 mod error;
 mod filter;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzz;
 mod json;
 mod kind;
 mod list;

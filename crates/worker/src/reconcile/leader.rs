@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use branchline_contract::{RunId, Vertex as Domain};
+use branchline_contract::{Installation, RunId, Vertex as Domain};
 use branchline_gcp::Error as GcpError;
 use branchline_gcp::vertex::Jobs;
 use branchline_ledger::{
@@ -38,7 +38,7 @@ const CONDITION: &str = "reconcile";
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     /// Value of the label that tells our jobs from other installations'.
-    pub installation: String,
+    pub installation: Installation,
     /// Bucket of the output directories.
     pub output_bucket: String,
     /// Topic of run events.

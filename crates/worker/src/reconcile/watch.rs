@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use branchline_contract::JobKind;
+use branchline_contract::{Installation, JobKind};
 use branchline_gcp::vertex::Job;
 use branchline_gcp::{Class, Error as GcpError};
 use branchline_ledger::{Place, State};
@@ -163,7 +163,7 @@ const fn may_have_jobs(state: &State) -> bool {
 }
 
 /// Vertex AI's own filter for the live jobs of this installation.
-fn live_filter(kind: JobKind, installation: &str) -> String {
+fn live_filter(kind: JobKind, installation: &Installation) -> String {
     let (prefix, states): (_, &[&str]) = match kind {
         JobKind::CustomJob | JobKind::HyperparameterTuningJob => {
             ("JOB_STATE", &["QUEUED", "PENDING", "RUNNING", "PAUSED", "UPDATING", "CANCELLING"])
