@@ -27,7 +27,7 @@ pub(crate) static REQUESTS: LazyLock<Vec<Value>> = LazyLock::new(|| {
     let golden = golden_request();
     let artifact = |name: &str| {
         json!({
-            "name": name, "uri": format!("gs://artifacts/iris/{name}"),
+            "name": name, "directory": "gs://artifacts/iris/", "uri": format!("gs://artifacts/iris/{name}"),
             "generation": 1, "size": 1, "crc32c": "AAAAAA=="
         })
     };

@@ -177,28 +177,35 @@ async fn a_taken_name_with_other_content_is_an_error() {
 async fn data_in_the_cloud_is_pinned_and_not_copied() {
     let cloud = Cloud::start().await;
     let cases = [
-        ("gs://demo-lake/rows/part-2", Ok(vec!["rows/part-2"])),
-        ("gs://demo-lake/rows/part-*", Ok(vec!["rows/part-1", "rows/part-2"])),
-        ("gs://demo-lake/rows/", Ok(vec!["rows/deep/part-3", "rows/part-1", "rows/part-2"])),
+        ("gs://demo-lake/rows/part-2", Ok((None, vec!["rows/part-2"]))),
+        ("gs://demo-lake/rows/part-*", Ok((Some("rows/"), vec!["rows/part-1", "rows/part-2"]))),
+        ("gs://demo-lake/r*/deep/*", Ok((Some(""), vec!["rows/deep/part-3"]))),
+        ("gs://demo-lake/rows/deep/", Ok((Some("rows/deep/"), vec!["rows/deep/part-3"]))),
+        (
+            "gs://demo-lake/rows/",
+            Ok((Some("rows/"), vec!["rows/deep/part-3", "rows/part-1", "rows/part-2"])),
+        ),
         ("gs://demo-lake/none/*", Err("artifact lake: no object matches gs://demo-lake/none/*")),
         ("gs://demo-lake/none", Err("artifact lake: looking up gs://demo-lake/none")),
     ];
     for (source, expected) in cases {
         let run = cloud.publish(source, &["--dry-run"]).await;
-        let expected = match expected {
+        let (directory, names) = match expected {
             Err(part) => {
                 assert!(!run.success && run.stderr.contains(part), "{source}: {}", run.stderr);
                 continue;
             }
-            Ok(names) => names,
+            Ok(expected) => expected,
         };
         assert!(run.success, "{source}: {}", run.stderr);
         let message: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
         let artifacts = message["data"]["artifacts"].as_array().unwrap();
         let pinned: Vec<_> = artifacts.iter().filter(|it| it["name"] == "lake").collect();
-        let names: Vec<_> = pinned.iter().map(|it| it["uri"].as_str().unwrap()).collect();
-        let uris: Vec<_> = expected.iter().map(|it| format!("gs://demo-lake/{it}")).collect();
-        assert_eq!(names, uris);
+        let uris: Vec<_> = pinned.iter().map(|it| it["uri"].as_str().unwrap()).collect();
+        let expected: Vec<_> = names.iter().map(|it| format!("gs://demo-lake/{it}")).collect();
+        assert_eq!(uris, expected);
+        let directory = directory.map(|it| format!("gs://demo-lake/{it}"));
+        assert!(pinned.iter().all(|it| it["directory"].as_str() == directory.as_deref()));
         assert!(pinned.iter().all(|it| it["generation"].as_i64().unwrap() > 0));
     }
     cloud.storage.put("demo-lake", "rows/part-4", b"4".to_vec()).unwrap();

@@ -22,6 +22,21 @@ text_type!(
     r"^gs://[a-z0-9._-]{3,222}/[^\x00-\x1f\x7f-\x9f]{1,1024}$"
 );
 
+text_type!(
+    /// `gs://bucket/` or `gs://bucket/directory/`.
+    DirectoryUri,
+    "a gs://bucket/directory/ URI",
+    1_252,
+    r"^gs://[a-z0-9._-]{3,222}/([^\x00-\x1f\x7f-\x9f]{0,1023}/)?$"
+);
+
+impl DirectoryUri {
+    /// Joins the two halves; no directory is the whole bucket.
+    pub fn new(bucket: &str, directory: &str) -> Result<Self, Invalid> {
+        Self::parse(format!("gs://{bucket}/{directory}"))
+    }
+}
+
 impl ObjectUri {
     /// Joins the two halves.
     pub fn new(bucket: &str, name: &str) -> Result<Self, Invalid> {
@@ -113,13 +128,17 @@ impl TryFrom<String> for Sha256 {
     }
 }
 
-/// One object, pinned. Several objects may share a name: then they are the files of one directory.
+/// One object, pinned. Several share a name when they are files of one directory.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Artifact {
     /// Name by which the training spec refers to it.
     pub name: ArtifactName,
     /// Where it lies.
     pub uri: ObjectUri,
+    /// The directory that the name stands for, where the artifact is a glob or a directory; the same for
+    /// all objects of the name, however many there are today.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub directory: Option<DirectoryUri>,
     /// Generation that was uploaded or looked at.
     pub generation: i64,
     /// Size in bytes.

@@ -1,9 +1,11 @@
 //! `branchline.artifact.ready.v1`: a CI job asks for a run.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::artifact::Artifact;
+use crate::artifact::{Artifact, DirectoryUri};
 use crate::origin::{Gitlab, Vertex};
 use crate::run_id::RunName;
 use crate::text::Invalid;
@@ -43,6 +45,19 @@ impl ArtifactReady {
     pub const EVENT_TYPE: &'static str = "branchline.artifact.ready.v1";
     /// More objects than this are not one request.
     pub const ARTIFACTS_MAX: usize = 1_000;
+
+    /// An object that lies outside its directory, or shares its name with one of another
+    /// directory or of none: what the name stands for would be a matter of order.
+    pub(crate) fn stray_object(&self) -> Option<&Artifact> {
+        let mut directories = BTreeMap::new();
+        self.artifacts.iter().find(|it| {
+            let below = |directory: &DirectoryUri| it.uri.as_str().starts_with(directory.as_str());
+            match directories.insert(it.name.as_str(), &it.directory) {
+                Some(other) if *other != it.directory || other.is_none() => true,
+                Some(_) | None => !it.directory.as_ref().is_none_or(below),
+            }
+        })
+    }
 }
 
 /// A number of attempts; one unless somebody wants more.

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 
+use crate::artifact::{Artifact, ArtifactName, ObjectUri};
 use crate::artifact_ready::ArtifactReady;
 use crate::run_event::{Phase, RunEvent};
 use crate::run_id::RunId;
@@ -56,6 +57,14 @@ pub enum DecodeError {
     Artifacts {
         /// How many it names.
         count: usize,
+    },
+    /// Objects of one name that are not the files of one directory.
+    #[error("artifact {name}: {uri} is not one object, nor below the directory of that name")]
+    Directory {
+        /// Its name.
+        name: ArtifactName,
+        /// The object.
+        uri: ObjectUri,
     },
 }
 
@@ -113,6 +122,10 @@ impl Envelope {
         let count = request.artifacts.len();
         if count > ArtifactReady::ARTIFACTS_MAX {
             return Err(DecodeError::Artifacts { count });
+        }
+        if let Some(Artifact { name, uri, .. }) = request.stray_object() {
+            let (name, uri) = (name.clone(), uri.clone());
+            return Err(DecodeError::Directory { name, uri });
         }
         Ok(request)
     }

@@ -14,7 +14,7 @@ mod text;
 mod training;
 pub mod vertex_fields;
 
-pub use artifact::{Artifact, ArtifactName, Crc32c, ObjectUri, Sha256};
+pub use artifact::{Artifact, ArtifactName, Crc32c, DirectoryUri, ObjectUri, Sha256};
 pub use artifact_ready::{ArtifactReady, AttemptsMax, IdToken};
 pub use envelope::{DATA_MAX, DecodeError, Envelope};
 pub use job_kind::JobKind;

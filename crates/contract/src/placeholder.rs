@@ -88,22 +88,11 @@ pub fn fill(request: &ArtifactReady, run: &RunId, output: &str, name: &str) -> F
     text.map_or(Fill::Unknown, Fill::Text)
 }
 
-/// The object of an artifact, or the directory that all of its objects share.
+/// The artifact's directory, or its one object.
 fn artifact_uri(request: &ArtifactReady, name: &str) -> Option<String> {
-    let mut uris = request.artifacts.iter().filter(|it| it.name.as_str() == name);
-    let first = uris.next()?.uri.as_str();
-    let mut shared = first.len();
-    for other in uris.map(|it| it.uri.as_str()) {
-        let same = first.bytes().zip(other.bytes()).take_while(|(a, b)| a == b).count();
-        // Two equal URIs are one directory's files as well.
-        shared = shared.min(same).min(first.len() - 1);
-    }
-    if shared == first.len() {
-        return Some(first.to_owned());
-    }
-    let directory = &first[..=first[..first.floor_char_boundary(shared)].rfind('/')?];
-    // Objects of two buckets share no directory.
-    (directory.len() > "gs://".len()).then(|| directory.to_owned())
+    let artifact = request.artifacts.iter().find(|it| it.name.as_str() == name)?;
+    let directory = artifact.directory.as_ref().map(ToString::to_string);
+    Some(directory.unwrap_or_else(|| artifact.uri.to_string()))
 }
 
 fn walk(value: &Value, path: &str, fill: &impl Fn(&str) -> Fill) -> Result<Value, Error> {

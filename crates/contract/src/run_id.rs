@@ -29,9 +29,13 @@ impl RunId {
         let mut artifacts: Vec<Value> = request
             .artifacts
             .iter()
-            .map(|it| match it.sha256 {
-                Some(sha256) => json!([it.name, it.uri, sha256]),
-                None => json!([it.name, it.uri, it.generation, it.size, it.crc32c]),
+            .map(|it| match (it.sha256, &it.directory) {
+                (Some(sha256), None) => json!([it.name, it.uri, sha256]),
+                (Some(sha256), Some(directory)) => json!([it.name, it.uri, sha256, directory]),
+                (None, None) => json!([it.name, it.uri, it.generation, it.size, it.crc32c]),
+                (None, Some(directory)) => {
+                    json!([it.name, it.uri, it.generation, it.size, it.crc32c, directory])
+                }
             })
             .collect();
         artifacts.sort_by_key(Value::to_string);

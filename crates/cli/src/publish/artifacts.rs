@@ -56,6 +56,8 @@ pub(crate) struct Upload {
     pub(crate) path: PathBuf,
     /// Name that its content gives it in the bucket.
     pub(crate) object: String,
+    /// Directory in the bucket, where it is one of a set: ends in `/`.
+    pub(crate) directory: Option<String>,
     /// Its content.
     pub(crate) digest: Digest,
 }
@@ -93,7 +95,7 @@ fn single(repository: &Repository, artifact: &ArtifactName, path: &str) -> Resul
     let (real, digest) = digested(repository, artifact, path)?;
     let name = path.rsplit('/').next().unwrap_or(path);
     let object = format!("sha256/{}/{name}", digest.sha256);
-    Ok(Upload { artifact: artifact.clone(), path: real, object, digest })
+    Ok(Upload { artifact: artifact.clone(), path: real, object, directory: None, digest })
 }
 
 /// The files of a set lie together under the digest of the set: `sets/<hex>/<path below the glob's directory>`.
@@ -116,20 +118,24 @@ fn set(
             max: artifacts_max,
         });
     }
-    let mut uploads = Vec::with_capacity(paths.len());
+    let mut files = Vec::with_capacity(paths.len());
     let mut listing = sha2::Sha256::new();
     for path in paths {
         let (real, digest) = digested(repository, artifact, &path)?;
         let below = path.strip_prefix(glob.directory()).unwrap_or(&path).to_owned();
         // The lines of `sha256sum`, so that the digest of a set can be had by hand.
         listing.update(format!("{}  {below}\n", digest.sha256));
-        uploads.push(Upload { artifact: artifact.clone(), path: real, object: below, digest });
+        files.push((real, below, digest));
     }
-    let set = Sha256(listing.finalize().into());
-    for upload in &mut uploads {
-        upload.object = format!("sets/{set}/{}", upload.object);
-    }
-    Ok(uploads)
+    let directory = format!("sets/{}/", Sha256(listing.finalize().into()));
+    let upload = |(path, below, digest)| Upload {
+        artifact: artifact.clone(),
+        path,
+        object: format!("{directory}{below}"),
+        directory: Some(directory.clone()),
+        digest,
+    };
+    Ok(files.into_iter().map(upload).collect())
 }
 
 /// The paths that match, in order. Linked files count; linked directories are not walked.

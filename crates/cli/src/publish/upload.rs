@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use branchline_contract::{Artifact, ArtifactName, Crc32c, Invalid, ObjectUri};
+use branchline_contract::{Artifact, ArtifactName, Crc32c, DirectoryUri, Invalid, ObjectUri};
 use branchline_gcp::Class;
 use branchline_gcp::storage::{List, Object, Objects as _, Storage};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
@@ -88,10 +88,12 @@ impl Error {
 impl Upload {
     /// What the message says of it.
     pub(crate) fn artifact(&self, bucket: &str, generation: i64) -> Result<Artifact, Error> {
-        let uri = ObjectUri::new(bucket, &self.object);
+        let named = |error| Error::Name(self.artifact.clone(), error);
+        let directory = self.directory.as_ref().map(|it| DirectoryUri::new(bucket, it));
         Ok(Artifact {
             name: self.artifact.clone(),
-            uri: uri.map_err(|error| Error::Name(self.artifact.clone(), error))?,
+            uri: ObjectUri::new(bucket, &self.object).map_err(named)?,
+            directory: directory.transpose().map_err(named)?,
             generation,
             size: self.digest.size,
             crc32c: self.digest.crc32c,
@@ -165,11 +167,13 @@ pub(crate) async fn pin(
         Source::Object(uri) => {
             let object = storage.stat(uri.bucket(), uri.object(), None).await;
             let object = object.map_err(|error| Error::Storage(name.clone(), error))?;
-            Ok(vec![pinned(name, &object)?])
+            Ok(vec![pinned(name, None, &object)?])
         }
         Source::Objects { bucket, names } => {
             let objects = matching(storage, name, bucket, names, artifacts_max).await?;
-            objects.iter().map(|it| pinned(name, it)).collect()
+            let directory = DirectoryUri::new(bucket, names.directory());
+            let directory = directory.map_err(|error| Error::Name(name.clone(), error))?;
+            objects.iter().map(|it| pinned(name, Some(&directory), it)).collect()
         }
     }
 }
@@ -206,12 +210,17 @@ async fn matching(
     }
 }
 
-fn pinned(name: &ArtifactName, object: &Object) -> Result<Artifact, Error> {
+fn pinned(
+    name: &ArtifactName,
+    directory: Option<&DirectoryUri>,
+    object: &Object,
+) -> Result<Artifact, Error> {
     let uri = ObjectUri::new(&object.bucket, &object.name);
     let uri = uri.map_err(|error| Error::Name(name.clone(), error))?;
     let crc32c = object.crc32c.map(Crc32c);
     Ok(Artifact {
         name: name.clone(),
+        directory: directory.cloned(),
         generation: object.generation,
         size: u64::try_from(object.size).unwrap_or_default(),
         crc32c: crc32c.ok_or_else(|| Error::NoChecksum(name.clone(), uri.to_string()))?,

@@ -102,7 +102,9 @@ fn a_message_has_a_largest_size() {
 fn a_request_has_a_largest_number_of_artifacts() {
     let with = |count: usize| {
         let mut data = request_data();
-        data["artifacts"] = Value::Array(vec![data["artifacts"][0].clone(); count]);
+        let mut artifact = data["artifacts"][0].clone();
+        artifact["directory"] = "gs://acme-artifacts/flowers/".into();
+        data["artifacts"] = Value::Array(vec![artifact; count]);
         data.to_string()
     };
     let most = with(ArtifactReady::ARTIFACTS_MAX);
@@ -111,6 +113,45 @@ fn a_request_has_a_largest_number_of_artifacts() {
         refusal(with(ArtifactReady::ARTIFACTS_MAX + 1).as_bytes(), &[]),
         "the message names 1001 artifacts, and a request has at most 1000",
     );
+}
+
+#[test]
+fn objects_of_one_name_are_files_of_one_directory() {
+    let flowers = "gs://acme-artifacts/flowers/";
+    let artifact = |name: &str, object: &str, directory: Value| {
+        let mut artifact = request_data()["artifacts"][0].clone();
+        artifact["name"] = name.into();
+        artifact["uri"] = format!("{flowers}{object}").into();
+        artifact["directory"] = directory;
+        artifact
+    };
+    let refused = |artifacts: Value| {
+        let mut data = request_data();
+        data["artifacts"] = artifacts;
+        let data = data.to_string();
+        let decoded = Envelope::decode_artifact_ready(data.as_bytes(), &BTreeMap::default());
+        decoded.err().map(|error| error.to_string())
+    };
+    let one = |object| artifact("data", object, Value::Null);
+    let of = |object, directory: &str| artifact("data", object, directory.into());
+    let cases = [
+        (json!([one("a"), artifact("code", "a", Value::Null)]), None),
+        (json!([of("a", flowers), of("deep/b", flowers)]), None),
+        (json!([of("a", "gs://acme-artifacts/")]), None),
+        (json!([one("a"), one("b")]), Some("b")),
+        (json!([one("a"), of("b", flowers)]), Some("b")),
+        (json!([of("a", flowers), one("b")]), Some("b")),
+        (json!([of("a", flowers), of("b", "gs://acme-artifacts/")]), Some("b")),
+        (json!([of("a", "gs://acme-artifacts/flow/")]), Some("a")),
+        (json!([of("a", "gs://another/flowers/")]), Some("a")),
+    ];
+    for (artifacts, stray) in cases {
+        let expected = stray.map(|it| {
+            format!("artifact data: {flowers}{it} is not one object, nor below the directory of that name")
+        });
+        assert_eq!(refused(artifacts.clone()), expected, "{artifacts}");
+    }
+    assert!(refused(json!([of("a", "gs://acme-artifacts/flowers")])).is_some(), "no directory");
 }
 
 #[test]

@@ -75,6 +75,9 @@ fn other_work_is_another_run() {
         ("/artifacts/1/generation", json!(1)),
         ("/artifacts/1/size", json!(1)),
         ("/artifacts/1/crc32c", json!("2tg2vA==")),
+        ("/artifacts/0/directory", json!("gs://acme-artifacts/flowers/")),
+        ("/artifacts/0/directory", json!("gs://acme-artifacts/")),
+        ("/artifacts/1/directory", json!("gs://acme-data/flowers/")),
         ("/artifacts/1/sha256", json!(digest)),
         ("/artifacts", json!([])),
         ("/training", json!({"pipeline_job": {}})),
@@ -86,6 +89,9 @@ fn other_work_is_another_run() {
     for (pointer, value) in cases {
         let changed = id(|data| {
             data["artifacts"][1]["sha256"] = Value::Null;
+            for artifact in data["artifacts"].as_array_mut().unwrap() {
+                artifact["directory"] = Value::Null;
+            }
             set(pointer, &value)(data);
         });
         assert!(!ids.contains(&changed), "{pointer}");
