@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use branchline_contract::Outcome;
 use branchline_ledger::{Body, History};
+use branchline_local::gitlab::Trigger;
 use branchline_tests::eventually::eventually;
 use branchline_tests::world::World;
 use serde_json::{Value, json};
@@ -53,6 +54,50 @@ async fn a_request_becomes_one_model_one_status_and_one_note() {
         world.stack.storage.list("demo-queue", "queue/").is_empty().then_some(())
     })
     .await;
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_merge_request_that_is_opened_after_the_run_has_ended_gets_its_note() {
+    let world = World::start().await;
+    let (gitlab, project) = (&world.stack.gitlab, world.project_id);
+    gitlab.commit(project, "late", "Late", &[("b", b"b")]).unwrap();
+    let job = gitlab.start_pipeline(project, Trigger::Push("late"), "train").unwrap();
+    let mut request = world.request("iris", &json!([]), TRAIN);
+    request["gitlab"]["sha"] = json!(job.sha);
+    request["gitlab"]["ref"] = json!("late");
+    request["gitlab"]["pipeline_id"] = json!(job.pipeline_id);
+    request["gitlab"]["job_id"] = json!(job.id);
+    request["gitlab"]["merge_request"] = Value::Null;
+    world.publish(request.to_string()).await;
+    world.ended(&request, 1).await;
+    eventually("all of it is announced", async || {
+        world.stack.storage.list("demo-queue", "queue/").is_empty().then_some(())
+    })
+    .await;
+    let statuses =
+        format!("projects/{project}/repository/commits/{}/statuses?name=branchline/iris", job.sha);
+    eventually("the status is success", async || {
+        (world.gitlab(&statuses).await[0]["status"] == "success").then_some(())
+    })
+    .await;
+    // Runs of one name are reported one after another: behind another's status nobody looks any more.
+    world.publish(world.request("iris", &json!([]), TRAIN).to_string()).await;
+    eventually("another run is reported", async || world.commit_status("iris").await).await;
+
+    let iid = gitlab.open_merge_request(project, "late", "main", "Late").unwrap();
+    let job = gitlab.start_pipeline(project, Trigger::MergeRequest(iid), "train").unwrap();
+    request["gitlab"]["pipeline_id"] = json!(job.pipeline_id);
+    request["gitlab"]["job_id"] = json!(job.id);
+    request["gitlab"]["merge_request"] = json!({"iid": iid, "target_branch": "main"});
+    world.publish(request.to_string()).await;
+    let notes = format!("projects/{project}/merge_requests/{iid}/notes");
+    eventually("the note is written", async || {
+        let notes = world.gitlab(&notes).await;
+        notes[0]["body"].as_str().filter(|it| it.contains("accuracy")).map(drop)
+    })
+    .await;
+    assert_eq!(world.jobs(&request).await, 1);
     world.stop().await;
 }
 
@@ -163,6 +208,10 @@ async fn what_is_wrong_with_a_request_is_said_in_a_sentence_and_nothing_is_lost(
         (
             with("changed", &|it| it["artifacts"][0] = changed.clone()),
             "artifact data: gs://demo-artifacts/b.csv was replaced: generation",
+        ),
+        (
+            with("unpinned", &|it| it["artifacts"][0]["generation"] = json!(0)),
+            "artifact data: gs://demo-artifacts/a.csv was replaced: generation",
         ),
         (
             with("misspelt", &|it| {

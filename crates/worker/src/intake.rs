@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use branchline_contract::{ArtifactReady, DecodeError, Envelope, RunId, Sha256};
 use branchline_gcp::Error as GcpError;
+use branchline_gcp::pubsub::Publish;
 use branchline_gcp::storage::Objects;
 use branchline_ledger::{Appended, Author, Body, Queue, Run, State, Store, Ticket};
 use branchline_service::telemetry::chain;
@@ -14,6 +15,7 @@ use branchline_service::{Class, Message, Settlement};
 use tracing::{Span, field, info, warn};
 
 use crate::config::Config;
+use crate::reconcile::publish;
 use crate::{admission, verify};
 
 /// Two pods at one run collide a few times at most.
@@ -29,6 +31,8 @@ pub(crate) struct Intake {
     pub store: Store,
     /// The queue.
     pub queue: Queue,
+    /// Where the last event of a run is told once more.
+    pub publisher: Arc<dyn Publish>,
     /// Rules and limits.
     pub config: Config,
 }
@@ -101,7 +105,7 @@ impl Intake {
             let body = Body::Stalled { reason: reason.to_owned() };
             let run = self.append(run, body, author).await?;
             if matches!(run.state, State::Stalled(_)) {
-                return self.hand_over(&run).await;
+                return self.hand_over(&run, false).await;
             }
         }
         Err(Error::Collisions(id))
@@ -117,7 +121,7 @@ impl Intake {
         let mut run = self.request(message, &request, (&id, digest), author).await?;
         for _ in 0..COLLISIONS_MAX {
             let Some(body) = self.next_fact(&run).await? else {
-                return self.hand_over(&run).await;
+                return self.hand_over(&run, request.gitlab.merge_request.is_some()).await;
             };
             run = self.append(run, body, author).await?;
         }
@@ -212,13 +216,25 @@ impl Intake {
         }
     }
 
-    /// Tells the leader, and asserts once more that there is an entry for it to find.
-    async fn hand_over(&self, run: &Run) -> Result<(), Error> {
-        let ticket = Ticket::of(run);
+    /// Tells the leader, and asserts once more that there is an entry for it to find. The last
+    /// event of a run that is over is told once more where a merge request asks for it.
+    async fn hand_over(&self, run: &Run, from_merge_request: bool) -> Result<(), Error> {
+        let (ticket, project_id) = (Ticket::of(run), run.request.gitlab.project_id);
+        if self.queue.tell(&ticket, run.head.sequence).await? {
+            return Ok(());
+        }
         // An entry that is gone behind an end was announced and removed.
-        if !self.queue.tell(&ticket, run.head.sequence).await? && run.ending().is_none() {
-            self.queue.ensure(&ticket, run.request.gitlab.project_id).await?;
+        if run.ending().is_none() {
+            self.queue.ensure(&ticket, project_id).await?;
             self.queue.tell(&ticket, run.head.sequence).await?;
+        } else if from_merge_request {
+            // It may have been opened since, and then nobody has told it.
+            let history = self.store.load(project_id, &run.id).await?;
+            if let Some(last) = history.as_ref().and_then(|it| it.events.last()) {
+                let envelope = Envelope::run_event(last);
+                publish(self.publisher.as_ref(), &self.config.run_event_topic, last, envelope)
+                    .await?;
+            }
         }
         Ok(())
     }

@@ -92,10 +92,11 @@ pub async fn work(
         places: Places::new(storage.clone(), config.queue_bucket.clone()),
         newests: Newests::new(storage.clone(), config.queue_bucket.clone()),
     };
+    let publisher = doors.publisher.clone();
     let leader = reconcile::Leader::new(doors, ledger, vertex, settings);
     let options = config.consume;
     let grace = options.grace.get();
-    let intake = Arc::new(intake::Intake { storage, store, queue, config });
+    let intake = Arc::new(intake::Intake { storage, store, queue, publisher, config });
     let led = within_grace(leader.run(lease, health, stop.clone()), &stop, grace);
     let consumed = consume(deliveries, &dead_letters, options, stop.clone(), move |message| {
         let intake = intake.clone();

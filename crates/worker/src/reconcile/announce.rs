@@ -95,13 +95,23 @@ impl Announcer<'_> {
     }
 
     async fn publish(&self, event: &RunEvent, envelope: Envelope) -> Result<(), GcpError> {
-        let Envelope { data, attributes } = envelope;
-        let ordering_key = Some(event.run_id.to_string());
-        let message = Message { data: data.into(), attributes, ordering_key };
-        self.publisher.publish(self.topic, message).await?;
-        info!(run.id = %event.run_id, phase = event.phase.as_str(), "run event published");
-        Ok(())
+        publish(self.publisher, self.topic, event, envelope).await
     }
+}
+
+/// Publishes an event in its envelope.
+pub(crate) async fn publish(
+    publisher: &dyn Publish,
+    topic: &str,
+    event: &RunEvent,
+    envelope: Envelope,
+) -> Result<(), GcpError> {
+    let Envelope { data, attributes } = envelope;
+    let ordering_key = Some(event.run_id.to_string());
+    let message = Message { data: data.into(), attributes, ordering_key };
+    publisher.publish(topic, message).await?;
+    info!(run.id = %event.run_id, phase = event.phase.as_str(), "run event published");
+    Ok(())
 }
 
 /// The events of an attempt behind the cursor.

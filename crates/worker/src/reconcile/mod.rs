@@ -17,4 +17,5 @@ mod surplus;
 mod tracked;
 mod watch;
 
+pub(crate) use announce::publish;
 pub(crate) use leader::{Leader, Ledger, Settings};
