@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
+use axum::http::Method;
 use branchline_contract::Outcome;
 use branchline_ledger::{Body, History};
 use branchline_local::gitlab::Trigger;
@@ -98,6 +99,30 @@ async fn a_merge_request_that_is_opened_after_the_run_has_ended_gets_its_note() 
     })
     .await;
     assert_eq!(world.jobs(&request).await, 1);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_vertex_ai_will_not_begin_ends_the_run_with_its_words() {
+    const WORDS: &str = "The service account is not ready.";
+    // A precondition of a pipeline is no sign that its job exists.
+    let gate = |method: &Method, path: &str, _: &Value| {
+        let refused = method == Method::POST && path.ends_with("/pipelineJobs");
+        let error = json!({"code": 400, "status": "FAILED_PRECONDITION", "message": WORDS});
+        refused.then(|| (400, json!({"error": error})))
+    };
+    let world = World::start_gated(gate, json!({})).await;
+    let mut request = world.request("iris", &json!([]), TRAIN);
+    let spec = json!({
+        "schemaVersion": "2.1.0", "sdkVersion": "kfp-2.7.0", "pipelineInfo": {"name": "iris"},
+        "root": {"dag": {"tasks": {}}}, "components": {}, "deploymentSpec": {"executors": {}},
+    });
+    request["training"] = json!({"pipeline_job": {"pipelineSpec": spec, "runtimeConfig": {}}});
+    world.publish(request.to_string()).await;
+    let history = world.ended(&request, 1).await;
+    let ending = history.run.ending().unwrap();
+    assert_eq!((ending.outcome, ending.reason.as_deref()), (Outcome::Failed, Some(WORDS)));
+    assert_eq!(kinds(&history).iter().filter(|it| **it == "intended").count(), 1);
     world.stop().await;
 }
 
