@@ -101,7 +101,7 @@ async fn settled_before(
         while found.is_none() {
             let page = self.vertex.list(kind, project, region, &filter, token).await?;
             let carries = |it: &Job| it.labels.get(job_body::LABEL_INTENT) == Some(&nonce);",
-        to: "        let filter = format!(\"labels.{}=\\\"{}\\\"\", job_body::LABEL_RUN, it.run.id);
+        to: "        let filter = format!(\"labels.{}=\\\"{}\\\"\", job_body::LABEL_RUN, run.id);
         let (project, region) = (vertex.project.as_str(), vertex.region.as_str());
         let (mut found, mut token) = (None, None);
         while found.is_none() {

@@ -11,34 +11,48 @@ use super::tracked::Tracked;
 use crate::job_body;
 
 impl Hands<'_> {
-    /// A pipeline job of that id exists. It is the run's if it carries a nonce of this attempt.
+    /// A pipeline job of that id exists. It is the run's if it carries a nonce of this attempt;
+    /// without one, or where none is found after all, no job came of the call.
     pub(super) async fn adopt(
         &self,
         it: &mut Tracked,
         id: &str,
         error: GcpError,
     ) -> Result<(), Error> {
-        let kind = it.run.request.training.kind();
-        let name = format!("{}/{}/{id}", it.run.request.vertex.parent(), kind.collection());
-        let job = match self.vertex.get(kind, &name).await {
-            Ok(job) => job,
-            // Another precondition than the id: no job came of the call.
-            Err(other) if other.class() == Class::NotFound => {
-                return self.give_up(it, error.message()).await;
+        match self.of_id(&it.run, id).await? {
+            Some(Found { job, nonce }) => {
+                self.append(it, Body::Submitted { intent: nonce, job }).await
             }
-            Err(other) => return Err(other.into()),
-        };
-        match intent_of(&it.run, &job) {
-            Some(intent) => self.append(it, Body::Submitted { intent, job: job.name }).await,
             None => self.give_up(it, error.message()).await,
         }
     }
 
-    /// Lists by nonce: the settle time is over, so what is not shown does not exist.
+    /// Looks for the job: the settle time is over, so what is not found does not exist.
     pub(super) async fn settle(&self, it: &mut Tracked) -> Result<(), Error> {
-        let vertex = it.run.request.vertex.clone();
-        let nonce = it.run.intents.last().expect("only an intent is settled").nonce.clone();
-        let kind = it.run.request.training.kind();
+        let found = match job_body::pipeline_job_id(&it.run) {
+            // Better than a list, which may lag behind.
+            Some(id) => self.of_id(&it.run, &id).await?,
+            None => self.of_nonce(&it.run).await?,
+        };
+        info!(run.id = %it.run.id, found = found.is_some(), "intent settled");
+        answer(it, Answer::Settled(found));
+        Ok(())
+    }
+
+    async fn of_id(&self, run: &Run, id: &str) -> Result<Option<Found>, GcpError> {
+        let kind = run.request.training.kind();
+        let name = format!("{}/{}/{id}", run.request.vertex.parent(), kind.collection());
+        match self.vertex.get(kind, &name).await {
+            Ok(job) => Ok(intent_of(run, &job).map(|nonce| Found { job: job.name, nonce })),
+            Err(error) if error.class() == Class::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn of_nonce(&self, run: &Run) -> Result<Option<Found>, GcpError> {
+        let vertex = &run.request.vertex;
+        let nonce = run.intents.last().expect("only an intent is settled").nonce.clone();
+        let kind = run.request.training.kind();
         let filter = format!("labels.{}=\"{nonce}\"", job_body::LABEL_INTENT);
         let (project, region) = (vertex.project.as_str(), vertex.region.as_str());
         let (mut found, mut token) = (None, None);
@@ -52,9 +66,7 @@ impl Hands<'_> {
                 break;
             }
         }
-        info!(run.id = %it.run.id, found = found.is_some(), "intent settled");
-        answer(it, Answer::Settled(found.map(|job| Found { job: job.name, nonce })));
-        Ok(())
+        Ok(found.map(|job| Found { job: job.name, nonce }))
     }
 }
 
