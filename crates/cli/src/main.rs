@@ -3,6 +3,8 @@
 mod completions;
 mod env;
 mod exit;
+#[cfg(feature = "failpoints")]
+mod failpoints;
 #[cfg(feature = "local")]
 mod local;
 mod operate;
@@ -73,7 +75,7 @@ fn run(command: &Command) -> anyhow::Result<u8> {
     let environment = env::process();
     match command {
         Command::Publish(args) => Ok(runtime()?.block_on(publish::run(args, &environment))?),
-        Command::Worker(args) => runtime()?.block_on(roles::worker(args)).map(|()| 0),
+        Command::Worker(args) => runtime()?.block_on(roles::worker(args, &environment)).map(|()| 0),
         Command::Notifier(args) => {
             runtime()?.block_on(roles::notifier(args, &environment)).map(|()| 0)
         }

@@ -10,6 +10,8 @@ use secrecy::SecretString;
 use serde::de::DeserializeOwned;
 
 use crate::env::Environment;
+#[cfg(feature = "failpoints")]
+use crate::failpoints::Failpoints;
 
 /// What both roles take.
 #[derive(Debug, clap::Args)]
@@ -62,9 +64,17 @@ pub(crate) struct Notifier {
 }
 
 /// Runs a worker until a signal drains it.
-pub(crate) async fn worker(args: &Worker) -> anyhow::Result<()> {
+#[cfg_attr(
+    not(feature = "failpoints"),
+    expect(unused_variables, reason = "only crash points are switched on there")
+)]
+pub(crate) async fn worker(args: &Worker, environment: &Environment) -> anyhow::Result<()> {
     let config: branchline_worker::Config = begin(&args.common)?;
     let stop = stop_on_signal().context("listening for signals")?;
+    #[cfg(feature = "failpoints")]
+    if let Some(points) = Failpoints::new(environment) {
+        return points.worker(config, stop).await;
+    }
     Ok(branchline_worker::run(config, stop).await?)
 }
 
@@ -73,6 +83,10 @@ pub(crate) async fn notifier(args: &Notifier, environment: &Environment) -> anyh
     let config: branchline_notifier::Config = begin(&args.common)?;
     let token = gitlab_token(environment)?;
     let stop = stop_on_signal().context("listening for signals")?;
+    #[cfg(feature = "failpoints")]
+    if let Some(points) = Failpoints::new(environment) {
+        return points.notifier(config, token, stop).await;
+    }
     Ok(branchline_notifier::run(config, token, stop).await?)
 }
 

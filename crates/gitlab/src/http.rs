@@ -106,6 +106,11 @@ impl Client {
         Self { api, host }
     }
 
+    /// What answers its calls.
+    pub fn api(&self) -> Arc<dyn Api> {
+        self.api.clone()
+    }
+
     /// Host of the instance, with its port where it is not the usual one.
     pub fn host(&self) -> &str {
         &self.host

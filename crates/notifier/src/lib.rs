@@ -62,6 +62,16 @@ pub async fn run(
 ) -> Result<(), Error> {
     let client = Client::new(&config.gitlab, token)?;
     let doors = Doors::connect(&config.google).await?;
+    serve(config, doors, client, stop).await
+}
+
+/// Answers probes and works, through any doors.
+pub async fn serve(
+    config: Config,
+    doors: Doors,
+    client: Client,
+    stop: CancellationToken,
+) -> Result<(), Error> {
     let listener = TcpListener::bind(config.listen)
         .await
         .map_err(|source| Error::Listen { address: config.listen, source })?;

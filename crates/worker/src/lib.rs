@@ -47,6 +47,16 @@ pub enum Error {
 pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
     let doors = Doors::connect(&config.google).await?;
     let vertex = Arc::new(Vertex::connect(&config.google).await?);
+    serve(config, doors, vertex, stop).await
+}
+
+/// Answers probes and works, through any doors.
+pub async fn serve(
+    config: Config,
+    doors: Doors,
+    vertex: Arc<dyn Jobs>,
+    stop: CancellationToken,
+) -> Result<(), Error> {
     let listener = TcpListener::bind(config.listen)
         .await
         .map_err(|source| Error::Listen { address: config.listen, source })?;

@@ -2,7 +2,7 @@
 
 use branchline_contract::placeholder::{Fill, expand, expand_training, fill, has_any, is_one};
 use branchline_contract::{ArtifactReady, RunId};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::request;
 
