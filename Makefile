@@ -17,6 +17,7 @@ help:
 	@echo 'make conformance  other people'"'"'s clients (Python) against the local stack'
 	@echo 'make sim          the protocol in 10,000 simulated worlds (SEEDS=N, or SEED=N for one story)'
 	@echo 'make mutants      the protocol with a mistake in it: the simulation has to see each'
+	@echo 'make crash        real processes, killed at every named point of the protocol, for all kinds of jobs'
 	@echo 'make fuzz         decoders under 10,000,000 inputs that went wrong (CASES=N)'
 	@echo
 	@echo 'make check ADVISORY_DB=DIR takes advisories from a copy of the RustSec database.'
@@ -45,8 +46,12 @@ sim:
 mutants:
 	@MUTANTS=all cargo test --locked --workspace --test mutants -- --nocapture
 
+# CRASH=POINT keeps to one point.
+crash:
+	@CRASH="$${CRASH:-all}" cargo test --locked --workspace --test crash -- --nocapture
+
 # FUZZ_TARGET=… keeps to one decoder, and with FUZZ_SEED=… to one case.
 fuzz:
 	@FUZZ_CASES='$(CASES)' cargo test --locked --profile fuzz --package branchline-tests --test fuzz -- --nocapture no_foreign
 
-.PHONY: help demo test check conformance sim mutants fuzz
+.PHONY: help demo test check conformance sim mutants crash fuzz

@@ -222,7 +222,7 @@ async fn check_end(at: &Installation, run: &RunId, token: String) -> Result<()> 
     ensure!(has(at, "ended")?, "its training did not come to its end");
 
     let gitlab = Client::new(&at.gitlab(), SecretString::from(token))?;
-    let (sha, name) = (CommitSha::parse(at.sha())?, format!("branchline/{RUN}"));
+    let (sha, name) = (CommitSha::parse(at.job().sha.as_str())?, format!("branchline/{RUN}"));
     let told = Instant::now();
     loop {
         let statuses = gitlab.commit_statuses(at.project_id(), &sha, &name).await?;

@@ -26,7 +26,8 @@ use crate::processes::{Role, executable, free_ports, is_gone};
 pub const REGION: &str = "europe-west4";
 /// Name of the repository's run.
 pub const RUN: &str = "nap";
-const BRANCH: &str = "main";
+const TARGET: &str = "main";
+const BRANCH: &str = "try";
 const PUBLISHED_WITHIN: Duration = Duration::from_secs(20);
 
 /// Says on one line each that it began, is halfway and ended, with its process id.
@@ -53,6 +54,7 @@ pub struct Installation {
     grace: Duration,
     job: CiJob,
     project_id: u64,
+    merge_request: u64,
     started: AtomicU32,
 }
 
@@ -66,11 +68,14 @@ impl Installation {
         gitlab.set_external_url(&address(ports[3]));
         let config = config(&directory.path().join("progress"));
         let files = [("branchline.yaml", config.as_bytes()), ("train.sh", TRAIN.as_bytes())];
-        let project_id = gitlab.create_project("team/naps", BRANCH, &files)?;
-        let job = gitlab.start_pipeline(project_id, Trigger::Push(BRANCH), "train")?;
+        let project_id = gitlab.create_project("team/naps", TARGET, &files)?;
+        gitlab.commit(project_id, BRANCH, "Try", &[("try", b"try")])?;
+        let merge_request = gitlab.open_merge_request(project_id, BRANCH, TARGET, "Try")?;
+        let job =
+            gitlab.start_pipeline(project_id, Trigger::MergeRequest(merge_request), "train")?;
         gitlab.checkout(project_id, &job.sha, &directory.path().join("checkout"))?;
         let started = AtomicU32::new(0);
-        Ok(Self { directory, ports, grace, job, project_id, started })
+        Ok(Self { directory, ports, grace, job, project_id, merge_request, started })
     }
 
     /// Starts the stack, and returns it with the token of the notifier.
@@ -83,6 +88,11 @@ impl Installation {
         let mut stack = Role::start("stack", &args, &[], &self.log("stack"))?;
         let token = stack.says("export BRANCHLINE_GITLAB_TOKEN=").await?;
         Ok((stack, token))
+    }
+
+    /// Where the roles and a test talk of crash points.
+    pub fn failpoints(&self) -> PathBuf {
+        self.path("failpoints")
     }
 
     /// Starts a worker, and returns a connection to its health port too.
@@ -99,7 +109,7 @@ impl Installation {
             "create_max": "1s",
             "settle": "1s",
         });
-        self.role("worker", changes, &[]).await
+        self.role("worker", changes, Vec::new()).await
     }
 
     /// Starts a notifier with its token, and returns a connection to its health port too.
@@ -109,15 +119,20 @@ impl Installation {
             "gitlab": self.gitlab(),
         });
         let token = ("BRANCHLINE_GITLAB_TOKEN".to_owned(), token);
-        self.role("notifier", changes, &[token]).await
+        self.role("notifier", changes, vec![token]).await
     }
 
     async fn role(
         &self,
         name: &str,
         changes: Value,
-        environment: &[(String, String)],
+        mut environment: Vec<(String, String)>,
     ) -> Result<(Role, TcpStream)> {
+        let failpoints = self.failpoints();
+        if failpoints.is_dir() {
+            let failpoints = failpoints.to_str().context("a path in UTF-8")?.to_owned();
+            environment.push(("BRANCHLINE_FAILPOINTS".to_owned(), failpoints));
+        }
         let [port] = free_ports();
         let mut google = json!({"credentials": "anonymous"});
         let mut endpoints = vec![("pubsub_endpoint", 0), ("storage_endpoint", 1)];
@@ -140,7 +155,7 @@ impl Installation {
         fs::write(&file, config.to_string())?;
         let file = file.to_str().context("a path in UTF-8")?;
         let log = self.log(name);
-        let mut role = Role::start(name, &[name, "--config", file], environment, &log)?;
+        let mut role = Role::start(name, &[name, "--config", file], &environment, &log)?;
         let idle = role.listens(port).await?;
         Ok((role, idle))
     }
@@ -178,7 +193,7 @@ impl Installation {
     }
 
     /// The live objects of a bucket by name, as the stack keeps them.
-    fn objects(&self, bucket: &str) -> Result<BTreeMap<String, Vec<u8>>> {
+    pub fn objects(&self, bucket: &str) -> Result<BTreeMap<String, Vec<u8>>> {
         let bucket = self.path("data/storage/buckets").join(bucket);
         let mut objects = BTreeMap::new();
         let Ok(records) = fs::read_dir(bucket.join("objects")) else { return Ok(objects) };
@@ -232,14 +247,19 @@ impl Installation {
         address(self.ports[3])
     }
 
+    /// The CI job that asks for runs.
+    pub const fn job(&self) -> &CiJob {
+        &self.job
+    }
+
+    /// Number of the merge request of its branch.
+    pub const fn merge_request(&self) -> u64 {
+        self.merge_request
+    }
+
     /// Id of the GitLab project.
     pub const fn project_id(&self) -> u64 {
         self.project_id
-    }
-
-    /// The commit that asks for the run.
-    pub fn sha(&self) -> &str {
-        &self.job.sha
     }
 
     /// The ends of all logs, for whoever has to find out why.

@@ -1,6 +1,7 @@
 //! The executable's roles as processes of their own: started, waited for and stopped.
 
 use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -148,6 +149,15 @@ impl Role {
             .with_context(|| format!("{} did not end within {within:?}: {last}", self.name))??;
         ensure!(status.code() == Some(0), "{} ended with {status}: {last}", self.name);
         ensure!(is_gone(self.group), "{} left processes behind", self.name);
+        Ok(())
+    }
+
+    /// Waits for its end by SIGKILL.
+    pub async fn dies(mut self, within: Duration) -> Result<()> {
+        let ended = tokio::time::timeout(within, self.child.wait()).await;
+        let status = ended.with_context(|| format!("{} lives on", self.name))??;
+        let killed = status.signal() == Some(Signal::KILL.as_raw());
+        ensure!(killed, "{} ended with {status}: {}", self.name, self.last_words());
         Ok(())
     }
 

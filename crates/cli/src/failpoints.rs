@@ -32,7 +32,11 @@ use crate::env::Environment;
 
 /// The directory through which a test and the processes talk.
 #[derive(Clone, Debug)]
-pub(crate) struct Failpoints(Arc<PathBuf>);
+pub(crate) struct Failpoints {
+    directory: Arc<PathBuf>,
+    /// Both roles receive and settle.
+    role: &'static str,
+}
 
 /// A door with points around its calls.
 #[derive(Clone, Debug)]
@@ -43,9 +47,9 @@ struct Guarded<D> {
 
 impl Failpoints {
     /// Those that the environment asks for.
-    pub(crate) fn new(environment: &Environment) -> Option<Self> {
+    pub(crate) fn new(environment: &Environment, role: &'static str) -> Option<Self> {
         let directory = environment.get("BRANCHLINE_FAILPOINTS").filter(|it| !it.is_empty())?;
-        Some(Self(Arc::new(directory.into())))
+        Some(Self { directory: Arc::new(directory.into()), role })
     }
 
     /// A worker with points around its doors.
@@ -89,12 +93,13 @@ impl Failpoints {
 
     /// What a test cannot be told of, it must not pass for: every failure here ends the process.
     fn hit(&self, point: &str) {
+        let directory = &self.directory;
         let id = getpid();
         let line = format!("{point} {}\n", id.as_raw_nonzero());
-        let hits = OpenOptions::new().append(true).create(true).open(self.0.join("hits"));
+        let hits = OpenOptions::new().append(true).create(true).open(directory.join("hits"));
         hits.and_then(|mut it| it.write_all(line.as_bytes())).expect("hits can be written");
-        let taken = self.0.join(format!("{point}.{}", id.as_raw_nonzero()));
-        if fs::rename(self.0.join(point), &taken).is_err() {
+        let taken = directory.join(format!("{point}.{}", id.as_raw_nonzero()));
+        if fs::rename(directory.join(point), &taken).is_err() {
             return;
         }
         let signal = match fs::read_to_string(&taken).as_deref().map(str::trim) {
@@ -265,7 +270,7 @@ async fn forward(
         };
         let Some(next) = next else { break };
         let next = next.map(|mut delivery| {
-            points.hit("receive");
+            points.hit(&format!("{}.receive", points.role));
             delivery.lease = Box::new(Guarded { door: delivery.lease, points: points.clone() });
             delivery
         });
@@ -279,12 +284,12 @@ async fn forward(
 
 impl Settle for Guarded<Box<dyn Settle>> {
     fn ack(self: Box<Self>) {
-        self.points.hit("ack");
+        self.points.hit(&format!("{}.ack", self.points.role));
         self.door.ack();
     }
 
     fn nack(self: Box<Self>) {
-        self.points.hit("nack");
+        self.points.hit(&format!("{}.nack", self.points.role));
         self.door.nack();
     }
 }

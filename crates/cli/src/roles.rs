@@ -72,7 +72,7 @@ pub(crate) async fn worker(args: &Worker, environment: &Environment) -> anyhow::
     let config: branchline_worker::Config = begin(&args.common)?;
     let stop = stop_on_signal().context("listening for signals")?;
     #[cfg(feature = "failpoints")]
-    if let Some(points) = Failpoints::new(environment) {
+    if let Some(points) = Failpoints::new(environment, "worker") {
         return points.worker(config, stop).await;
     }
     Ok(branchline_worker::run(config, stop).await?)
@@ -84,7 +84,7 @@ pub(crate) async fn notifier(args: &Notifier, environment: &Environment) -> anyh
     let token = gitlab_token(environment)?;
     let stop = stop_on_signal().context("listening for signals")?;
     #[cfg(feature = "failpoints")]
-    if let Some(points) = Failpoints::new(environment) {
+    if let Some(points) = Failpoints::new(environment, "notifier") {
         return points.notifier(config, token, stop).await;
     }
     Ok(branchline_notifier::run(config, token, stop).await?)

@@ -1,0 +1,82 @@
+//! Requests for all kinds of jobs that take a moment and learn nothing.
+
+use anyhow::Result;
+use branchline_contract::{ArtifactReady, JobKind, RunId};
+use branchline_local::installation::PROJECT;
+use branchline_tests::installation::{Installation, REGION};
+use serde_json::{Value, json};
+
+/// Long enough to be seen running.
+const SCRIPT: &str = "sleep 0.5; echo '{\"naps\": 1}' > \"${CLOUD_ML_HP_METRIC_FILE:-/dev/null}\"";
+
+/// A request for a run of its own, and the run's id.
+pub(crate) fn request(at: &Installation, kind: JobKind, number: usize) -> Result<(Value, RunId)> {
+    let job = at.job();
+    let request = json!({
+        "run": format!("nap-{number}"),
+        "artifacts": [],
+        "training": {kind.key(): training(kind)},
+        "vertex": {"project": PROJECT, "region": REGION},
+        "gitlab": {
+            "host": at.gitlab().trim_start_matches("http://"),
+            "project_id": at.project_id(),
+            "project_path": "team/naps",
+            "sha": job.sha,
+            "ref": "try",
+            "pipeline_id": job.pipeline_id,
+            "job_id": job.id,
+            "merge_request": {"iid": at.merge_request(), "target_branch": "main"},
+        },
+    });
+    let decoded: ArtifactReady = serde_json::from_value(request.clone())?;
+    Ok((request, RunId::derive(&decoded).0))
+}
+
+fn training(kind: JobKind) -> Value {
+    let container = json!({"imageUri": "debian", "command": ["sh", "-c", SCRIPT]});
+    let spec = json!({"workerPoolSpecs": [{
+        "machineSpec": {"machineType": "n1-standard-4"},
+        "replicaCount": 1,
+        "containerSpec": container,
+    }]});
+    match kind {
+        JobKind::CustomJob => json!({"jobSpec": spec}),
+        JobKind::HyperparameterTuningJob => json!({
+            "displayName": "nap",
+            "maxTrialCount": 1,
+            "parallelTrialCount": 1,
+            "studySpec": {
+                "metrics": [{"metricId": "naps", "goal": "MAXIMIZE"}],
+                "parameters": [{
+                    "parameterId": "length",
+                    "doubleValueSpec": {"minValue": 0.1, "maxValue": 1.0},
+                }],
+            },
+            "trialJobSpec": spec,
+        }),
+        JobKind::TrainingPipeline => json!({
+            "displayName": "nap",
+            "trainingTaskDefinition":
+                "gs://google-cloud-aiplatform/schema/trainingjob/definition/custom_task_1.0.0.yaml",
+            "trainingTaskInputs": spec,
+        }),
+        JobKind::PipelineJob => json!({
+            "displayName": "nap",
+            "runtimeConfig": {},
+            "pipelineSpec": {
+                "pipelineInfo": {"name": "nap"},
+                "schemaVersion": "2.1.0",
+                "sdkVersion": "kfp-2.7.0",
+                "root": {"dag": {"tasks": {"nap": {
+                    "taskInfo": {"name": "nap"},
+                    "componentRef": {"name": "comp-nap"},
+                    "cachingOptions": {},
+                }}}},
+                "components": {"comp-nap": {"executorLabel": "exec-nap"}},
+                "deploymentSpec": {"executors": {"exec-nap": {"container": {
+                    "image": "debian", "command": ["sh", "-c", SCRIPT],
+                }}}},
+            },
+        }),
+    }
+}
