@@ -32,8 +32,8 @@ use request::request;
 const GRACE: Duration = Duration::from_secs(3);
 /// Longer than the lease of the installation's workers.
 const FROZEN: Duration = Duration::from_secs(5);
-/// A take-over, a settle time and a message's backoff fit into it several times.
-const WITHIN: Duration = Duration::from_mins(1);
+/// The messages of a process that is killed come again a minute later, and may meet another kill.
+const WITHIN: Duration = Duration::from_mins(3);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Every point, each with a signal that ends or freezes the process.
@@ -156,14 +156,30 @@ async fn play(kind: JobKind, points: &[(&'static str, &'static str)]) -> Told {
     match Scene::start(&at, kind).await {
         Err(error) => told.wrong.push(format!("{error:#}\n{}", at.logs())),
         Ok(mut scene) => {
+            let mut runs = Vec::new();
             for (number, (point, signal)) in points.iter().enumerate() {
-                let sums = told.sums.entry((point, signal)).or_default();
-                if let Err(error) = scene.meet(number, point, signal, sums).await {
-                    let again = format!("CRASH={point} make crash");
-                    told.wrong
-                        .push(format!("{point} {signal}: {error:#} ({again})\n{}", at.logs()));
-                    break;
+                match scene.meet(number, point, signal).await {
+                    Ok(run) => runs.push((point, signal, run)),
+                    Err(error) => told.wrong.push(format!("{point} {signal}: {error:#}")),
                 }
+            }
+            // Only now, so that the runs of all points are in each other's way.
+            for (point, signal, run) in runs {
+                let sums = told.sums.entry((point, signal)).or_default();
+                sums.signals += 1;
+                if let Err(error) = scene.end(&run).await {
+                    sums.lost += 1;
+                    let again = format!("CRASH={point} make crash");
+                    told.wrong.push(format!("{point} {signal}: {error:#} ({again})"));
+                }
+                let jobs = scene.jobs(&run).await.unwrap_or(usize::MAX);
+                sums.duplicates += jobs.saturating_sub(1);
+                if jobs != 1 {
+                    told.wrong.push(format!("{point} {signal}: {run} has {jobs} jobs"));
+                }
+            }
+            if !told.wrong.is_empty() {
+                told.wrong.push(at.logs());
             }
         }
     }
@@ -209,14 +225,8 @@ impl<'a> Scene<'a> {
         Ok(scene)
     }
 
-    /// Publishes a request, has a process killed or frozen at the point, and waits for the run's end.
-    async fn meet(
-        &mut self,
-        number: usize,
-        point: &str,
-        signal: &str,
-        sums: &mut Sums,
-    ) -> Result<()> {
+    /// Publishes a request, and has a process killed or frozen at the point, and started or thawed.
+    async fn meet(&mut self, number: usize, point: &str, signal: &str) -> Result<RunId> {
         let directory = self.at.failpoints();
         fs::write(directory.join(format!("{point}.armed")), signal)?;
         fs::rename(directory.join(format!("{point}.armed")), directory.join(point))?;
@@ -230,11 +240,9 @@ impl<'a> Scene<'a> {
             self.publisher.publish(&topic(PROJECT, "artifact-ready"), message).await?;
         }
         let met = self.met(point).await?;
-        sums.signals += 1;
         let role = self.roles.iter().position(|it| it.id() == met).context("it is one of ours")?;
         if signal == "KILL" {
             self.roles.remove(role).dies(WITHIN).await?;
-            // Not before the others had a chance to take over.
             let started = if role == 2 {
                 self.at.notifier(self.token.clone()).await?
             } else {
@@ -245,11 +253,7 @@ impl<'a> Scene<'a> {
             tokio::time::sleep(FROZEN).await;
             self.roles[role].thaw()?;
         }
-        self.end(&run).await.inspect_err(|_| sums.lost += 1)?;
-        let jobs = self.jobs(&run).await?;
-        sums.duplicates += jobs.saturating_sub(1);
-        ensure!(jobs == 1, "{run} has {jobs} jobs");
-        Ok(())
+        Ok(run)
     }
 
     /// The process that took the point.
