@@ -48,6 +48,7 @@ mutants:
 
 # CRASH=POINT keeps to one point.
 crash:
+	@cargo build --locked --workspace
 	@CRASH="$${CRASH:-all}" cargo test --locked --workspace --test crash -- --nocapture
 
 # FUZZ_TARGET=… keeps to one decoder, and with FUZZ_SEED=… to one case.

@@ -9,6 +9,7 @@ use branchline_local::installation::PROJECT;
 use branchline_tests::eventually::eventually;
 use branchline_tests::world::World;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::{Training, count, reaches};
 
@@ -48,7 +49,7 @@ async fn arrives(world: &World, labels: &Value) -> String {
             region: "europe-west4",
             body: &body,
             pipeline_job_id: None,
-            deadline: Duration::from_secs(10),
+            deadline: Instant::now() + Duration::from_secs(10),
         })
         .await;
     created.unwrap().name

@@ -15,6 +15,7 @@ use fastrand::Rng;
 use futures::FutureExt as _;
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::json;
 use crate::mutate::{pick, short_text, size, text};
@@ -114,7 +115,7 @@ fn answer(bytes: &[u8], rng: &mut Rng) -> bool {
             region: "europe-west4",
             body: &json!({"displayName": "iris"}),
             pipeline_job_id: (kind == JobKind::PipelineJob).then_some("iris-1"),
-            deadline: Duration::from_secs(30),
+            deadline: Instant::now() + Duration::from_secs(30),
         }))
     });
     match created {

@@ -7,7 +7,8 @@ use branchline_gcp::vertex::{CreateJob, Job, JobState, Jobs as _, Vertex};
 use branchline_local::storage::Storage as EmbeddedStorage;
 use branchline_local::vertex::Vertex as Embedded;
 use serde_json::{Value, json};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 const REGION: &str = "europe-west4";
 
@@ -49,7 +50,7 @@ impl Stack {
             region: REGION,
             body,
             pipeline_job_id: (kind == JobKind::PipelineJob).then_some("run-1"),
-            deadline: Duration::from_secs(10),
+            deadline: Instant::now() + Duration::from_secs(10),
         };
         self.door.create(create).await
     }

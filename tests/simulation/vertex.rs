@@ -8,7 +8,7 @@ use branchline_gcp::vertex::{CreateJob, Job, JobError, JobPage, JobState, Jobs a
 use branchline_gcp::{Call, Error};
 use bytes::Bytes;
 use serde_json::Value;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::world::{
     ALREADY_EXISTS, Door, NOT_FOUND, PERMISSION_DENIED, RESOURCE_EXHAUSTED, State, Texts,
@@ -256,20 +256,25 @@ impl JobsApi for Door {
             };
             let run = job.body["labels"]["branchline-run"].as_str().unwrap_or("-");
             let what = format!("create {} {run}", job.kind.key());
+            let late = || Err(Error::late(what.as_str(), Duration::ZERO));
             let sent = Sent { door: self, what: &what, order, open: AtomicBool::new(true) };
             let once = |state: &mut State| {
                 // One POST: whatever goes wrong, nobody repeats it.
                 if !sent.open.swap(false, Ordering::Relaxed) {
-                    return Err(Error::late(what.as_str(), job.deadline));
+                    return late();
                 }
                 state.create_job(&what, &sent.order)
             };
-            match timeout(job.deadline, self.call(&what, once)).await {
+            let time_max = job.deadline.saturating_duration_since(Instant::now());
+            if time_max.is_zero() {
+                return late();
+            }
+            match timeout(time_max, self.call(&what, once)).await {
                 Ok(answer) => {
                     sent.open.store(false, Ordering::Relaxed);
                     answer
                 }
-                Err(_) => Err(Error::late(what.as_str(), job.deadline)),
+                Err(_) => late(),
             }
         })
     }

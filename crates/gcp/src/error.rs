@@ -98,7 +98,16 @@ impl Error {
 
     /// No answer came within that time.
     pub fn late(doing: impl Into<String>, time_max: Duration) -> Self {
-        let text = format!("no answer within {} s", time_max.as_secs_f64());
+        // A time that is left over from another has digits that nobody reads.
+        let tenths = u64::try_from(time_max.as_millis().div_ceil(100)).unwrap_or(u64::MAX);
+        let shown = Duration::from_millis(tenths.saturating_mul(100)).as_secs_f64();
+        let text = format!("no answer within {shown} s");
+        Self { doing: doing.into(), cause: Cause::Late(Plain::new(text)) }
+    }
+
+    /// A call whose time was over before it began.
+    pub(crate) fn overdue(doing: impl Into<String>) -> Self {
+        let text = "its time was over before it was sent".to_owned();
         Self { doing: doing.into(), cause: Cause::Late(Plain::new(text)) }
     }
 

@@ -22,8 +22,8 @@ use google_cloud_gax::retry_policy::{Aip194Strict, NeverRetry, RetryPolicyExt as
 use serde_json::Value;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::Mutex;
+use tokio::time::{Instant, timeout};
 use tracing::instrument;
 
 /// Jobs per page of a list.
@@ -57,8 +57,8 @@ pub struct CreateJob<'a> {
     pub body: &'a Value,
     /// The id of a pipeline job; no other kind can have one.
     pub pipeline_job_id: Option<&'a str>,
-    /// How long the whole call may take.
-    pub deadline: Duration,
+    /// When the whole call has to be over; behind it nothing is sent.
+    pub deadline: Instant,
 }
 
 /// One page of a list.
@@ -181,7 +181,7 @@ impl Jobs for Vertex {
             let doing = format!("fetching credentials for Vertex AI in {region}");
             self.clients(region).await?;
             let token = self.credentials.headers(<_>::default());
-            match tokio::time::timeout(RETRY_TIME_MAX, token).await {
+            match timeout(RETRY_TIME_MAX, token).await {
                 Ok(Ok(_)) => Ok(()),
                 Ok(Err(source)) => {
                     Err(Error::api(doing, google_cloud_gax::error::Error::authentication(source)))
@@ -196,9 +196,14 @@ impl Jobs for Vertex {
         Box::pin(async move {
             let parent = format!("projects/{}/locations/{}", job.project, job.region);
             let doing = format!("creating {} in {parent}", label(job.kind));
-            match tokio::time::timeout(job.deadline, self.post(&job, parent, &doing)).await {
+            let left = job.deadline.saturating_duration_since(Instant::now());
+            // A process that was frozen since must not send what is settled already.
+            if left.is_zero() {
+                return Err(Error::overdue(doing));
+            }
+            match timeout(left, self.post(&job, parent, &doing)).await {
                 Ok(created) => created,
-                Err(_) => Err(Error::late(doing, job.deadline)),
+                Err(_) => Err(Error::late(doing, left)),
             }
         })
     }

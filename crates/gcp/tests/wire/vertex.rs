@@ -4,17 +4,22 @@ use super::{Answer, Server, json, page};
 use branchline_contract::JobKind;
 use branchline_gcp::vertex::{CreateJob, JobState, Jobs as _, Vertex};
 use branchline_gcp::{Class, Config};
-use serde_json::json;
-use std::time::{Duration, Instant};
+use serde_json::{Value, json};
+use std::time::Duration;
+use tokio::time::Instant;
 
-const CREATE: CreateJob<'_> = CreateJob {
-    kind: JobKind::CustomJob,
-    project: "p",
-    region: "europe-west4",
-    body: &serde_json::Value::Null,
-    pipeline_job_id: None,
-    deadline: Duration::from_secs(5),
-};
+const TIME_MAX: Duration = Duration::from_secs(5);
+
+fn create(body: &Value) -> CreateJob<'_> {
+    CreateJob {
+        kind: JobKind::CustomJob,
+        project: "p",
+        region: "europe-west4",
+        body,
+        pipeline_job_id: None,
+        deadline: Instant::now() + TIME_MAX,
+    }
+}
 
 async fn connect(config: &Config) -> Vertex {
     Vertex::connect(config).await.unwrap()
@@ -43,7 +48,7 @@ async fn a_create_that_fails_is_one_post_and_known_to_be_definite_or_not() {
     for (answer, class, definite) in cases {
         let server = Server::start(vec![answer]).await;
         let body = json!({"displayName": "n"});
-        let job = CreateJob { body: &body, ..CREATE };
+        let job = create(&body);
         let error = connect(&server.config()).await.create(job).await.unwrap_err();
         assert_eq!((error.class(), error.definite()), (class, definite), "{}", error.message());
         assert_eq!(error.to_string(), "creating custom job in projects/p/locations/europe-west4");
@@ -58,7 +63,7 @@ async fn the_pause_that_a_header_asks_for_is_heard() {
     let body = json!({"error": error}).to_string();
     let server = Server::start(vec![Answer::Http { status: 429, headers, body }]).await;
     let body = json!({});
-    let created = connect(&server.config()).await.create(CreateJob { body: &body, ..CREATE }).await;
+    let created = connect(&server.config()).await.create(create(&body)).await;
     assert_eq!(created.unwrap_err().retry_after(), Some(Duration::from_secs(7)));
 }
 
@@ -68,24 +73,29 @@ async fn a_create_that_cannot_connect_is_not_repeated() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let config = Config { vertex_endpoint: Some(format!("http://{port}")), ..config };
     let (body, begun) = (json!({}), Instant::now());
-    let error =
-        connect(&config).await.create(CreateJob { body: &body, ..CREATE }).await.unwrap_err();
+    let error = connect(&config).await.create(create(&body)).await.unwrap_err();
     assert_eq!((error.class(), error.definite()), (Class::Transient, false));
-    assert!(begun.elapsed() < CREATE.deadline, "the SDK backs off by a second and more");
+    assert!(begun.elapsed() < TIME_MAX, "the SDK backs off by a second and more");
 }
 
 #[tokio::test]
 async fn a_create_ends_at_its_deadline_and_stays_open() {
     let server = Server::start(vec![Answer::Silence]).await;
     let body = json!({});
-    let deadline = Duration::from_millis(300);
-    let job = CreateJob { body: &body, deadline, ..CREATE };
+    let deadline = Instant::now() + Duration::from_millis(300);
+    let job = CreateJob { deadline, ..create(&body) };
     let begun = Instant::now();
     let error = connect(&server.config()).await.create(job).await.unwrap_err();
-    assert!(begun.elapsed() < CREATE.deadline);
+    assert!(begun.elapsed() < TIME_MAX);
     assert_eq!((error.class(), error.definite()), (Class::Transient, false));
     assert_eq!(error.message(), "no answer within 0.3 s");
     assert_eq!(server.requests().len(), 1);
+
+    let job = CreateJob { deadline: Instant::now(), ..create(&body) };
+    let error = connect(&server.config()).await.create(job).await.unwrap_err();
+    assert_eq!((error.class(), error.definite()), (Class::Transient, false));
+    assert_eq!(error.message(), "its time was over before it was sent");
+    assert_eq!(server.requests().len(), 1, "nothing is sent behind the deadline");
 }
 
 #[tokio::test]
@@ -95,14 +105,11 @@ async fn what_cannot_be_sent_is_refused_before_anything_is() {
     let good = json!({});
     let wrong = json!({"jobSpec": {"workerPoolSpecs": [{"diskSpec": 5}]}});
     let cases = [
-        (CreateJob { body: &wrong, ..CREATE }, "jobSpec.workerPoolSpecs.0.diskSpec: "),
+        (create(&wrong), "jobSpec.workerPoolSpecs.0.diskSpec: "),
+        (CreateJob { region: "evil.example/", ..create(&good) }, "`evil.example/` is not a region"),
+        (CreateJob { project: "", ..create(&good) }, "`` is not a project id"),
         (
-            CreateJob { body: &good, region: "evil.example/", ..CREATE },
-            "`evil.example/` is not a region",
-        ),
-        (CreateJob { body: &good, project: "", ..CREATE }, "`` is not a project id"),
-        (
-            CreateJob { body: &good, pipeline_job_id: Some("id"), ..CREATE },
+            CreateJob { pipeline_job_id: Some("id"), ..create(&good) },
             "only a pipeline job can be given an id",
         ),
     ];
@@ -133,15 +140,14 @@ async fn the_four_kinds_are_created_read_listed_and_cancelled_where_they_live() 
         vertex.warm_up("r").await.unwrap();
         let is_pipeline = kind == JobKind::PipelineJob;
         let body = json!({"displayName": "n", "labels": {"a": "b"}});
-        let create = CreateJob {
+        let wanted = CreateJob {
             kind,
             region: "r",
-            body: &body,
             pipeline_job_id: is_pipeline.then_some("run-1"),
-            ..CREATE
+            ..create(&body)
         };
 
-        let created = vertex.create(create).await.unwrap();
+        let created = vertex.create(wanted).await.unwrap();
         assert_eq!((&created.name, created.kind), (&name, kind));
         assert_eq!(created.state, JobState::Unknown("UNSPECIFIED".to_owned()));
         assert_eq!(vertex.get(kind, &name).await.unwrap(), created);
@@ -150,7 +156,7 @@ async fn the_four_kinds_are_created_read_listed_and_cancelled_where_they_live() 
         vertex.cancel(kind, &name).await.unwrap();
 
         let requests = server.requests();
-        assert_eq!(serde_json::from_str::<serde_json::Value>(&requests[0].body).unwrap(), body);
+        assert_eq!(serde_json::from_str::<Value>(&requests[0].body).unwrap(), body);
         let parent = format!("/v1/projects/p/locations/r/{collection}");
         let starts = [
             format!("POST {parent}?"),

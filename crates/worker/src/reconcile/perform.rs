@@ -173,8 +173,8 @@ impl Hands<'_> {
         else {
             return Ok(());
         };
-        let left = (sight.since + self.settings.create).saturating_sub(self.now());
-        if left.is_zero() {
+        let deadline = self.started + sight.since + self.settings.create;
+        if deadline <= Instant::now() {
             return Ok(());
         }
         let body = match job_body::build(&it.run, &intent, &self.settings.installation) {
@@ -192,7 +192,7 @@ impl Hands<'_> {
             region: vertex.region.as_str(),
             body: &body,
             pipeline_job_id: id.as_deref(),
-            deadline: left,
+            deadline,
         });
         match created.await {
             Ok(job) => {
