@@ -1,6 +1,7 @@
 //! The whole system in one process: the stack, a worker, a notifier, and a
 //! GitLab project whose CI jobs ask for runs.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
@@ -20,6 +21,7 @@ use branchline_gcp::storage::Storage;
 use branchline_gcp::vertex::{Jobs as _, Vertex};
 use branchline_gcp::{Config, Credentials};
 use branchline_ledger::{History, Store};
+use branchline_local::faults::Faults;
 use branchline_local::gitlab::{CiJob, Trigger};
 use branchline_local::installation::{self, PROJECT, subscription, topic};
 use branchline_local::stack::{Endpoints, Options, Stack};
@@ -72,22 +74,34 @@ pub struct DeadLetter {
 impl World {
     /// Starts everything in memory, on free ports.
     pub async fn start() -> Self {
-        Self::start_with(None, None, json!({})).await
+        Self::start_with(Options::default(), None, None, json!({})).await
     }
 
     /// The same with a worker whose looks at artifacts are answered with this
     /// gRPC code while it is not 0, and whose first delivery attempt is the last.
     pub async fn start_refusing(code: Arc<AtomicU16>) -> Self {
-        Self::start_with(Some(code), None, json!({})).await
+        Self::start_with(Options::default(), Some(code), None, json!({})).await
     }
 
     /// The same with a gate before the worker's Vertex AI, and more keys in its configuration.
     pub async fn start_gated(gate: Gate, more: Value) -> Self {
-        Self::start_with(None, Some(gate), more).await
+        Self::start_with(Options::default(), None, Some(gate), more).await
     }
 
-    async fn start_with(refusal: Option<Arc<AtomicU16>>, gate: Option<Gate>, more: Value) -> Self {
-        let stack = Stack::start(Options::default()).await.expect("the stack starts");
+    /// The same with faults on the wire of the stack, and a log of it.
+    pub async fn start_faulty(faults: Faults, wire_log: PathBuf) -> Self {
+        let options = Options { faults, wire_log: Some(wire_log), ..Options::default() };
+        // A lost call is settled when its time is over.
+        Self::start_with(options, None, None, json!({"create_max": "1s"})).await
+    }
+
+    async fn start_with(
+        options: Options,
+        refusal: Option<Arc<AtomicU16>>,
+        gate: Option<Gate>,
+        more: Value,
+    ) -> Self {
+        let stack = Stack::start(options).await.expect("the stack starts");
         installation::create(&stack, PROJECT).expect("the installation is made");
         let Endpoints { pubsub, storage, vertex, gitlab } = stack.endpoints();
         let google = Config {

@@ -4,6 +4,7 @@
 //! It imports none of Branchline's types, so that no mistake is shared by both
 //! sides of a test.
 
+pub mod faults;
 pub mod gitlab;
 pub mod installation;
 pub mod pubsub;
@@ -12,3 +13,4 @@ pub mod storage;
 pub mod vertex;
 
 mod guard;
+mod wire;

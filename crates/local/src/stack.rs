@@ -6,16 +6,18 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use axum::Router;
-use axum::serve::ListenerExt;
+use axum::middleware::{from_fn, from_fn_with_state};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::faults::{Faults, Service};
 use crate::gitlab::GitLab;
 use crate::guard::refuse_pages;
 use crate::pubsub::PubSub;
 use crate::storage::Storage;
 use crate::vertex::Vertex;
+use crate::wire::{Connection, End, Sockets, Wire, pass};
 
 /// How long open requests may take to end at shutdown.
 const DRAIN: Duration = Duration::from_secs(2);
@@ -33,6 +35,10 @@ pub struct Options {
     pub vertex_port: u16,
     /// Port of GitLab.
     pub gitlab_port: u16,
+    /// What goes wrong on the wire.
+    pub faults: Faults,
+    /// File to which a line is added for every request.
+    pub wire_log: Option<PathBuf>,
 }
 
 /// Where the services listen: loopback only.
@@ -89,9 +95,16 @@ impl Stack {
         gitlab.set_external_url(&format!("http://{}", endpoints.gitlab));
         let vertex = Vertex::open(directory("vertex").as_deref(), storage.clone())?;
 
-        let routers = [pubsub.router(), storage.router(), vertex.router(), gitlab.router()];
+        let wire = Wire::new(options.faults, options.wire_log.as_deref())?;
+        let routers = [
+            (Service::Pubsub, pubsub.router()),
+            (Service::Storage, storage.router()),
+            (Service::Vertex, vertex.router()),
+            (Service::Gitlab, gitlab.router()),
+        ];
         let (mut servers, stop) = (JoinSet::new(), CancellationToken::new());
-        for (listener, router) in listeners.into_iter().zip(routers) {
+        for (listener, (service, router)) in listeners.into_iter().zip(routers) {
+            let router = router.layer(from_fn_with_state(End(wire.clone(), service), pass));
             servers.spawn(serve(listener, router, stop.clone()));
         }
         Ok(Self { pubsub, storage, vertex, gitlab, endpoints, servers, stop })
@@ -136,12 +149,9 @@ impl Stack {
 
 /// Serves HTTP/1 and HTTP/2 without TLS on one port.
 async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) -> io::Result<()> {
-    let listener = listener.tap_io(|connection| {
-        // Small answers do not wait for each other; without it they are only slower.
-        let _ = connection.set_nodelay(true);
-    });
-    let router = router.layer(axum::middleware::from_fn(refuse_pages));
-    axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
+    let router = router.layer(from_fn(refuse_pages));
+    let router = router.into_make_service_with_connect_info::<Connection>();
+    axum::serve(Sockets(listener), router).with_graceful_shutdown(stop.cancelled_owned()).await
 }
 
 #[cfg(test)]

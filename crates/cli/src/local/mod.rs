@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use branchline_local::installation;
 use branchline_local::stack::{Options, Stack};
+use branchline_service::config::load;
 use branchline_service::shutdown::stop_on_signal;
 
 /// Run Pub/Sub, Cloud Storage, Vertex AI and GitLab on this machine
@@ -22,7 +23,15 @@ use branchline_service::shutdown::stop_on_signal;
 Examples:
   branchline local --data-dir /tmp/branchline
   branchline local | tee stack.env     in one terminal, and in another:
-  . ./stack.env; gcloud pubsub topics list --project demo-project")]
+  . ./stack.env; gcloud pubsub topics list --project demo-project
+
+Faults are rules, the first that applies decides:
+  seed: 7
+  rules:
+  - {service: vertex, method: POST, path: customJobs, fault: drop_response, probability: 0.3}
+  - {service: vertex, fault: {answer: {status: 429, retry_after: 3}}, skip: 10, times: 2}
+  - {service: storage, path: google.storage.v2.Storage/, fault: {delay_ms: 2000}, times: 1}
+  - {service: gitlab, fault: drop_request, times: 1}")]
 pub(crate) struct Args {
     /// Directory that keeps everything across restarts; in memory without it
     #[arg(long, value_name = "DIR")]
@@ -42,6 +51,12 @@ pub(crate) struct Args {
     /// Port of GitLab
     #[arg(long, value_name = "PORT", default_value_t = 8087)]
     gitlab_port: u16,
+    /// What goes wrong on the wire, YAML
+    #[arg(long, value_name = "FILE")]
+    faults: Option<PathBuf>,
+    /// Adds a line of JSON for every request to this file
+    #[arg(long, value_name = "FILE")]
+    wire_log: Option<PathBuf>,
 }
 
 /// Serves until a signal.
@@ -53,6 +68,8 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<()> {
         storage_port: args.storage_port,
         vertex_port: args.vertex_port,
         gitlab_port: args.gitlab_port,
+        faults: args.faults.as_deref().map(load).transpose()?.unwrap_or_default(),
+        wire_log: args.wire_log.clone(),
     })
     .await
     .context("starting the stack")?;
