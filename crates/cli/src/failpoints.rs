@@ -11,6 +11,8 @@ use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
 
 use branchline_contract::JobKind;
 use branchline_gcp::pubsub::{
@@ -29,6 +31,9 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::env::Environment;
+
+/// By then a process that stops itself has stopped.
+const STOPS_WITHIN: Duration = Duration::from_millis(50);
 
 /// The directory through which a test and the processes talk.
 #[derive(Clone, Debug)]
@@ -98,16 +103,21 @@ impl Failpoints {
         let line = format!("{point} {}\n", id.as_raw_nonzero());
         let hits = OpenOptions::new().append(true).create(true).open(directory.join("hits"));
         hits.and_then(|mut it| it.write_all(line.as_bytes())).expect("hits can be written");
+        let armed = directory.join(point);
+        // Read before it is taken: a test clears away what was taken as soon as it sees it.
+        let Ok(asked) = fs::read_to_string(&armed) else { return };
         let taken = directory.join(format!("{point}.{}", id.as_raw_nonzero()));
-        if fs::rename(directory.join(point), &taken).is_err() {
+        if fs::rename(armed, taken).is_err() {
             return;
         }
-        let signal = match fs::read_to_string(&taken).as_deref().map(str::trim) {
-            Ok("KILL") => Signal::KILL,
-            Ok("STOP") => Signal::STOP,
+        let signal = match asked.trim() {
+            "KILL" => Signal::KILL,
+            "STOP" => Signal::STOP,
             other => panic!("{point} asks for {other:?}"),
         };
         kill_process(id, signal).expect("a process may signal itself");
+        // Another thread may take a STOP, and this one would run on past the point until it has.
+        thread::sleep(STOPS_WITHIN);
     }
 
     async fn around<T>(&self, point: Option<String>, call: impl Future<Output = T>) -> T {
