@@ -7,6 +7,8 @@ ADVISORY_DB =
 # How many worlds are simulated, or the one whose story is told.
 SEEDS = 10000
 SEED =
+MESSAGES = 10000
+KILLS = 100
 # How many inputs the decoders get.
 CASES = 10000000
 
@@ -18,6 +20,7 @@ help:
 	@echo 'make sim          the protocol in 10,000 simulated worlds (SEEDS=N, or SEED=N for one story)'
 	@echo 'make mutants      the protocol with a mistake in it: the simulation has to see each'
 	@echo 'make crash        real processes, killed at every named point of the protocol, for all kinds of jobs'
+	@echo 'make soak         10,000 messages with 100 kills and lost answers (MESSAGES=N KILLS=N)'
 	@echo 'make fuzz         decoders under 10,000,000 inputs that went wrong (CASES=N)'
 	@echo
 	@echo 'make check ADVISORY_DB=DIR takes advisories from a copy of the RustSec database.'
@@ -51,8 +54,12 @@ crash:
 	@cargo build --locked --workspace
 	@CRASH="$${CRASH:-all}" cargo test --locked --workspace --test crash -- --nocapture
 
+soak:
+	@cargo build --locked --workspace
+	@MESSAGES='$(MESSAGES)' KILLS='$(KILLS)' cargo test --locked --workspace --test soak -- --nocapture
+
 # FUZZ_TARGET=… keeps to one decoder, and with FUZZ_SEED=… to one case.
 fuzz:
 	@FUZZ_CASES='$(CASES)' cargo test --locked --profile fuzz --package branchline-tests --test fuzz -- --nocapture no_foreign
 
-.PHONY: help demo test check conformance sim mutants crash fuzz
+.PHONY: help demo test check conformance sim mutants crash soak fuzz

@@ -83,11 +83,34 @@ impl Installation {
         let data = self.path("data");
         let ports = self.ports.map(|it| it.to_string());
         let names = ["--pubsub-port", "--storage-port", "--vertex-port", "--gitlab-port"];
+        let (wire_log, faults) = (self.path("wire.jsonl"), self.faults());
         let mut args = vec!["local", "--data-dir", data.to_str().context("a path in UTF-8")?];
+        args.extend(["--wire-log", wire_log.to_str().context("a path in UTF-8")?]);
+        if faults.is_file() {
+            args.extend(["--faults", faults.to_str().context("a path in UTF-8")?]);
+        }
         args.extend(names.iter().zip(&ports).flat_map(|(name, port)| [*name, port]));
         let mut stack = Role::start("stack", &args, &[], &self.log("stack"))?;
         let token = stack.says("export BRANCHLINE_GITLAB_TOKEN=").await?;
         Ok((stack, token))
+    }
+
+    /// What goes wrong on the wire, where a test says so before the stack starts.
+    pub fn faults(&self) -> PathBuf {
+        self.path("faults.yaml")
+    }
+
+    /// How many jobs Vertex AI has made for each run, by the log of the wire.
+    pub fn creates(&self) -> Result<BTreeMap<String, usize>> {
+        let mut creates = BTreeMap::new();
+        for line in fs::read_to_string(self.path("wire.jsonl"))?.lines() {
+            let line: Value = serde_json::from_str(line)?;
+            let run = line["labels"]["branchline-run"].as_str();
+            if let (Some(run), Some("200")) = (run, line["status"].as_str()) {
+                *creates.entry(run.to_owned()).or_default() += 1;
+            }
+        }
+        Ok(creates)
     }
 
     /// Where the roles and a test talk of crash points.
@@ -108,6 +131,7 @@ impl Installation {
             "lease": "3s",
             "create_max": "1s",
             "settle": "1s",
+            "creates_per_minute": 60_000,
         });
         self.role("worker", changes, Vec::new()).await
     }
@@ -276,6 +300,14 @@ impl Installation {
             writeln!(logs, "--- {}\n{end}", path.display()).expect("a text takes everything");
         }
         logs
+    }
+
+    /// All that processes of that name have logged.
+    pub fn logs_of(&self, name: &str) -> String {
+        let entries = fs::read_dir(self.directory.path()).into_iter().flatten().flatten();
+        let ending = format!("-{name}.log");
+        let logs = entries.filter(|it| it.file_name().to_string_lossy().ends_with(&ending));
+        logs.map(|it| fs::read_to_string(it.path()).unwrap_or_default()).collect()
     }
 
     fn path(&self, name: &str) -> PathBuf {

@@ -3,5 +3,6 @@
 pub mod emulator;
 pub mod eventually;
 pub mod installation;
+pub mod naps;
 pub mod processes;
 pub mod world;

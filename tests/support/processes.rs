@@ -152,6 +152,11 @@ impl Role {
         Ok(())
     }
 
+    /// Ends it where it stands.
+    pub fn kill(&self) -> Result<()> {
+        self.signal(Signal::KILL)
+    }
+
     /// Waits for its end by SIGKILL.
     pub async fn dies(mut self, within: Duration) -> Result<()> {
         let ended = tokio::time::timeout(within, self.child.wait()).await;

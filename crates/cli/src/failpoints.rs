@@ -1,5 +1,5 @@
 //! Named crash points, for tests: every door of a role, with a point before and
-//! behind each call that matters. A production build has none of them.
+//! behind each call that matters. No release build has any of them.
 //!
 //! `BRANCHLINE_FAILPOINTS=DIR` switches them on. A process that comes to a point
 //! adds a line `<point> <process id>` to `DIR/hits`. Where `DIR/<point>` is a file, one

@@ -3,7 +3,7 @@
 mod completions;
 mod env;
 mod exit;
-#[cfg(feature = "failpoints")]
+#[cfg(all(feature = "failpoints", debug_assertions))]
 mod failpoints;
 #[cfg(feature = "local")]
 mod local;

@@ -10,7 +10,7 @@ use secrecy::SecretString;
 use serde::de::DeserializeOwned;
 
 use crate::env::Environment;
-#[cfg(feature = "failpoints")]
+#[cfg(all(feature = "failpoints", debug_assertions))]
 use crate::failpoints::Failpoints;
 
 /// What both roles take.
@@ -65,13 +65,13 @@ pub(crate) struct Notifier {
 
 /// Runs a worker until a signal drains it.
 #[cfg_attr(
-    not(feature = "failpoints"),
+    not(all(feature = "failpoints", debug_assertions)),
     expect(unused_variables, reason = "only crash points are switched on there")
 )]
 pub(crate) async fn worker(args: &Worker, environment: &Environment) -> anyhow::Result<()> {
     let config: branchline_worker::Config = begin(&args.common)?;
     let stop = stop_on_signal().context("listening for signals")?;
-    #[cfg(feature = "failpoints")]
+    #[cfg(all(feature = "failpoints", debug_assertions))]
     if let Some(points) = Failpoints::new(environment, "worker") {
         return points.worker(config, stop).await;
     }
@@ -83,7 +83,7 @@ pub(crate) async fn notifier(args: &Notifier, environment: &Environment) -> anyh
     let config: branchline_notifier::Config = begin(&args.common)?;
     let token = gitlab_token(environment)?;
     let stop = stop_on_signal().context("listening for signals")?;
-    #[cfg(feature = "failpoints")]
+    #[cfg(all(feature = "failpoints", debug_assertions))]
     if let Some(points) = Failpoints::new(environment, "notifier") {
         return points.notifier(config, token, stop).await;
     }

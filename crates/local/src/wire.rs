@@ -88,7 +88,7 @@ impl Wire {
     }
 
     /// A whole line at once, so that those of several requests do not mix.
-    fn write(&self, mut line: Value, fault: Option<Fault>, status: Option<String>) {
+    fn write(&self, mut line: Value, fault: Option<Fault>, status: Option<&str>) {
         let Some(log) = &self.log else { return };
         line["fault"] = json!(fault);
         line["status"] = json!(status);
@@ -140,7 +140,7 @@ pub(crate) async fn pass(
     let grpc = response.headers().get("grpc-status").and_then(|it| it.to_str().ok());
     let status =
         grpc.map_or_else(|| response.status().as_u16().to_string(), |it| format!("grpc {it}"));
-    wire.write(line, fault, Some(status));
+    wire.write(line, fault, Some(&status));
     match fault {
         Some(Fault::DropResponse) => connection.close().await,
         Some(Fault::DropRequest | Fault::DelayMs(_) | Fault::Answer { .. }) | None => response,

@@ -87,7 +87,7 @@ pub(crate) struct Leader {
     pub(super) domains: BTreeMap<Domain, Mutex<Line>>,
     pub(super) watched: Watched,
     pub(super) lines: Option<Lines>,
-    /// Turns of runs that came to their end, in all rounds.
+    /// What was read, done or told, in all rounds.
     steps: Arc<AtomicU64>,
 }
 
@@ -183,6 +183,7 @@ impl Leader {
         // First, so that whatever was asked of a run finds the run in the queue.
         let asked = self.ledger.requests.list().await;
         let (entries, strangers) = self.ledger.queue.list().await?;
+        self.step();
         for stranger in strangers {
             warn!(error = %stranger, "object in the queue is no entry");
         }
@@ -191,9 +192,12 @@ impl Leader {
             Ok(asked) => self.answer(asked, &entries).await,
             Err(error) => Err(error),
         };
+        self.step();
         self.supersede().await?;
         self.pause().await?;
+        self.step();
         self.watch().await?;
+        self.step();
         let places = self.drive(&entries, stop).await;
         self.announce(&entries, &places, stop).await;
         // Training goes on where requests cannot be read, and readiness says so.
@@ -220,7 +224,9 @@ impl Leader {
             .take(RUNS_MAX)
             .map(|it| load(&self.ledger.store, it.project_id, &it.ticket.run))
             .collect();
-        let loaded: Vec<_> = stream::iter(loads).buffer_unordered(AT_ONCE).collect().await;
+        let loaded = stream::iter(loads).buffer_unordered(AT_ONCE);
+        // Reading is progress too: whoever takes thousands over must not lose the lease over it.
+        let loaded: Vec<_> = loaded.inspect(|_| self.step()).collect().await;
         for (run, history) in loaded {
             match history {
                 Ok(Some(history)) => match self.runs.get_mut(&run) {
@@ -272,6 +278,11 @@ impl Leader {
             due.into_values().map(|(it, entries)| announcer.announce(it, entries)).collect();
         let told: Vec<_> = stream::iter(due).buffer_unordered(AT_ONCE).collect().await;
         self.runs.extend(told.into_iter().map(|it| (it.run.id.clone(), it)));
+    }
+
+    /// A round that goes on keeps the lease.
+    fn step(&self) {
+        self.steps.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn hands(&self) -> Hands<'_> {

@@ -1,21 +1,27 @@
-//! Requests for all kinds of jobs that take a moment and learn nothing.
+//! Requests for all kinds of jobs that take a moment, or none, and learn nothing.
 
 use anyhow::Result;
 use branchline_contract::{ArtifactReady, JobKind, RunId};
 use branchline_local::installation::PROJECT;
-use branchline_tests::installation::{Installation, REGION};
 use serde_json::{Value, json};
 
+use crate::installation::{Installation, REGION};
+
 /// Long enough to be seen running.
-const SCRIPT: &str = "sleep 0.5; echo '{\"naps\": 1}' > \"${CLOUD_ML_HP_METRIC_FILE:-/dev/null}\"";
+pub const NAP: &str = "sleep 0.5; echo '{\"naps\": 1}' > \"${CLOUD_ML_HP_METRIC_FILE:-/dev/null}\"";
 
 /// A request for a run of its own, and the run's id.
-pub(crate) fn request(at: &Installation, kind: JobKind, number: usize) -> Result<(Value, RunId)> {
+pub fn request(
+    at: &Installation,
+    kind: JobKind,
+    script: &str,
+    number: usize,
+) -> Result<(Value, RunId)> {
     let job = at.job();
     let request = json!({
         "run": format!("nap-{number}"),
         "artifacts": [],
-        "training": {kind.key(): training(kind)},
+        "training": {kind.key(): training(kind, script)},
         "vertex": {"project": PROJECT, "region": REGION},
         "gitlab": {
             "host": at.gitlab().trim_start_matches("http://"),
@@ -32,8 +38,8 @@ pub(crate) fn request(at: &Installation, kind: JobKind, number: usize) -> Result
     Ok((request, RunId::derive(&decoded).0))
 }
 
-fn training(kind: JobKind) -> Value {
-    let container = json!({"imageUri": "debian", "command": ["sh", "-c", SCRIPT]});
+fn training(kind: JobKind, script: &str) -> Value {
+    let container = json!({"imageUri": "debian", "command": ["sh", "-c", script]});
     let spec = json!({"workerPoolSpecs": [{
         "machineSpec": {"machineType": "n1-standard-4"},
         "replicaCount": 1,
@@ -74,7 +80,7 @@ fn training(kind: JobKind) -> Value {
                 }}}},
                 "components": {"comp-nap": {"executorLabel": "exec-nap"}},
                 "deploymentSpec": {"executors": {"exec-nap": {"container": {
-                    "image": "debian", "command": ["sh", "-c", SCRIPT],
+                    "image": "debian", "command": ["sh", "-c", script],
                 }}}},
             },
         }),
