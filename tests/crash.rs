@@ -5,25 +5,30 @@
 //! `make crash` takes every point for every kind of job; `CRASH=<point>` one of them.
 #![expect(clippy::unwrap_used, reason = "a helper of a test may panic as the test may")]
 
+#[path = "crash/points.rs"]
+mod points;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use branchline_contract::{CommitSha, JobKind, Outcome, RunId};
+use branchline_contract::{Actor, Ask, CommitSha, JobKind, Reason, Request, RequestId, RunId};
 use branchline_gcp::pubsub::{Message, Publish as _, Publisher};
 use branchline_gcp::storage::Storage;
-use branchline_gitlab::{Client, StatusState};
-use branchline_ledger::Store;
-use branchline_local::installation::{LEDGER, PROJECT, QUEUE, topic};
+use branchline_gitlab::Client;
+use branchline_ledger::{RequestName, Requests, Run, State, Store};
+use branchline_local::installation::{ARTIFACTS, LEDGER, PROJECT, QUEUE, REQUESTS, topic};
 use branchline_tests::installation::Installation;
 use branchline_tests::naps::{NAP, request};
 use branchline_tests::processes::Role;
 use futures::future::join_all;
 use jiff::Timestamp;
 use secrecy::SecretString;
-use serde_json::Value;
+use serde_json::{Value, json};
+
+use points::{BY_CHANCE, Course, FEW, POINTS};
 
 const GRACE: Duration = Duration::from_secs(3);
 /// Longer than the lease of the installation's workers.
@@ -31,61 +36,6 @@ const FROZEN: Duration = Duration::from_secs(5);
 /// The messages of a process that is killed come again a minute later, and may meet another kill.
 const WITHIN: Duration = Duration::from_mins(3);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
-
-/// Every point, each with a signal that ends or freezes the process.
-const POINTS: [(&str, &str); 42] = [
-    ("worker.receive", "KILL"),
-    ("ledger.requested.before", "KILL"),
-    ("ledger.requested.after", "KILL"),
-    ("ledger.duplicate.before", "KILL"),
-    ("ledger.duplicate.after", "KILL"),
-    ("ledger.verified.before", "KILL"),
-    ("ledger.verified.after", "KILL"),
-    ("ledger.admitted.before", "KILL"),
-    ("ledger.admitted.after", "KILL"),
-    ("queue.create.before", "KILL"),
-    ("queue.create.after", "KILL"),
-    ("queue.update.before", "KILL"),
-    ("queue.update.after", "KILL"),
-    ("worker.ack", "KILL"),
-    ("lease.before", "KILL"),
-    ("lease.after", "KILL"),
-    ("ledger.intended.before", "KILL"),
-    ("ledger.intended.after", "KILL"),
-    ("create.before", "KILL"),
-    ("create.after", "KILL"),
-    ("ledger.submitted.before", "KILL"),
-    ("ledger.submitted.after", "KILL"),
-    ("ledger.running.before", "KILL"),
-    ("ledger.running.after", "KILL"),
-    ("ledger.finished.before", "KILL"),
-    ("ledger.finished.after", "KILL"),
-    ("publish.before", "KILL"),
-    ("publish.after", "KILL"),
-    ("queue.remove.before", "KILL"),
-    ("queue.remove.after", "KILL"),
-    ("notifier.receive", "KILL"),
-    ("status.before", "KILL"),
-    ("status.after", "KILL"),
-    ("note.before", "KILL"),
-    ("note.after", "KILL"),
-    ("notifier.ack", "KILL"),
-    // The leader sleeps for longer than its lease, and believes for a moment that it still leads.
-    ("ledger.intended.before", "STOP"),
-    ("ledger.intended.after", "STOP"),
-    ("create.before", "STOP"),
-    ("create.after", "STOP"),
-    ("ledger.submitted.before", "STOP"),
-    ("lease.before", "STOP"),
-];
-
-/// Those of `make test`, for custom jobs: none loses a message, which would come again a minute later.
-const FEW: [(&str, &str); 4] = [
-    ("create.after", "KILL"),
-    ("ledger.finished.before", "KILL"),
-    ("queue.remove.before", "KILL"),
-    ("create.before", "STOP"),
-];
 
 /// What became of the runs that met a point.
 #[derive(Clone, Copy, Default)]
@@ -133,6 +83,11 @@ async fn a_run_has_one_job_and_is_announced_wherever_a_process_is_killed() {
             wrong.push(format!("{point} was met by {signals} of {} kinds of jobs", kinds.len()));
         }
     }
+    let named = |it: &str| {
+        let point = it.trim_end_matches(".before").trim_end_matches(".after");
+        POINTS.iter().any(|(name, _)| *name == it) || BY_CHANCE.contains(&point)
+    };
+    wrong.extend(hits.keys().filter(|it| !named(it)).map(|it| format!("{it} is on no list")));
     println!("{} kinds in {:.0} s", kinds.len(), started.elapsed().as_secs_f64());
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }
@@ -163,7 +118,7 @@ async fn play(kind: JobKind, points: &[(&'static str, &'static str)]) -> Told {
             for (point, signal, run) in &runs {
                 let sums = told.sums.entry((point, signal)).or_default();
                 sums.signals += 1;
-                if let Err(error) = scene.end(run).await {
+                if let Err(error) = scene.end(run, Course::to(point)).await {
                     sums.lost += 1;
                     let again = format!("CRASH={point} make crash");
                     told.wrong.push(format!("{point} {signal}: {error:#} ({again})"));
@@ -173,8 +128,9 @@ async fn play(kind: JobKind, points: &[(&'static str, &'static str)]) -> Told {
             for (point, signal, run) in &runs {
                 let jobs = creates.get(run.as_str()).copied().unwrap_or_default();
                 let sums = told.sums.entry((point, signal)).or_default();
-                sums.duplicates += jobs.saturating_sub(1);
-                if jobs != 1 {
+                let (_, _, expected) = Course::to(point).end();
+                sums.duplicates += jobs.saturating_sub(expected);
+                if jobs != expected {
                     told.wrong.push(format!("{point} {signal}: {run} has {jobs} jobs"));
                 }
             }
@@ -230,14 +186,38 @@ impl<'a> Scene<'a> {
         let directory = self.at.failpoints();
         fs::write(directory.join(format!("{point}.armed")), signal)?;
         fs::rename(directory.join(format!("{point}.armed")), directory.join(point))?;
-        let (request, run) = request(self.at, self.kind, NAP, number)?;
+        let course = Course::to(point);
+        let script = match course {
+            Course::Succeeds | Course::Rejected => NAP.to_owned(),
+            Course::Cancelled => "exec sleep 600".to_owned(),
+            Course::Retried => {
+                let flag = directory.join(format!("again-{number}"));
+                let flag = flag.display();
+                format!("test -e {flag} || {{ touch {flag}; exit 1; }}; {NAP}")
+            }
+        };
+        let (mut request, _) = request(self.at, self.kind, &script, number)?;
+        if course == Course::Rejected {
+            request["artifacts"] = json!([{
+                "name": "data", "uri": format!("gs://{ARTIFACTS}/none"),
+                "generation": 1, "size": 1, "crc32c": "AAAAAA==",
+            }]);
+        }
+        let run = RunId::derive(&serde_json::from_value(request.clone())?).0;
         // Twice, and a third time by another CI job.
         for ci_job in [self.at.job().id, self.at.job().id, 1_000_000] {
-            let mut request = request.clone();
-            request["gitlab"]["job_id"] = ci_job.into();
-            let data = request.to_string().into_bytes().into();
-            let message = Message { data, ..Message::default() };
-            self.publisher.publish(&topic(PROJECT, "artifact-ready"), message).await?;
+            self.publish(&request, ci_job).await?;
+        }
+        match course {
+            Course::Succeeds | Course::Rejected => {}
+            Course::Retried => {
+                self.reaches(&run, |it| it.ending().is_some()).await?;
+                self.publish(&request, 2_000_000).await?;
+            }
+            Course::Cancelled => {
+                self.reaches(&run, |it| it.state == State::Running).await?;
+                self.cancel(&run).await?;
+            }
         }
         let met = self.met(point).await?;
         let role = self.roles.iter().position(|it| it.id() == met).context("it is one of ours")?;
@@ -254,6 +234,39 @@ impl<'a> Scene<'a> {
             self.roles[role].thaw()?;
         }
         Ok(run)
+    }
+
+    async fn publish(&self, request: &Value, ci_job: u64) -> Result<()> {
+        let mut request = request.clone();
+        request["gitlab"]["job_id"] = ci_job.into();
+        let data = request.to_string().into_bytes().into();
+        let message = Message { data, ..Message::default() };
+        self.publisher.publish(&topic(PROJECT, "artifact-ready"), message).await?;
+        Ok(())
+    }
+
+    async fn reaches(&self, run: &RunId, there: impl Fn(&Run) -> bool) -> Result<()> {
+        let since = Instant::now();
+        loop {
+            let history = self.store.load(self.at.project_id(), run).await?;
+            if history.is_some_and(|it| there(&it.run)) {
+                return Ok(());
+            }
+            ensure!(since.elapsed() < WITHIN, "{run} does not come there");
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// As an operator does.
+    async fn cancel(&self, run: &RunId) -> Result<()> {
+        let id = RequestId::parse(format!("{:032x}", fastrand::u128(..)))?;
+        let name = RequestName::new(Timestamp::now(), &id);
+        let ask = Ask::Cancel { run: run.clone(), attempt: None };
+        let (actor, reason) = (Actor::parse("anna")?, Reason::parse("enough")?);
+        let storage = Arc::new(Storage::connect(&self.at.google()).await?);
+        let requests = Requests::new(storage, REQUESTS.to_owned(), LEDGER.to_owned());
+        requests.ask(&name, &Request { id, actor, reason, ask }).await?;
+        Ok(())
     }
 
     /// The process that took the point.
@@ -273,11 +286,11 @@ impl<'a> Scene<'a> {
         }
     }
 
-    /// The run has ended in success, its commit and its merge request say so, and nothing is left to do.
-    async fn end(&self, run: &RunId) -> Result<()> {
+    /// The run has ended as it should, its commit and its merge request say so, and nothing is left to do.
+    async fn end(&self, run: &RunId, course: Course) -> Result<()> {
         let since = Instant::now();
         loop {
-            let missing = match self.missing(run).await {
+            let missing = match self.missing(run, course).await {
                 Ok(None) => return Ok(()),
                 Ok(Some(missing)) => missing,
                 Err(error) => format!("{error:#}"),
@@ -289,7 +302,8 @@ impl<'a> Scene<'a> {
         }
     }
 
-    async fn missing(&self, run: &RunId) -> Result<Option<String>> {
+    async fn missing(&self, run: &RunId, course: Course) -> Result<Option<String>> {
+        let (outcome, state, _) = course.end();
         let project = self.at.project_id();
         // Loading folds it, and that checks the chain.
         let Some(history) = self.store.load(project, run).await? else {
@@ -298,14 +312,14 @@ impl<'a> Scene<'a> {
         let Some(ending) = history.run.ending() else {
             return Ok(Some(format!("it is {:?}", history.run.state)));
         };
-        if ending.outcome != Outcome::Succeeded {
+        if ending.outcome != outcome {
             return Ok(Some(format!("it ended as {ending:?}")));
         }
         let sha = CommitSha::parse(self.at.job().sha.as_str())?;
         let name = format!("branchline/{}", run.name());
         let statuses = self.gitlab.commit_statuses(project, &sha, &name).await?;
         let states: Vec<_> = statuses.iter().map(|it| it.status).collect();
-        if states != [StatusState::Success] {
+        if states != [state] {
             return Ok(Some(format!("the commit says {states:?}")));
         }
         let notes = self.notes(run.as_str()).await?;

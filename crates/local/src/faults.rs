@@ -1,4 +1,4 @@
-//! What goes wrong on the wire, by rules and a seed. Pure: who applies them is the wire.
+//! What goes wrong on the wire, by rules and a seed. Only decides: the wire applies it.
 
 use std::time::Duration;
 
