@@ -32,6 +32,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::env::Environment;
 
+#[cfg(not(debug_assertions))]
+compile_error!("no release build has crash points");
+
 /// By then a process that stops itself has stopped.
 const STOPS_WITHIN: Duration = Duration::from_millis(50);
 
