@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use fastrand::Rng;
-use serde::{Deserialize, Serialize};
+use serde::de::{Error as _, Unexpected};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// One of the four services.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,7 +61,7 @@ pub struct Rule {
     #[serde(default)]
     pub times: Option<u64>,
     /// Share of them that meets it, from 0 to 1.
-    #[serde(default = "always")]
+    #[serde(default = "always", deserialize_with = "share")]
     pub probability: f64,
 }
 
@@ -78,6 +79,14 @@ pub struct Faults {
 
 const fn always() -> f64 {
     1.0
+}
+
+fn share<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    let number = f64::deserialize(deserializer)?;
+    if (0.0..=1.0).contains(&number) {
+        return Ok(number);
+    }
+    Err(D::Error::invalid_value(Unexpected::Float(number), &"a number from 0 to 1"))
 }
 
 /// The rules with what they have done so far.
@@ -129,6 +138,8 @@ impl Fault {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn rule(path: &str, fault: Fault) -> Rule {
@@ -164,6 +175,33 @@ mod tests {
         let first = some(0, 1);
         let second = rule("", Fault::DelayMs(5));
         assert_eq!(rolls(vec![first, second], 0, 2), [drop, Some(Fault::DelayMs(5))]);
+    }
+
+    #[test]
+    fn a_rule_is_read_strictly() {
+        let read = |rule: serde_json::Value| {
+            let read = serde_json::from_value::<Rule>(rule).map_err(|error| error.to_string());
+            read.map(|it| (it.fault, it.probability))
+        };
+        let answer = json!({"answer": {"status": 429, "retry_after": 3}});
+        let expected = Fault::Answer { status: 429, retry_after: Some(3) };
+        assert_eq!(read(json!({"service": "vertex", "fault": answer})), Ok((expected, 1.0)));
+        let cases = [
+            (json!({"fault": "drop_request"}), "missing field `service`"),
+            (json!({"service": "vertex", "fault": "drop"}), "unknown variant `drop`"),
+            (
+                json!({"service": "vertex", "fault": "drop_request", "tims": 1}),
+                "unknown field `tims`",
+            ),
+            (
+                json!({"service": "vertex", "fault": "drop_request", "probability": 3}),
+                "expected a number from 0 to 1",
+            ),
+        ];
+        for (rule, expected) in cases {
+            let refused = read(rule).unwrap_err();
+            assert!(refused.contains(expected), "{refused}");
+        }
     }
 
     #[test]
