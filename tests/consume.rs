@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use branchline_gcp::pubsub::{Publisher, Receive as _, SubscribeOptions, Subscriber};
 use branchline_gcp::{Config, Credentials};
+use branchline_local::faults::Dice;
 use branchline_local::pubsub::{DeadLetterPolicy, PubSub, Subscription};
 use branchline_service::consume::Options;
 use branchline_service::{Class, DeadLetters, Message, Period, Settlement, consume};
@@ -41,7 +42,7 @@ struct Consumer {
 
 impl World {
     async fn start() -> Self {
-        let pubsub = PubSub::open(None).unwrap();
+        let pubsub = PubSub::open(None, Dice::default()).unwrap();
         pubsub.create_topic(TOPIC).unwrap();
         pubsub.create_topic(DEAD_TOPIC).unwrap();
         let policy = DeadLetterPolicy {

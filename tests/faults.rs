@@ -1,5 +1,5 @@
-//! What goes wrong on the wire, and what the product makes of it. Counted from
-//! the stack's log of its wire, and not from our own ledger.
+//! What goes wrong on the wire and in the services, and what the product makes of
+//! it. Counted from the stack's log of its wire, and not from our own ledger.
 #![expect(clippy::unwrap_used, reason = "a helper of a test may panic as the test may")]
 
 use std::time::Duration;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use branchline_contract::Outcome;
 use branchline_local::faults::Faults;
 use branchline_tests::eventually::eventually;
-use branchline_tests::world::World;
+use branchline_tests::world::{World, run_id};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -26,24 +26,39 @@ impl Faulty {
         Self { world, directory }
     }
 
-    /// Runs one request to its end and its commit status, and tells the create calls that reached Vertex AI.
+    /// Runs one request to its end.
+    async fn run(&self, name: &str) -> (Value, Outcome) {
+        let request = self.world.request(name, &json!([]), "true");
+        self.world.publish(request.to_string()).await;
+        let history = self.world.ended(&request, 1).await;
+        let outcome = history.run.ending().unwrap().outcome;
+        (request, outcome)
+    }
+
+    /// Runs one request to success and its commit status, and tells the create calls for it.
     async fn play(self) -> Vec<Value> {
-        let Self { world, directory } = self;
-        let request = world.request("iris", &json!([]), "true");
-        world.publish(request.to_string()).await;
-        let history = world.ended(&request, 1).await;
-        let ending = history.run.ending().unwrap();
-        assert_eq!(ending.outcome, Outcome::Succeeded, "{ending:?}");
-        assert_eq!(world.jobs(&request).await, 1);
+        let (request, outcome) = self.run("iris").await;
+        assert_eq!(outcome, Outcome::Succeeded);
+        assert_eq!(self.world.jobs(&request).await, 1);
         eventually("the status is success", async || {
-            (world.commit_status("iris").await? == "success").then_some(())
+            (self.world.commit_status("iris").await? == "success").then_some(())
         })
         .await;
-        world.stop().await;
-        let log = std::fs::read_to_string(directory.path().join("wire.jsonl")).unwrap();
+        let notes =
+            format!("projects/{}/merge_requests/{}/notes", self.world.project_id, self.world.iid);
+        assert_eq!(self.world.gitlab(&notes).await.as_array().unwrap().len(), 1);
+        self.stop(&request).await
+    }
+
+    /// Tells the create calls for a request's run. A fault that never happened proves nothing.
+    async fn stop(self, request: &Value) -> Vec<Value> {
+        let hits = self.world.stack.dice.hits();
+        assert!(hits.iter().all(|it| *it > 0), "{hits:?}");
+        self.world.stop().await;
+        let log = std::fs::read_to_string(self.directory.path().join("wire.jsonl")).unwrap();
         let lines = log.lines().map(|it| serde_json::from_str::<Value>(it).unwrap());
-        let of_run = |it: &Value| it["labels"]["branchline-run"] == history.run.id.as_str();
-        lines.filter(|it| it["service"] == "vertex" && of_run(it)).collect()
+        let run = run_id(request);
+        lines.filter(|it| it["labels"]["branchline-run"] == run.as_str()).collect()
     }
 }
 
@@ -63,15 +78,25 @@ async fn a_create_whose_answer_is_lost_is_found_and_not_repeated() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_lists_show_late_is_found_and_not_made_again() {
+    let lost = json!({"service": "vertex", "method": "POST", "path": "customJobs", "fault": "drop_response", "times": 1});
+    let lag = json!({"service": "vertex", "fault": {"list_lag_ms": 1500}});
+    let creates = Faulty::start(json!([lost, lag])).await.play().await;
+    assert_eq!(creates.len(), 1, "{creates:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_create_that_never_arrives_is_settled_before_it_is_sent_again() {
-    let rule = json!({"service": "vertex", "method": "POST", "path": "customJobs", "fault": "drop_request", "times": 1});
-    let creates = Faulty::start(json!([rule])).await.play().await;
-    assert_eq!(creates.len(), 2, "{creates:?}");
-    assert_eq!(creates[0]["fault"], "drop_request");
-    assert_ne!(
-        creates[0]["labels"]["branchline-intent"],
-        creates[1]["labels"]["branchline-intent"]
-    );
+    for fault in ["drop_request", "reset"] {
+        let rule = json!({"service": "vertex", "method": "POST", "path": "customJobs", "fault": fault, "times": 1});
+        let creates = Faulty::start(json!([rule])).await.play().await;
+        assert_eq!(creates.len(), 2, "{creates:?}");
+        assert_eq!(creates[0]["fault"], fault);
+        assert_ne!(
+            creates[0]["labels"]["branchline-intent"],
+            creates[1]["labels"]["branchline-intent"]
+        );
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -89,7 +114,7 @@ async fn a_bad_wire_everywhere_delays_a_run_and_no_more() {
     let rules = json!([
         {"service": "vertex", "method": "GET", "fault": {"answer": {"status": 503}}, "probability": 0.3},
         {"service": "vertex", "method": "GET", "fault": "drop_response", "probability": 0.2},
-        {"service": "vertex", "method": "POST", "fault": "drop_response", "probability": 0.5},
+        {"service": "vertex", "method": "POST", "fault": "drop_response", "times": 1},
         {"service": "gitlab", "path": "statuses", "fault": "drop_response", "times": 2},
         {"service": "gitlab", "path": "notes", "fault": {"answer": {"status": 502}}, "times": 1},
         {"service": "gitlab", "fault": {"delay_ms": 200}, "times": 3},
@@ -100,4 +125,62 @@ async fn a_bad_wire_everywhere_delays_a_run_and_no_more() {
     let creates = Faulty::start(rules).await.play().await;
     let done = creates.iter().filter(|it| it["status"] == "200").count();
     assert_eq!(done, 1, "{creates:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deliveries_that_come_twice_late_or_in_another_order_change_nothing() {
+    let rule = |path, fault| json!({"service": "pubsub", "path": path, "fault": fault, "times": 2});
+    let rules = ["artifact-ready-worker", "run-events-notifier"].map(|it| {
+        [
+            rule(it, json!("duplicate")),
+            rule(it, json!({"reorder_ms": 300})),
+            rule(it, json!({"redeliver_late_ms": 300})),
+        ]
+    });
+    let expiry = json!({"service": "pubsub", "path": "run-events-notifier", "fault": "expire_lease", "skip": 1, "times": 1});
+    let rules: Vec<Value> = [vec![expiry], rules.concat()].concat();
+    let faulty = Faulty::start(json!(rules)).await;
+    let (request, outcome) = faulty.run("iris").await;
+    assert_eq!(outcome, Outcome::Succeeded);
+    // A second request of the CI job, word for word: its delivery meets what the first has left.
+    faulty.world.publish(request.to_string()).await;
+    eventually("all has gone wrong", async || {
+        faulty.world.stack.dice.hits().iter().all(|it| *it > 0).then_some(())
+    })
+    .await;
+    let creates = faulty.play().await;
+    assert_eq!(creates.len(), 1, "{creates:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_ends_in_any_other_way_ends_its_run() {
+    let cases = [
+        ("expired", "EXPIRED", Outcome::Expired),
+        ("partially_succeeded", "PARTIALLY_SUCCEEDED", Outcome::Failed),
+        ("cancelled", "CANCELLED", Outcome::Cancelled),
+        ("failed", "FAILED", Outcome::Failed),
+    ];
+    let rule = |it: &str| json!({"service": "vertex", "fault": {"end_as": it}, "times": 1});
+    let mut rules: Vec<Value> = cases.iter().map(|(state, ..)| rule(state)).collect();
+    rules.push(
+        json!({"service": "vertex", "path": "customJobs", "fault": {"pause_ms": 1500}, "skip": 4}),
+    );
+    let faulty = Faulty::start(json!(rules)).await;
+    for (name, state, expected) in cases {
+        let (request, outcome) = faulty.run(name.replace('_', "-").as_str()).await;
+        assert_eq!(outcome, expected, "{state}");
+        let job = faulty.world.history(&request).await.unwrap().run.job.unwrap();
+        let said = faulty.world.vertex_job(&job).await;
+        assert_eq!(said["state"], format!("JOB_STATE_{state}"));
+    }
+    let request = faulty.world.request("paused", &json!([]), "true");
+    faulty.world.publish(request.to_string()).await;
+    eventually("it is paused", async || {
+        let job = faulty.world.history(&request).await?.run.job?;
+        (faulty.world.vertex_job(&job).await["state"] == "JOB_STATE_PAUSED").then_some(())
+    })
+    .await;
+    let history = faulty.world.ended(&request, 1).await;
+    assert_eq!(history.run.ending().unwrap().outcome, Outcome::Succeeded);
+    faulty.stop(&request).await;
 }

@@ -22,6 +22,7 @@ use std::io::Write as _;
 use std::time::Duration;
 
 use anyhow::{Result, anyhow};
+use branchline_local::faults::Dice;
 use branchline_local::pubsub::PubSub;
 use branchline_tests::emulator::{self, Emulator};
 use futures::future::BoxFuture;
@@ -113,7 +114,7 @@ type Verdicts = BTreeMap<&'static str, Result<()>>;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_embedded_pubsub_and_googles_emulator_agree() {
-    let ours = PubSub::open(None).unwrap();
+    let ours = PubSub::open(None, Dice::default()).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let router = ours.router();

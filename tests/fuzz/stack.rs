@@ -12,6 +12,7 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderName, HeaderValue, Method, Request, StatusCode, Uri};
 use branchline_contract::Crc32c;
+use branchline_local::faults::Dice;
 use branchline_local::gitlab::{GitLab, Trigger};
 use branchline_local::pubsub::PubSub;
 use branchline_local::storage::Storage;
@@ -238,7 +239,7 @@ thread_local! {
 }
 
 fn pubsub(bytes: &[u8], _: &mut Rng) -> bool {
-    let pubsub = PubSub::open(None).unwrap();
+    let pubsub = PubSub::open(None, Dice::default()).unwrap();
     // A pull that finds nothing does not wait.
     pubsub.shutdown();
     pubsub.create_topic("projects/p/topics/ready").unwrap();
@@ -333,7 +334,7 @@ fn open() -> (TempDir, Router) {
     }
     let vertex = RUNTIME.with(|runtime| {
         let _within = runtime.enter();
-        Vertex::open(Some(directory.path()), Storage::open(None).unwrap()).unwrap()
+        Vertex::open(Some(directory.path()), Storage::open(None).unwrap(), Dice::default()).unwrap()
     });
     (directory, vertex.router())
 }

@@ -6,6 +6,7 @@ use branchline_gcp::pubsub::{
     Subscriber, SubscriptionSpec,
 };
 use branchline_gcp::{Class, Config};
+use branchline_local::faults::Dice;
 use branchline_local::pubsub::PubSub;
 use std::collections::BTreeMap;
 use std::future::pending;
@@ -29,7 +30,7 @@ const SOON: Duration = Duration::from_secs(20);
 
 /// Pub/Sub with a topic and no subscription.
 async fn start() -> Config {
-    let config = serve(PubSub::open(None).unwrap().router()).await;
+    let config = serve(PubSub::open(None, Dice::default()).unwrap().router()).await;
     Admin::connect(&config).await.unwrap().create_topic(TOPIC).await.unwrap();
     config
 }

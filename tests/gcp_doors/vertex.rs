@@ -4,6 +4,7 @@ use crate::serve;
 use branchline_contract::JobKind;
 use branchline_gcp::Class;
 use branchline_gcp::vertex::{CreateJob, Job, JobState, Jobs as _, Vertex};
+use branchline_local::faults::Dice;
 use branchline_local::storage::Storage as EmbeddedStorage;
 use branchline_local::vertex::Vertex as Embedded;
 use serde_json::{Value, json};
@@ -21,7 +22,7 @@ struct Stack {
 async fn start() -> Stack {
     let storage = EmbeddedStorage::open(None).unwrap();
     storage.create_bucket("bucket").unwrap();
-    let embedded = Embedded::open(None, storage).unwrap();
+    let embedded = Embedded::open(None, storage, Dice::default()).unwrap();
     let config = serve(embedded.router()).await;
     Stack { door: Vertex::connect(&config).await.unwrap(), embedded }
 }

@@ -7,6 +7,7 @@ use std::process::Stdio;
 
 use branchline_contract::{Outcome, RunId, Sha256};
 use branchline_ledger::{Body, Fact};
+use branchline_local::faults::Dice;
 use branchline_local::pubsub::PubSub;
 use branchline_local::storage::Storage;
 use tempfile::TempDir;
@@ -53,7 +54,8 @@ async fn serve(router: axum::Router) -> String {
 
 impl Cloud {
     async fn start() -> Self {
-        let (storage, pubsub) = (Storage::open(None).unwrap(), PubSub::open(None).unwrap());
+        let (storage, pubsub) =
+            (Storage::open(None).unwrap(), PubSub::open(None, Dice::default()).unwrap());
         for bucket in ["demo-artifacts", "demo-lake", "demo-ledger"] {
             storage.create_bucket(bucket).unwrap();
         }

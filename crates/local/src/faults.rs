@@ -1,10 +1,15 @@
-//! What goes wrong on the wire, by rules and a seed. Only decides: the wire applies it.
+//! What goes wrong in the stack, by rules and a seed. Only decides: the wire and
+//! the services apply it.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use fastrand::Rng;
 use serde::de::{Error as _, Unexpected};
 use serde::{Deserialize, Deserializer, Serialize};
+
+/// The longest that anything is held up.
+const TIME_MAX: Duration = Duration::from_hours(1);
 
 /// One of the four services.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,36 +25,85 @@ pub enum Service {
     Gitlab,
 }
 
-/// What happens to a request.
+/// What goes wrong. Times are milliseconds, up to an hour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Fault {
-    /// The connection is closed, and nothing is done. A connection of HTTP/2 takes its other requests along.
+    /// Of a request: the connection is closed, and nothing is done. A connection of HTTP/2 takes its other requests along.
     DropRequest,
-    /// It is done, and then the connection is closed.
+    /// Of a request: it is done, and then the connection is closed.
     DropResponse,
-    /// It is done after so many milliseconds.
+    /// Of a request: the connection is reset, and nothing is done.
+    Reset,
+    /// Of a request: it is done after so long.
+    #[serde(deserialize_with = "milliseconds")]
     DelayMs(u64),
-    /// It is answered with this, and nothing is done.
+    /// Of a request: it is answered with this, and nothing is done.
     Answer {
-        /// HTTP status; of gRPC, the code that Google maps to it.
+        /// HTTP status from 400 to 599; of gRPC, the code that Google maps to it.
+        #[serde(deserialize_with = "status")]
         status: u16,
-        /// Seconds to wait, for the header `retry-after` of HTTP.
+        /// Seconds to wait: `retry-after`, and `RetryInfo` of Google's services.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        retry_after: Option<u64>,
+        retry_after: Option<u32>,
     },
+    /// Of a Pub/Sub delivery: another subscriber gets the message too, and only the last ack counts.
+    Duplicate,
+    /// Of a Pub/Sub delivery: it is held back so long, and others overtake it.
+    #[serde(deserialize_with = "milliseconds")]
+    ReorderMs(u64),
+    /// Of a Pub/Sub delivery: its lease is over at once, and it counts as a failed attempt.
+    ExpireLease,
+    /// Of a Pub/Sub ack: it is lost, and the message is delivered again after so long.
+    #[serde(deserialize_with = "milliseconds")]
+    RedeliverLateMs(u64),
+    /// Of a new Vertex AI job: lists do not show it for so long.
+    #[serde(deserialize_with = "milliseconds")]
+    ListLagMs(u64),
+    /// Of a Vertex AI job that starts: it is PAUSED for so long first.
+    #[serde(deserialize_with = "milliseconds")]
+    PauseMs(u64),
+    /// Of a Vertex AI job that ends: it ends in this state, whatever its processes and cancel calls have made of it.
+    EndAs(Final),
 }
 
-/// Which requests meet a fault.
+/// A state in which a job can end. Pipelines of either kind know neither of the last two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Final {
+    /// `SUCCEEDED`.
+    Succeeded,
+    /// `FAILED`.
+    Failed,
+    /// `CANCELLED`.
+    Cancelled,
+    /// `PARTIALLY_SUCCEEDED`.
+    PartiallySucceeded,
+    /// `EXPIRED`.
+    Expired,
+}
+
+/// What a fault can happen to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Moment {
+    Request,
+    Delivery,
+    Ack,
+    JobCreated,
+    JobStarts,
+    JobEnds,
+}
+
+/// To what and how often a fault happens.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rule {
     /// Of which service.
     pub service: Service,
-    /// HTTP method; any unless given.
+    /// HTTP method of requests; any unless given.
     #[serde(default)]
     pub method: Option<String>,
-    /// Part of the path; of gRPC, of `/package.Service/Method`.
+    /// Part of a request's path (of gRPC, of `/package.Service/Method`), or of the name of a subscription or job.
     #[serde(default)]
     pub path: String,
     /// What happens to them.
@@ -73,7 +127,7 @@ pub struct Faults {
     #[serde(default)]
     pub seed: u64,
     /// The rules.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "checked")]
     pub rules: Vec<Rule>,
 }
 
@@ -89,11 +143,65 @@ fn share<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
     Err(D::Error::invalid_value(Unexpected::Float(number), &"a number from 0 to 1"))
 }
 
-/// The rules with what they have done so far.
+fn milliseconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    let number = u64::deserialize(deserializer)?;
+    if Duration::from_millis(number) <= TIME_MAX {
+        return Ok(number);
+    }
+    Err(D::Error::invalid_value(Unexpected::Unsigned(number), &"milliseconds up to an hour"))
+}
+
+fn status<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u16, D::Error> {
+    let number = u16::deserialize(deserializer)?;
+    if (400..600).contains(&number) {
+        return Ok(number);
+    }
+    Err(D::Error::invalid_value(Unexpected::Unsigned(number.into()), &"a status from 400 to 599"))
+}
+
+fn checked<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Rule>, D::Error> {
+    let rules = Vec::<Rule>::deserialize(deserializer)?;
+    for Rule { service, method, fault, .. } in &rules {
+        let moment = fault.moment();
+        let fits = match moment {
+            Moment::Request => true,
+            Moment::Delivery | Moment::Ack => *service == Service::Pubsub,
+            Moment::JobCreated | Moment::JobStarts | Moment::JobEnds => *service == Service::Vertex,
+        };
+        let fault = json(fault);
+        if !fits {
+            let service = json(service);
+            return Err(D::Error::custom(format!("{fault} is no fault of the service {service}")));
+        }
+        if method.is_some() && moment != Moment::Request {
+            return Err(D::Error::custom(format!(
+                "{fault} is no fault of a request, which a method is of"
+            )));
+        }
+    }
+    Ok(rules)
+}
+
+/// As it is written in a rule.
+fn json(it: impl Serialize) -> serde_json::Value {
+    serde_json::to_value(it).expect("names and numbers are JSON")
+}
+
+/// The rules with what they have done so far, shared by the wire and the services. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Dice(Arc<Mutex<Rolled>>);
+
 #[derive(Debug)]
-pub(crate) struct Dice {
+struct Rolled {
     rng: Rng,
     rules: Vec<(Rule, Counts)>,
+}
+
+impl Default for Dice {
+    /// Nothing goes wrong.
+    fn default() -> Self {
+        Self::new(Faults::default())
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -103,21 +211,41 @@ struct Counts {
 }
 
 impl Dice {
-    pub(crate) fn new(faults: Faults) -> Self {
+    /// Nothing has happened yet.
+    pub fn new(faults: Faults) -> Self {
         let rules = faults.rules.into_iter().map(|it| (it, Counts::default())).collect();
-        Self { rng: Rng::with_seed(faults.seed), rules }
+        Self(Arc::new(Mutex::new(Rolled { rng: Rng::with_seed(faults.seed), rules })))
     }
 
     /// What a request meets.
-    pub(crate) fn roll(&mut self, service: Service, method: &str, path: &str) -> Option<Fault> {
-        for (rule, counts) in &mut self.rules {
+    pub(crate) fn request(&self, service: Service, method: &str, path: &str) -> Option<Fault> {
+        self.roll(Moment::Request, path, |rule| {
             let method = rule.method.as_ref().is_none_or(|it| it.eq_ignore_ascii_case(method));
-            if rule.service != service || !method || !path.contains(&rule.path) {
+            rule.service == service && method
+        })
+    }
+
+    /// What anything else meets: a subscription's messages, a job.
+    pub(crate) fn meets(&self, moment: Moment, name: &str) -> Option<Fault> {
+        self.roll(moment, name, |_| true)
+    }
+
+    /// How often each rule has happened.
+    pub fn hits(&self) -> Vec<u64> {
+        let rolled = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        rolled.rules.iter().map(|(_, counts)| counts.hit).collect()
+    }
+
+    fn roll(&self, moment: Moment, path: &str, applies: impl Fn(&Rule) -> bool) -> Option<Fault> {
+        let mut rolled = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Rolled { rng, rules } = &mut *rolled;
+        for (rule, counts) in rules {
+            if rule.fault.moment() != moment || !applies(rule) || !path.contains(&rule.path) {
                 continue;
             }
             counts.seen += 1;
             let left = rule.times.is_none_or(|it| counts.hit < it);
-            if counts.seen > rule.skip && left && self.rng.f64() < rule.probability {
+            if counts.seen > rule.skip && left && rng.f64() < rule.probability {
                 counts.hit += 1;
                 return Some(rule.fault);
             }
@@ -127,11 +255,18 @@ impl Dice {
 }
 
 impl Fault {
-    /// How long a request waits before it is done.
-    pub(crate) const fn delay(self) -> Duration {
+    const fn moment(self) -> Moment {
         match self {
-            Self::DelayMs(time) => Duration::from_millis(time),
-            Self::DropRequest | Self::DropResponse | Self::Answer { .. } => Duration::ZERO,
+            Self::DropRequest
+            | Self::DropResponse
+            | Self::Reset
+            | Self::DelayMs(_)
+            | Self::Answer { .. } => Moment::Request,
+            Self::Duplicate | Self::ReorderMs(_) | Self::ExpireLease => Moment::Delivery,
+            Self::RedeliverLateMs(_) => Moment::Ack,
+            Self::ListLagMs(_) => Moment::JobCreated,
+            Self::PauseMs(_) => Moment::JobStarts,
+            Self::EndAs(_) => Moment::JobEnds,
         }
     }
 }
@@ -155,8 +290,8 @@ mod tests {
     }
 
     fn rolls(rules: Vec<Rule>, seed: u64, count: usize) -> Vec<Option<Fault>> {
-        let mut dice = Dice::new(Faults { seed, rules });
-        (0..count).map(|_| dice.roll(Service::Vertex, "POST", "/v1/customJobs")).collect()
+        let dice = Dice::new(Faults { seed, rules });
+        (0..count).map(|_| dice.request(Service::Vertex, "POST", "/v1/customJobs")).collect()
     }
 
     #[test]
@@ -180,8 +315,9 @@ mod tests {
     #[test]
     fn a_rule_is_read_strictly() {
         let read = |rule: serde_json::Value| {
-            let read = serde_json::from_value::<Rule>(rule).map_err(|error| error.to_string());
-            read.map(|it| (it.fault, it.probability))
+            let read = serde_json::from_value::<Faults>(json!({"rules": [rule]}));
+            let rule = |it: Faults| (it.rules[0].fault, it.rules[0].probability);
+            read.map(rule).map_err(|error| error.to_string())
         };
         let answer = json!({"answer": {"status": 429, "retry_after": 3}});
         let expected = Fault::Answer { status: 429, retry_after: Some(3) };
@@ -196,6 +332,22 @@ mod tests {
             (
                 json!({"service": "vertex", "fault": "drop_request", "probability": 3}),
                 "expected a number from 0 to 1",
+            ),
+            (
+                json!({"service": "vertex", "fault": {"delay_ms": 3_600_001}}),
+                "expected milliseconds up to an hour",
+            ),
+            (
+                json!({"service": "vertex", "fault": {"answer": {"status": 42}}}),
+                "expected a status from 400 to 599",
+            ),
+            (
+                json!({"service": "vertex", "fault": "duplicate"}),
+                r#""duplicate" is no fault of the service "vertex""#,
+            ),
+            (
+                json!({"service": "vertex", "method": "GET", "fault": {"end_as": "expired"}}),
+                "is no fault of a request",
             ),
         ];
         for (rule, expected) in cases {

@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::faults::{Faults, Service};
+use crate::faults::{Dice, Faults, Service};
 use crate::gitlab::GitLab;
 use crate::guard::refuse_pages;
 use crate::pubsub::PubSub;
@@ -35,7 +35,7 @@ pub struct Options {
     pub vertex_port: u16,
     /// Port of GitLab.
     pub gitlab_port: u16,
-    /// What goes wrong on the wire.
+    /// What goes wrong.
     pub faults: Faults,
     /// File to which a line is added for every request.
     pub wire_log: Option<PathBuf>,
@@ -64,6 +64,8 @@ pub struct Stack {
     pub vertex: Vertex,
     /// GitLab.
     pub gitlab: GitLab,
+    /// What has gone wrong.
+    pub dice: Dice,
     endpoints: Endpoints,
     servers: JoinSet<io::Result<()>>,
     stop: CancellationToken,
@@ -88,14 +90,15 @@ impl Stack {
             gitlab: gitlab.local_addr()?,
         };
         let directory = |name| options.data_dir.as_ref().map(|it| it.join(name));
-        let pubsub = PubSub::open(directory("pubsub").as_deref())?;
+        let dice = Dice::new(options.faults);
+        let pubsub = PubSub::open(directory("pubsub").as_deref(), dice.clone())?;
         let storage = Storage::open(directory("storage").as_deref())?;
         storage.set_external_url(&format!("http://{}", endpoints.storage));
         let gitlab = GitLab::open(directory("gitlab").as_deref())?;
         gitlab.set_external_url(&format!("http://{}", endpoints.gitlab));
-        let vertex = Vertex::open(directory("vertex").as_deref(), storage.clone())?;
+        let vertex = Vertex::open(directory("vertex").as_deref(), storage.clone(), dice.clone())?;
 
-        let wire = Wire::new(options.faults, options.wire_log.as_deref())?;
+        let wire = Wire::new(dice.clone(), options.wire_log.as_deref())?;
         let routers = [
             (Service::Pubsub, pubsub.router()),
             (Service::Storage, storage.router()),
@@ -107,7 +110,7 @@ impl Stack {
             let router = router.layer(from_fn_with_state(End(wire.clone(), service), pass));
             servers.spawn(serve(listener, router, stop.clone()));
         }
-        Ok(Self { pubsub, storage, vertex, gitlab, endpoints, servers, stop })
+        Ok(Self { pubsub, storage, vertex, gitlab, dice, endpoints, servers, stop })
     }
 
     /// Where the services listen.
@@ -157,7 +160,9 @@ async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) -
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
+    use std::io::ErrorKind;
 
+    use serde_json::json;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpStream;
 
@@ -199,6 +204,32 @@ mod tests {
             assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{name}: {answer}");
         }
         assert_eq!(exports["BRANCHLINE_GITLAB_TOKEN"], stack.gitlab.token());
+        stack.shutdown().await;
+    }
+
+    #[tokio::test]
+    async fn connections_end_as_the_faults_say() {
+        let rule = |fault| json!({"service": "gitlab", "fault": fault, "times": 1});
+        let faults = json!({"rules": [rule("drop_request"), rule("drop_response"), rule("reset")]});
+        let faults = serde_json::from_value(faults).unwrap();
+        let stack = Stack::start(Options { faults, ..Options::default() }).await.unwrap();
+        let gitlab = stack.endpoints().gitlab;
+        for expected in [Ok(0), Ok(0), Err(ErrorKind::ConnectionReset)] {
+            let mut connection = TcpStream::connect(gitlab).await.unwrap();
+            connection.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+            let read = connection.read(&mut [0; 1]).await;
+            assert_eq!(read.map_err(|error| error.kind()), expected);
+        }
+        assert_eq!(stack.dice.hits(), [1, 1, 1]);
+        stack.shutdown().await;
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_logged_is_not_answered_as_if_it_were() {
+        let wire_log = Some("/dev/full".into());
+        let stack = Stack::start(Options { wire_log, ..Options::default() }).await.unwrap();
+        let answer = get(&stack.endpoints().vertex.to_string(), "/v1/projects").await;
+        assert!(answer.starts_with("HTTP/1.1 500"), "{answer}");
         stack.shutdown().await;
     }
 

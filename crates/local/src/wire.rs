@@ -1,5 +1,6 @@
 //! The wire between clients and services: what goes wrong on it, and a log of
-//! what went over it, one JSON line for each request.
+//! what went over it, one JSON line for each request. The line of a stream of
+//! gRPC says how it began.
 
 use std::fs::{File, OpenOptions};
 use std::future::pending;
@@ -7,7 +8,8 @@ use std::io::{self, Write as _};
 use std::net::{Shutdown, TcpStream as StdStream};
 use std::os::fd::AsFd as _;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
 use axum::extract::connect_info::Connected;
@@ -18,20 +20,23 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use axum::serve::{IncomingStream, Listener};
 use jiff::Timestamp;
+use prost::Message as _;
+use rustix::net::sockopt::set_socket_linger;
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 use tonic::{Code, Status};
 
-use crate::faults::{Dice, Fault, Faults, Service};
+use crate::faults::{Dice, Fault, Service};
+use crate::vertex::read_bytes;
 
-/// A longer body of a create call is passed on without a look at its labels.
-const BODY_MAX: usize = 4 << 20;
 const WHY: &str = "a fault that the local stack was asked for";
+/// Labels of a job that the log shows: by them it is counted.
+const LABELS: [&str; 2] = ["branchline-run", "branchline-intent"];
 
 /// What all services share. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Wire {
-    dice: Arc<Mutex<Dice>>,
+    dice: Dice,
     log: Option<Arc<File>>,
 }
 
@@ -51,12 +56,15 @@ impl Listener for Sockets {
     type Addr = Connection;
 
     async fn accept(&mut self) -> (TcpStream, Connection) {
-        let (stream, _) = Listener::accept(&mut self.0).await;
-        // Small answers do not wait for each other; without it they are only slower.
-        let _ = stream.set_nodelay(true);
-        let socket = stream.as_fd().try_clone_to_owned();
-        let connection = Connection(socket.ok().map(|it| Arc::new(it.into())));
-        (stream, connection)
+        loop {
+            let (stream, _) = Listener::accept(&mut self.0).await;
+            // Small answers do not wait for each other; without it they are only slower.
+            let _ = stream.set_nodelay(true);
+            // One that could not be closed later is closed now: its client comes again.
+            if let Ok(socket) = stream.as_fd().try_clone_to_owned() {
+                return (stream, Connection(Some(Arc::new(socket.into()))));
+            }
+        }
     }
 
     fn local_addr(&self) -> io::Result<Connection> {
@@ -71,28 +79,42 @@ impl Connected<IncomingStream<'_, Sockets>> for Connection {
 }
 
 impl Connection {
-    /// Closes it. Nobody is left to answer, so whoever called this waits to be dropped with it.
-    async fn close(self) -> Response {
+    /// Ends it. Nobody is left to answer, so whoever called this waits to be dropped with it.
+    async fn end(self, how: Shutdown) -> Response {
         if let Some(socket) = self.0 {
-            let _ = socket.shutdown(Shutdown::Both);
+            let _ = socket.shutdown(how);
         }
         pending().await
+    }
+
+    async fn close(self) -> Response {
+        self.end(Shutdown::Both).await
+    }
+
+    /// Ends it without a goodbye: the server sees its end, and what is closed with data pending or no time to linger is reset.
+    async fn reset(self) -> Response {
+        if let Some(socket) = &self.0 {
+            let _ = set_socket_linger(socket, Some(Duration::ZERO));
+        }
+        self.end(Shutdown::Read).await
     }
 }
 
 impl Wire {
-    pub(crate) fn new(faults: Faults, log: Option<&Path>) -> io::Result<Self> {
+    pub(crate) fn new(dice: Dice, log: Option<&Path>) -> io::Result<Self> {
         let open = |path| OpenOptions::new().append(true).create(true).open(path);
-        let log = log.map(open).transpose()?.map(Arc::new);
-        Ok(Self { dice: Arc::new(Mutex::new(Dice::new(faults))), log })
+        Ok(Self { dice, log: log.map(open).transpose()?.map(Arc::new) })
     }
 
-    /// A whole line at once, so that those of several requests do not mix.
-    fn write(&self, mut line: Value, fault: Option<Fault>, status: Option<&str>) {
-        let Some(log) = &self.log else { return };
+    /// A whole line at once, so that those of several requests do not mix. What
+    /// the log lacks would be missed by whoever counts from it, so a request
+    /// that cannot be logged fails.
+    fn write(&self, mut line: Value, fault: Option<Fault>, status: Option<&str>) -> io::Result<()> {
+        let Some(log) = &self.log else { return Ok(()) };
         line["fault"] = json!(fault);
         line["status"] = json!(status);
-        let _ = log.as_ref().write_all(format!("{line}\n").as_bytes());
+        line["answered"] = json!(Timestamp::now());
+        log.as_ref().write_all(format!("{line}\n").as_bytes())
     }
 }
 
@@ -103,57 +125,118 @@ pub(crate) async fn pass(
     request: Request,
     next: Next,
 ) -> Response {
+    let passed = through(&wire, service, connection, request, next).await;
+    passed.unwrap_or_else(|error| {
+        tracing::error!(error = &error as &dyn std::error::Error, "the wire log was not written");
+        let message = format!("the wire log was not written: {error}");
+        (StatusCode::INTERNAL_SERVER_ERROR, message).into_response()
+    })
+}
+
+async fn through(
+    wire: &Wire,
+    service: Service,
+    connection: Connection,
+    mut request: Request,
+    next: Next,
+) -> io::Result<Response> {
     let (method, path) = (request.method().to_string(), request.uri().path().to_owned());
-    let fault =
-        wire.dice.lock().unwrap_or_else(PoisonError::into_inner).roll(service, &method, &path);
+    let fault = wire.dice.request(service, &method, &path);
     let mut line =
         json!({"time": Timestamp::now(), "service": service, "method": method, "path": path});
-    let mut request = request;
-    if wire.log.is_some() && service == Service::Vertex && method == "POST" {
+    let creates = wire.log.is_some() && service == Service::Vertex && method == "POST";
+    if creates {
         let (parts, body) = request.into_parts();
-        let Ok(body) = to_bytes(body, BODY_MAX).await else {
-            return StatusCode::PAYLOAD_TOO_LARGE.into_response();
+        let body = match read_bytes(body).await {
+            Ok(body) => body,
+            Err(refusal) => return Ok(refusal.into_response()),
         };
         let job: Value = serde_json::from_slice(&body).unwrap_or_default();
-        line["labels"] = job["labels"].clone();
+        let labels = LABELS.iter().filter_map(|it| Some((*it, job["labels"].get(it)?.clone())));
+        line["labels"] = labels.collect();
         request = Request::from_parts(parts, Body::from(body));
     }
-    if fault == Some(Fault::DropRequest) {
-        wire.write(line, fault, None);
-        return connection.close().await;
+    match fault {
+        Some(Fault::DropRequest) => {
+            wire.write(line, fault, None)?;
+            return Ok(connection.close().await);
+        }
+        Some(Fault::Reset) => {
+            wire.write(line, fault, None)?;
+            return Ok(connection.reset().await);
+        }
+        Some(Fault::DelayMs(time)) => tokio::time::sleep(Duration::from_millis(time)).await,
+        _ => {}
     }
-    tokio::time::sleep(fault.map(Fault::delay).unwrap_or_default()).await;
     let is_grpc = request
         .headers()
         .get(CONTENT_TYPE)
         .is_some_and(|it| it.as_bytes().starts_with(b"application/grpc"));
-    let response = match fault {
-        Some(Fault::Answer { status, retry_after }) if is_grpc => {
-            let _ = retry_after;
-            Status::new(code(status), WHY).into_http()
-        }
+    let mut response = match fault {
+        Some(Fault::Answer { status, retry_after }) if is_grpc => grpc(status, retry_after),
         Some(Fault::Answer { status, retry_after }) => refusal(service, status, retry_after),
-        Some(Fault::DropRequest | Fault::DropResponse | Fault::DelayMs(_)) | None => {
-            next.run(request).await
-        }
+        _ => next.run(request).await,
     };
+    if creates && response.status().is_success() {
+        let (parts, body) = response.into_parts();
+        // The service holds it in memory already.
+        let body = to_bytes(body, usize::MAX).await.map_err(io::Error::other)?;
+        let job: Value = serde_json::from_slice(&body).unwrap_or_default();
+        line["job"] = job["name"].clone();
+        response = Response::from_parts(parts, Body::from(body));
+    }
     let grpc = response.headers().get("grpc-status").and_then(|it| it.to_str().ok());
     let status =
         grpc.map_or_else(|| response.status().as_u16().to_string(), |it| format!("grpc {it}"));
-    wire.write(line, fault, Some(&status));
-    match fault {
-        Some(Fault::DropResponse) => connection.close().await,
-        Some(Fault::DropRequest | Fault::DelayMs(_) | Fault::Answer { .. }) | None => response,
+    wire.write(line, fault, Some(&status))?;
+    if fault == Some(Fault::DropResponse) {
+        return Ok(connection.close().await);
     }
+    Ok(response)
+}
+
+/// `google.rpc.Status`, as the trailer `grpc-status-details-bin` carries it.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Details {
+    #[prost(int32, tag = "1")]
+    code: i32,
+    #[prost(string, tag = "2")]
+    message: String,
+    #[prost(message, repeated, tag = "3")]
+    details: Vec<prost_types::Any>,
+}
+
+/// `google.rpc.RetryInfo`.
+#[derive(Clone, PartialEq, prost::Message)]
+struct RetryInfo {
+    #[prost(message, optional, tag = "1")]
+    retry_delay: Option<prost_types::Duration>,
+}
+
+const RETRY_INFO: &str = "type.googleapis.com/google.rpc.RetryInfo";
+
+fn grpc(status: u16, retry_after: Option<u32>) -> Response {
+    let code = code(status);
+    let Some(seconds) = retry_after else { return Status::new(code, WHY).into_http() };
+    let retry_delay = Some(prost_types::Duration { seconds: seconds.into(), nanos: 0 });
+    let value = RetryInfo { retry_delay }.encode_to_vec();
+    let details = vec![prost_types::Any { type_url: RETRY_INFO.to_owned(), value }];
+    let details = Details { code: code.into(), message: WHY.to_owned(), details };
+    Status::with_details(code, WHY, details.encode_to_vec().into()).into_http()
 }
 
 /// As the service words it.
-fn refusal(service: Service, status: u16, retry_after: Option<u64>) -> Response {
+fn refusal(service: Service, status: u16, retry_after: Option<u32>) -> Response {
     let body = match service {
         Service::Gitlab => json!({"message": format!("{status} {WHY}")}),
         Service::Pubsub | Service::Storage | Service::Vertex => {
             let name = code_name(code(status));
-            json!({"error": {"code": status, "message": WHY, "status": name}})
+            let mut error = json!({"code": status, "message": WHY, "status": name});
+            if let Some(seconds) = retry_after {
+                let delay = format!("{seconds}s");
+                error["details"] = json!([{"@type": RETRY_INFO, "retryDelay": delay}]);
+            }
+            json!({ "error": error })
         }
     };
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);

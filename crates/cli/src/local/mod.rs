@@ -31,7 +31,12 @@ Faults are rules, the first that applies decides:
   - {service: vertex, method: POST, path: customJobs, fault: drop_response, probability: 0.3}
   - {service: vertex, fault: {answer: {status: 429, retry_after: 3}}, skip: 10, times: 2}
   - {service: storage, path: google.storage.v2.Storage/, fault: {delay_ms: 2000}, times: 1}
-  - {service: gitlab, fault: drop_request, times: 1}")]
+  - {service: gitlab, fault: drop_request, times: 1}
+  - {service: pubsub, path: artifact-ready-worker, fault: duplicate, probability: 0.2}
+  - {service: vertex, path: customJobs, fault: {end_as: expired}, skip: 3, times: 1}
+Of requests: drop_request, drop_response, reset, delay_ms, answer. Of a subscription's messages: duplicate,
+reorder_ms, expire_lease, redeliver_late_ms. Of Vertex AI's jobs: list_lag_ms, pause_ms, end_as (succeeded,
+failed, cancelled, partially_succeeded, expired).")]
 pub(crate) struct Args {
     /// Directory that keeps everything across restarts; in memory without it
     #[arg(long, value_name = "DIR")]
@@ -51,7 +56,7 @@ pub(crate) struct Args {
     /// Port of GitLab
     #[arg(long, value_name = "PORT", default_value_t = 8087)]
     gitlab_port: u16,
-    /// What goes wrong on the wire, YAML
+    /// What goes wrong, YAML
     #[arg(long, value_name = "FILE")]
     faults: Option<PathBuf>,
     /// Adds a line of JSON for every request to this file

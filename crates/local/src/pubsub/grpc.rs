@@ -106,7 +106,7 @@ fn subscriber(pubsub: &PubSub) -> Router {
         .route(
             &method("Acknowledge"),
             unary(pubsub, |pubsub, it: wire::AcknowledgeRequest| {
-                ready(pubsub.call(|core, _| core.acknowledge(&it.subscription, &it.ack_ids)))
+                ready(pubsub.acknowledge(&it.subscription, &it.ack_ids))
             }),
         )
         .route(

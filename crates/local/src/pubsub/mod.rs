@@ -6,6 +6,7 @@
 //! background task is needed.
 
 mod core;
+mod faulty;
 mod grpc;
 mod journal;
 mod json;
@@ -36,6 +37,7 @@ use tokio_util::sync::CancellationToken;
 use self::core::Core;
 pub use self::core::Error;
 use self::journal::Journal;
+use crate::faults::Dice;
 
 /// How long a unary pull waits for a first message.
 const PULL_WAIT_MAX: Duration = Duration::from_secs(10);
@@ -51,6 +53,7 @@ pub struct PubSub {
 #[derive(Debug)]
 struct Shared {
     state: Mutex<State>,
+    dice: Dice,
     /// Says that waiting pulls and streams should look again.
     changed: watch::Sender<()>,
     stop: CancellationToken,
@@ -66,7 +69,7 @@ struct State {
 
 impl PubSub {
     /// Opens the service: in memory, or with everything it answered kept in a directory.
-    pub fn open(data_dir: Option<&Path>) -> io::Result<Self> {
+    pub fn open(data_dir: Option<&Path>, dice: Dice) -> io::Result<Self> {
         let started = (Timestamp::now(), Instant::now());
         let mut core = Core::new(started.0);
         let mut journal = None;
@@ -81,6 +84,7 @@ impl PubSub {
         }
         let shared = Shared {
             state: Mutex::new(State { core, journal }),
+            dice,
             changed: watch::Sender::new(()),
             stop: CancellationToken::new(),
             started,
@@ -136,10 +140,14 @@ impl PubSub {
     /// are woken only by leases, or they would keep waking each other.
     fn poll(
         &self,
+        subscription: &str,
         lease: impl FnOnce(&mut Core, Timestamp) -> Result<Vec<ReceivedMessage>, Error>,
     ) -> Result<(Vec<ReceivedMessage>, Option<Instant>), Error> {
-        let (messages, timer) = self
-            .locked(|core, now| lease(core, now).map(|messages| (messages, core.next_timer())))?;
+        let (messages, timer) = self.locked(|core, now| {
+            let messages = lease(core, now)?;
+            let messages = faulty::deliver(&self.shared.dice, core, now, subscription, messages)?;
+            Ok((messages, core.next_timer()))
+        })?;
         if !messages.is_empty() {
             self.shared.changed.send_replace(());
         }
@@ -171,14 +179,20 @@ impl PubSub {
         answer
     }
 
+    fn acknowledge(&self, subscription: &str, ack_ids: &[String]) -> Result<(), Error> {
+        let dice = &self.shared.dice;
+        self.call(|core, now| faulty::acknowledge(dice, core, now, subscription, ack_ids))
+    }
+
     /// Answers with what is ready, or waits a bounded time for it.
     async fn pull(&self, request: PullRequest) -> Result<PullResponse, Error> {
         let give_up = Instant::now() + PULL_WAIT_MAX;
         let mut changed = self.shared.changed.subscribe();
         loop {
             changed.borrow_and_update();
-            let (received_messages, timer) =
-                self.poll(|core, now| core.pull(now, &request.subscription, request.max_messages))?;
+            let (received_messages, timer) = self.poll(&request.subscription, |core, now| {
+                core.pull(now, &request.subscription, request.max_messages)
+            })?;
             #[expect(deprecated, reason = "gcloud still asks for it")]
             let at_once = request.return_immediately || self.shared.stop.is_cancelled();
             if !received_messages.is_empty() || at_once || Instant::now() >= give_up {

@@ -142,7 +142,7 @@ impl Request {
             }
             "acknowledge" => {
                 let body: Acknowledge = self.json()?;
-                self.pubsub.call(|core, _| core.acknowledge(subscription, &body.ack_ids))?;
+                self.pubsub.acknowledge(subscription, &body.ack_ids)?;
             }
             "modifyAckDeadline" => {
                 let body: ModifyAckDeadline = self.json()?;

@@ -98,9 +98,10 @@ impl Session {
                 self.take(request)?;
             }
             let (id, ack_deadline) = (self.id, self.ack_deadline);
-            let (received_messages, timer) = self
-                .pubsub
-                .poll(|core, now| core.stream_pull(now, &self.subscription, id, ack_deadline))?;
+            let (received_messages, timer) =
+                self.pubsub.poll(&self.subscription, |core, now| {
+                    core.stream_pull(now, &self.subscription, id, ack_deadline)
+                })?;
             let now = Instant::now();
             let heartbeat = self.sent.map_or(now, |it| it + HEARTBEAT);
             if !received_messages.is_empty() || heartbeat <= now {
@@ -150,13 +151,13 @@ impl Session {
             let message = "modify_deadline_ack_ids and modify_deadline_seconds differ in length.";
             return Err(Error::InvalidArgument(message.to_owned()));
         }
-        if request.ack_ids.is_empty() && request.modify_deadline_ack_ids.is_empty() {
+        if !request.ack_ids.is_empty() {
+            self.pubsub.acknowledge(&self.subscription, &request.ack_ids)?;
+        }
+        if request.modify_deadline_ack_ids.is_empty() {
             return Ok(());
         }
         self.pubsub.call(|core, now| {
-            if !request.ack_ids.is_empty() {
-                core.acknowledge(&self.subscription, &request.ack_ids)?;
-            }
             for (ack_id, seconds) in
                 request.modify_deadline_ack_ids.iter().zip(&request.modify_deadline_seconds)
             {

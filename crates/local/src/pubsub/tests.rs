@@ -28,7 +28,7 @@ fn texts(received: &[ReceivedMessage]) -> Vec<&[u8]> {
 #[tokio::test]
 async fn what_was_answered_survives_and_what_was_leased_comes_again() {
     let directory = tempfile::tempdir().unwrap();
-    let before = PubSub::open(Some(directory.path())).unwrap();
+    let before = PubSub::open(Some(directory.path()), Dice::default()).unwrap();
     before.create_topic(TOPIC).unwrap();
     before.create_subscription(subscription()).unwrap();
     for text in ["acked", "leased", "waiting"] {
@@ -39,15 +39,54 @@ async fn what_was_answered_survives_and_what_was_leased_comes_again() {
     drop(before);
 
     for restart in 1..=2 {
-        let after = PubSub::open(Some(directory.path())).unwrap();
+        let after = PubSub::open(Some(directory.path()), Dice::default()).unwrap();
         assert_eq!(texts(&pull(&after).await), [&b"leased"[..], b"waiting"], "restart {restart}");
         assert_eq!(after.create_topic(TOPIC), Err(Error::AlreadyExists("orders".to_owned())));
     }
 }
 
+/// What a subscriber sees of the messages `a` and `b`, and when it pulls again after an ack of all it got.
+async fn seen_under(fault: Value) -> [Vec<String>; 3] {
+    let rule = json!({"service": "pubsub", "path": "worker", "fault": fault, "times": 1});
+    let faults = serde_json::from_value(json!({"rules": [rule]})).unwrap();
+    let pubsub = PubSub::open(None, Dice::new(faults)).unwrap();
+    pubsub.create_topic(TOPIC).unwrap();
+    pubsub.create_subscription(subscription()).unwrap();
+    for text in ["a", "b"] {
+        pubsub.publish(TOPIC, text.into(), HashMap::new()).unwrap();
+    }
+    let seen = |it: &[ReceivedMessage]| {
+        texts(it).into_iter().map(|it| String::from_utf8_lossy(it).into_owned()).collect()
+    };
+    let first = pull(&pubsub).await;
+    let ack = |it: &[ReceivedMessage]| {
+        let ack_ids: Vec<_> = it.iter().map(|it| it.ack_id.clone()).collect();
+        pubsub.acknowledge(SUB, &ack_ids).unwrap();
+    };
+    // Another subscriber asks before the first has acknowledged.
+    let second = pull(&pubsub).await;
+    ack(&first);
+    tokio::time::sleep(Duration::from_millis(30)).await;
+    let third = pull(&pubsub).await;
+    [seen(&first), seen(&second), seen(&third)]
+}
+
+#[tokio::test]
+async fn deliveries_go_wrong_as_the_faults_say() {
+    let cases = [
+        (json!("duplicate"), [&["a", "b"][..], &["a"], &[]]),
+        (json!("expire_lease"), [&["a", "b"], &["a"], &[]]),
+        (json!({"reorder_ms": 20}), [&["b"], &[], &["a"]]),
+        (json!({"redeliver_late_ms": 20}), [&["a", "b"], &[], &["a"]]),
+    ];
+    for (fault, expected) in cases {
+        assert_eq!(seen_under(fault.clone()).await, expected.map(|it| it.to_vec()), "{fault}");
+    }
+}
+
 /// A service where one pull waits, as far as it gets without a message.
 async fn with_a_waiting_pull() -> (PubSub, tokio::task::JoinHandle<Result<PullResponse, Error>>) {
-    let pubsub = PubSub::open(None).unwrap();
+    let pubsub = PubSub::open(None, Dice::default()).unwrap();
     pubsub.create_topic(TOPIC).unwrap();
     pubsub.create_subscription(subscription()).unwrap();
     let request =
@@ -97,7 +136,7 @@ async fn a_waiting_pull_ends_when_the_service_stops() {
 /// Plays REST calls, each a line `METHOD path {body} => status {answer}`; what
 /// an answer has besides the fields that are named does not matter.
 async fn check(story: &str) {
-    let pubsub = PubSub::open(None).unwrap();
+    let pubsub = PubSub::open(None, Dice::default()).unwrap();
     for line in story.lines().map(str::trim).filter(|it| !it.is_empty()) {
         let (call, expected) = line.split_once(" => ").expect("a call and its answer");
         let mut call = call.splitn(3, ' ');

@@ -44,14 +44,14 @@ impl Code {
 
 /// One refused request.
 #[derive(Debug)]
-pub(super) struct Refusal {
+pub(crate) struct Refusal {
     code: Code,
     message: String,
     details: Vec<Value>,
 }
 
 /// What every handler returns.
-pub(super) type Answer<T> = Result<T, Refusal>;
+pub(crate) type Answer<T> = Result<T, Refusal>;
 
 impl Refusal {
     pub(super) fn new(code: Code, message: impl Into<String>) -> Self {

@@ -63,6 +63,16 @@ impl Kind {
         format!("{}{}", self.state_prefix(), state.suffix())
     }
 
+    /// Whether its jobs can be in a state.
+    pub(super) const fn knows(self, state: State) -> bool {
+        match self {
+            Self::CustomJob | Self::HyperparameterTuningJob => true,
+            Self::TrainingPipeline | Self::PipelineJob => {
+                !matches!(state, State::PartiallySucceeded | State::Expired)
+            }
+        }
+    }
+
     /// The state that a stored resource is in.
     pub(super) fn state_of(self, name: &str) -> Option<State> {
         let suffix = name.strip_prefix(self.state_prefix())?;
@@ -74,41 +84,54 @@ impl Kind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum State {
     Queued,
+    Paused,
     Pending,
     Running,
     Cancelling,
     Succeeded,
     Failed,
     Cancelled,
+    PartiallySucceeded,
+    Expired,
 }
 
 impl State {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 10] = [
         Self::Queued,
+        Self::Paused,
         Self::Pending,
         Self::Running,
         Self::Cancelling,
         Self::Succeeded,
         Self::Failed,
         Self::Cancelled,
+        Self::PartiallySucceeded,
+        Self::Expired,
     ];
 
     const fn suffix(self) -> &'static str {
         match self {
             Self::Queued => "QUEUED",
+            Self::Paused => "PAUSED",
             Self::Pending => "PENDING",
             Self::Running => "RUNNING",
             Self::Cancelling => "CANCELLING",
             Self::Succeeded => "SUCCEEDED",
             Self::Failed => "FAILED",
             Self::Cancelled => "CANCELLED",
+            Self::PartiallySucceeded => "PARTIALLY_SUCCEEDED",
+            Self::Expired => "EXPIRED",
         }
     }
 
     pub(super) const fn is_live(self) -> bool {
         match self {
-            Self::Queued | Self::Pending | Self::Running | Self::Cancelling => true,
-            Self::Succeeded | Self::Failed | Self::Cancelled => false,
+            Self::Queued | Self::Paused | Self::Pending | Self::Running | Self::Cancelling => true,
+            Self::Succeeded
+            | Self::Failed
+            | Self::Cancelled
+            | Self::PartiallySucceeded
+            | Self::Expired => false,
         }
     }
 }

@@ -33,6 +33,7 @@ use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use tempfile::TempDir;
@@ -44,7 +45,9 @@ use self::error::Answer;
 use self::kind::{Kind, State};
 use self::logs::Logs;
 pub use self::logs::{LogLine, Stream};
+pub(crate) use self::rest::read_bytes;
 use self::store::{Resource, Store};
+use crate::faults::{Dice, Fault, Moment};
 use crate::storage::Storage;
 
 /// Jobs that run at once; the others wait as QUEUED.
@@ -57,6 +60,9 @@ pub struct Vertex(Arc<Shared>);
 struct Shared {
     store: Store,
     storage: Storage,
+    dice: Dice,
+    /// Jobs that lists do not show before a time.
+    hidden: Mutex<HashMap<String, Instant>>,
     logs: Logs,
     work: Work,
     slots: Semaphore,
@@ -75,7 +81,7 @@ enum Work {
 impl Vertex {
     /// Opens the service and runs the jobs that a shutdown or a crash interrupted.
     /// Has to be called within a Tokio runtime.
-    pub fn open(data_dir: Option<&Path>, storage: Storage) -> io::Result<Self> {
+    pub fn open(data_dir: Option<&Path>, storage: Storage, dice: Dice) -> io::Result<Self> {
         let work = match data_dir {
             Some(directory) => {
                 let work = directory.join("work");
@@ -92,6 +98,8 @@ impl Vertex {
         let vertex = Self(Arc::new(Shared {
             store: Store::open(data_dir.map(|it| it.join("jobs")).as_deref())?,
             storage,
+            dice,
+            hidden: Mutex::default(),
             logs: Logs::default(),
             work,
             slots: Semaphore::new(RUNNING_MAX),
@@ -124,9 +132,27 @@ impl Vertex {
 
     fn create(&self, kind: Kind, name: &str, job: Resource) -> Answer<Resource> {
         validate::validate(kind, &job)?;
+        let mut hidden = self.hidden();
         let job = self.0.store.insert(kind, name, job)?;
+        if let Some(Fault::ListLagMs(time)) = self.0.dice.meets(Moment::JobCreated, name) {
+            hidden.insert(name.to_owned(), Instant::now() + Duration::from_millis(time));
+        }
+        drop(hidden);
         self.launch(kind, name);
         Ok(job)
+    }
+
+    /// The jobs below a place that lists show by now.
+    fn listed(&self, prefix: &str) -> Vec<Resource> {
+        let mut hidden = self.hidden();
+        hidden.retain(|_, until| *until > Instant::now());
+        let mut jobs = self.0.store.list(prefix);
+        jobs.retain(|job| job["name"].as_str().is_none_or(|it| !hidden.contains_key(it)));
+        jobs
+    }
+
+    fn hidden(&self) -> MutexGuard<'_, HashMap<String, Instant>> {
+        self.0.hidden.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Asks a job to end; how it ends is for the job to say.

@@ -74,7 +74,7 @@ fn list(
     };
     check_parameters(&query, known)?;
     let place = Place::new(&project, &location)?;
-    let jobs = vertex.0.store.list(&place.prefix(kind));
+    let jobs = vertex.listed(&place.prefix(kind));
     Ok(Json(list::Query::parse(kind, &query)?.page(kind, jobs)))
 }
 
@@ -173,7 +173,8 @@ async fn read_json(body: Body) -> Answer<Value> {
         .map_err(|error| Refusal::invalid(format!("Invalid JSON payload received. {error}")))
 }
 
-async fn read_bytes(body: Body) -> Answer<axum::body::Bytes> {
+/// A whole body, as far as the service takes one.
+pub(crate) async fn read_bytes(body: Body) -> Answer<axum::body::Bytes> {
     let read = tokio::time::timeout(BODY_TIMEOUT, axum::body::to_bytes(body, BODY_MAX)).await;
     let read = read
         .map_err(|_| Refusal::new(Code::DeadlineExceeded, "The request did not arrive in time."))?;

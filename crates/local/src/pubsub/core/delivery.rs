@@ -151,6 +151,19 @@ impl Core {
         Ok(())
     }
 
+    /// Ends deliveries as if they had not been: their messages are delivered again from a time on.
+    pub(in super::super) fn give_back(
+        &mut self,
+        subscription: &str,
+        ack_ids: &[String],
+        until: Timestamp,
+    ) -> Result<()> {
+        let leases = self.leases_of(subscription, ack_ids)?;
+        let queue = self.queue(subscription)?;
+        leases.into_iter().for_each(|it| queue.give_back(it, until));
+        Ok(())
+    }
+
     /// Gives deliveries more time, or with zero seconds hands them back.
     pub(in super::super) fn modify_ack_deadline(
         &mut self,

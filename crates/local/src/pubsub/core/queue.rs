@@ -224,6 +224,13 @@ impl Queue {
         }
     }
 
+    /// Ends a delivery, if it is the current one, without a trace; the next may come from a time on.
+    pub(super) fn give_back(&mut self, lease: Lease, until: Timestamp) {
+        if self.is_current(lease) {
+            self.set(lease.message, State::Pausing { until });
+        }
+    }
+
     /// Ends a delivery without success and plans the next. Answers with the
     /// number of attempts if the dead-letter policy allows no further one.
     pub(super) fn fail(&mut self, now: Timestamp, id: u64) -> Option<u32> {

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use tower::Service;
 
 use super::Vertex;
+use crate::faults::Dice;
 use crate::storage::Storage;
 
 /// The collections' parent in all tests, and its name in answers.
@@ -30,13 +31,13 @@ impl Stack {
     pub(super) fn new() -> Self {
         let storage = Storage::open(None).unwrap();
         storage.create_bucket("bucket").unwrap();
-        Self { vertex: Vertex::open(None, storage.clone()).unwrap(), storage }
+        Self { vertex: Vertex::open(None, storage.clone(), Dice::default()).unwrap(), storage }
     }
 
     /// With jobs that survive it.
     pub(super) fn at(directory: &Path, storage: &Storage) -> Self {
         Self {
-            vertex: Vertex::open(Some(directory), storage.clone()).unwrap(),
+            vertex: Vertex::open(Some(directory), storage.clone(), Dice::default()).unwrap(),
             storage: storage.clone(),
         }
     }
