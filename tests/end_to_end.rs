@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
-use axum::http::Method;
 use branchline_contract::Outcome;
 use branchline_ledger::{Body, History};
 use branchline_local::gitlab::Trigger;
@@ -106,12 +105,10 @@ async fn a_merge_request_that_is_opened_after_the_run_has_ended_gets_its_note() 
 async fn what_vertex_ai_will_not_begin_ends_the_run_with_its_words() {
     const WORDS: &str = "The service account is not ready.";
     // A precondition of a pipeline is no sign that its job exists.
-    let gate = |method: &Method, path: &str, _: &Value| {
-        let refused = method == Method::POST && path.ends_with("/pipelineJobs");
-        let error = json!({"code": 400, "status": "FAILED_PRECONDITION", "message": WORDS});
-        refused.then(|| (400, json!({"error": error})))
-    };
-    let world = World::start_gated(gate, json!({})).await;
+    let answer = json!({"status": 400, "code": "FAILED_PRECONDITION", "message": WORDS});
+    let rule = json!({"service": "vertex", "method": "POST", "path": "/pipelineJobs", "fault": {"answer": answer}});
+    let faults = serde_json::from_value(json!({"rules": [rule]})).unwrap();
+    let world = World::start_faulty(faults, None, json!({})).await;
     let mut request = world.request("iris", &json!([]), TRAIN);
     let spec = json!({
         "schemaVersion": "2.1.0", "sdkVersion": "kfp-2.7.0", "pipelineInfo": {"name": "iris"},

@@ -21,8 +21,11 @@ struct Faulty {
 impl Faulty {
     async fn start(rules: Value) -> Self {
         let directory = tempfile::tempdir().unwrap();
+        // A lost call is settled when its time is over.
+        let lost = json!({"create_max": "1s"});
         let faults: Faults = serde_json::from_value(json!({"rules": rules})).unwrap();
-        let world = World::start_faulty(faults, directory.path().join("wire.jsonl")).await;
+        let world =
+            World::start_faulty(faults, Some(directory.path().join("wire.jsonl")), lost).await;
         Self { world, directory }
     }
 
@@ -160,7 +163,8 @@ async fn a_job_that_ends_in_any_other_way_ends_its_run() {
         ("cancelled", "CANCELLED", Outcome::Cancelled),
         ("failed", "FAILED", Outcome::Failed),
     ];
-    let rule = |it: &str| json!({"service": "vertex", "fault": {"end_as": it}, "times": 1});
+    let rule =
+        |it: &str| json!({"service": "vertex", "fault": {"end_as": {"state": it}}, "times": 1});
     let mut rules: Vec<Value> = cases.iter().map(|(state, ..)| rule(state)).collect();
     rules.push(
         json!({"service": "vertex", "path": "customJobs", "fault": {"pause_ms": 1500}, "skip": 4}),

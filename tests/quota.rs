@@ -1,11 +1,9 @@
 //! What a run waits for at Vertex AI, over sockets: roles, machines, its turn.
 #![expect(clippy::unwrap_used, reason = "a helper of a test may panic as the test may")]
 
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-
-use axum::http::Method;
 use branchline_contract::Outcome;
 use branchline_ledger::{Body, History};
+use branchline_local::faults::Faults;
 use branchline_tests::eventually::eventually;
 use branchline_tests::world::World;
 use serde_json::{Value, json};
@@ -18,8 +16,18 @@ fn kinds(history: &History) -> Vec<&'static str> {
     history.entries.iter().map(|it| it.fact.body.kind()).collect()
 }
 
-fn refusal(code: u16, status: &str, message: &str) -> (u16, Value) {
-    (code, json!({"error": {"code": code, "status": status, "message": message}}))
+/// A world whose Vertex AI has one fault.
+async fn start(fault: Value) -> World {
+    let faults = serde_json::from_value(json!({"rules": [fault]})).unwrap();
+    World::start_faulty(faults, None, json!({})).await
+}
+
+/// A rule that refuses create calls which have that in their bodies.
+fn refused(body: &str, status: u16, message: &str) -> Value {
+    json!({
+        "service": "vertex", "method": "POST", "body": body,
+        "fault": {"answer": {"status": status, "message": message}},
+    })
 }
 
 /// The request's run wants an accelerator.
@@ -28,10 +36,6 @@ fn with_gpu(mut request: Value) -> Value {
     pool["machineSpec"]["acceleratorType"] = json!("NVIDIA_TESLA_T4");
     pool["machineSpec"]["acceleratorCount"] = json!(1);
     request
-}
-
-fn wants_gpu(body: &Value) -> bool {
-    body.pointer("/jobSpec/workerPoolSpecs/0/machineSpec/acceleratorCount").is_some()
 }
 
 /// The history of a run that waits with that reason.
@@ -52,13 +56,8 @@ async fn succeeds(world: &World, request: &Value) -> History {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_lacks_a_role_says_so_and_goes_on_when_it_is_granted() {
-    static GRANTED: AtomicBool = AtomicBool::new(false);
-    let gate = |method: &Method, _: &str, _: &Value| {
-        let missing = "Permission 'aiplatform.customJobs.create' denied on resource";
-        let refused = method == Method::POST && !GRANTED.load(Ordering::SeqCst);
-        refused.then(|| refusal(403, "PERMISSION_DENIED", missing))
-    };
-    let world = World::start_gated(gate, json!({})).await;
+    let missing = "Permission 'aiplatform.customJobs.create' denied on resource";
+    let world = start(refused("", 403, missing)).await;
     let request = world.request("iris", &json!([]), "true");
     world.publish(request.to_string()).await;
     waits(&world, &request, "(missing: aiplatform.customJobs.create)").await;
@@ -68,7 +67,7 @@ async fn a_run_that_lacks_a_role_says_so_and_goes_on_when_it_is_granted() {
     })
     .await;
 
-    GRANTED.store(true, Ordering::SeqCst);
+    world.stack.dice.set(Faults::default());
     let history = succeeds(&world, &request).await;
     let blocked = kinds(&history).into_iter().filter(|it| *it == "blocked").count();
     assert_eq!(blocked, 1, "it is said once, however often it was tried");
@@ -78,20 +77,13 @@ async fn a_run_that_lacks_a_role_says_so_and_goes_on_when_it_is_granted() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn runs_whose_machines_are_exhausted_wait_together_and_hold_nobody_up() {
-    static EXHAUSTED: AtomicBool = AtomicBool::new(true);
-    static ASKED: AtomicU32 = AtomicU32::new(0);
-    let gate = |method: &Method, _: &str, body: &Value| {
-        let create = method == Method::POST && wants_gpu(body);
-        ASKED.fetch_add(u32::from(create), Ordering::SeqCst);
-        let refused = create && EXHAUSTED.load(Ordering::SeqCst);
-        refused.then(|| refusal(429, "RESOURCE_EXHAUSTED", QUOTA))
-    };
-    let world = World::start_gated(gate, json!({})).await;
+    let world = start(refused("acceleratorCount", 429, QUOTA)).await;
+    let asked = || world.stack.dice.hits()[0];
     let gpu = |number: u32| with_gpu(world.request(&format!("gpu-{number}"), &json!([]), "true"));
     let first = gpu(0);
     world.publish(first.to_string()).await;
     waits(&world, &first, WAITS).await;
-    let asked = ASKED.load(Ordering::SeqCst);
+    let before = asked();
     let others: Vec<Value> = (1..20).map(gpu).collect();
     for other in &others {
         world.publish(other.to_string()).await;
@@ -103,10 +95,10 @@ async fn runs_whose_machines_are_exhausted_wait_together_and_hold_nobody_up() {
     }
     succeeds(&world, &cpu).await;
     // Had each of them asked for itself, there would be as many calls at once.
-    let asked = ASKED.load(Ordering::SeqCst) - asked;
+    let asked = asked() - before;
     assert!(asked < 10, "{asked} calls for {} runs", others.len() + 1);
 
-    EXHAUSTED.store(false, Ordering::SeqCst);
+    world.stack.dice.set(Faults::default());
     for request in others.iter().chain([&first]) {
         succeeds(&world, request).await;
         assert_eq!(world.jobs(request).await, 1);
@@ -114,25 +106,10 @@ async fn runs_whose_machines_are_exhausted_wait_together_and_hold_nobody_up() {
     world.stop().await;
 }
 
-/// Its first job fails for want of quota, after it was accepted.
-fn first_job_fails(method: &Method, path: &str, _: &Value) -> Option<(u16, Value)> {
-    static FIRST: std::sync::Mutex<String> = std::sync::Mutex::new(String::new());
-    let mut first = FIRST.lock().unwrap();
-    if method != Method::GET || !path.contains("/customJobs/") {
-        return None;
-    }
-    if first.is_empty() {
-        path.clone_into(&mut first);
-    }
-    let name = path.strip_prefix("/v1/")?;
-    let error = json!({"code": 8, "message": QUOTA});
-    let job = json!({"name": name, "state": "JOB_STATE_FAILED", "error": error});
-    (*first == path).then_some((200, job))
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_that_fails_for_want_of_quota_is_tried_again_where_the_request_allows_it() {
-    let world = World::start_gated(first_job_fails, json!({})).await;
+    let failed = json!({"end_as": {"state": "failed", "error": [8, QUOTA]}});
+    let world = start(json!({"service": "vertex", "fault": failed, "times": 1})).await;
     let mut request = world.request("iris", &json!([]), "true");
     request["attempts_max"] = json!(2);
     world.publish(request.to_string()).await;
@@ -157,8 +134,8 @@ async fn a_job_that_fails_for_want_of_quota_is_tried_again_where_the_request_all
 
 #[tokio::test(flavor = "multi_thread")]
 async fn runs_beyond_the_cap_of_their_project_wait_and_are_told_how_they_move_up() {
-    let gate = |_: &Method, _: &str, _: &Value| None;
-    let world = World::start_gated(gate, json!({"active_runs_per_project_max": 1})).await;
+    let cap = json!({"active_runs_per_project_max": 1});
+    let world = World::start_faulty(Faults::default(), None, cap).await;
     let flags = tempfile::tempdir().unwrap();
     let flag = |name: &str| flags.path().join(name);
     // Trains until its flag is there.

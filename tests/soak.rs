@@ -15,7 +15,7 @@ use branchline_gcp::storage::Storage;
 use branchline_ledger::Store;
 use branchline_local::installation::{LEDGER, PROJECT, QUEUE, topic};
 use branchline_tests::installation::Installation;
-use branchline_tests::naps::request;
+use branchline_tests::naps::{number, request};
 use branchline_tests::processes::Role;
 use fastrand::Rng;
 use futures::{StreamExt as _, stream};
@@ -27,10 +27,6 @@ const GRACE: Duration = Duration::from_secs(3);
 const FAULTS: &str = "{seed: 1, rules: [{service: vertex, method: POST, path: Jobs, fault: drop_response, probability: 0.3}]}";
 /// Messages of a process that is killed come again a minute later.
 const REDELIVERED_WITHIN: Duration = Duration::from_mins(3);
-
-fn number(name: &str, otherwise: u32) -> u32 {
-    std::env::var(name).map_or(otherwise, |it| it.parse().unwrap())
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn as_many_jobs_as_runs_and_none_lost() {

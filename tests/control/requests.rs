@@ -99,10 +99,9 @@ async fn a_cancelled_run_stops_its_job_and_says_who_asked() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cancel_that_races_with_success_ends_as_vertex_says() {
-    let won = json!({"rules": [{"service": "vertex", "fault": {"end_as": "succeeded"}}]});
-    let directory = tempfile::tempdir().unwrap();
-    let faults = serde_json::from_value(won).unwrap();
-    let world = World::start_faulty(faults, directory.path().join("wire.jsonl")).await;
+    let won =
+        json!({"rules": [{"service": "vertex", "fault": {"end_as": {"state": "succeeded"}}}]});
+    let world = World::start_faulty(serde_json::from_value(won).unwrap(), None, json!({})).await;
     let training = Training::new();
     let request = world.request("iris", &json!([]), &training.script());
     world.publish(request.to_string()).await;

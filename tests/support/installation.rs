@@ -12,8 +12,11 @@ use anyhow::{Context as _, Result, ensure};
 use branchline_contract::RunId;
 use branchline_gcp::{Config as Google, Credentials};
 use branchline_ledger::Entry;
+use branchline_local::faults::Faults;
 use branchline_local::gitlab::{CiJob, GitLab, Trigger};
 use branchline_local::installation::{self, PROJECT, subscription, topic};
+use branchline_local::stack::{Options, Stack};
+use jiff::Timestamp;
 use rustix::process::Pid;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -95,20 +98,48 @@ impl Installation {
         Ok((stack, token))
     }
 
+    /// Starts the stack within this process.
+    pub async fn embedded(&self, faults: Faults) -> Result<Stack> {
+        let [pubsub_port, storage_port, vertex_port, gitlab_port] = self.ports;
+        let options = Options {
+            data_dir: Some(self.path("data")),
+            pubsub_port,
+            storage_port,
+            vertex_port,
+            gitlab_port,
+            faults,
+            wire_log: Some(self.path("wire.jsonl")),
+        };
+        let stack = Stack::start(options).await?;
+        installation::create(&stack, PROJECT)?;
+        Ok(stack)
+    }
+
     /// What goes wrong on the wire, where a test says so before the stack starts.
     pub fn faults(&self) -> PathBuf {
         self.path("faults.yaml")
     }
 
-    /// How many jobs Vertex AI has made for each run, by the log of the wire.
-    pub fn creates(&self) -> Result<BTreeMap<String, usize>> {
-        let mut creates = BTreeMap::new();
+    /// The runs that Vertex AI has made jobs for, one by one, with the times of its answers, by the log of the wire.
+    pub fn created(&self) -> Result<Vec<(Timestamp, String)>> {
+        let mut created = Vec::new();
         for line in fs::read_to_string(self.path("wire.jsonl"))?.lines() {
             let line: Value = serde_json::from_str(line)?;
             let run = line["labels"]["branchline-run"].as_str();
-            if let (Some(run), Some("200")) = (run, line["status"].as_str()) {
-                *creates.entry(run.to_owned()).or_default() += 1;
+            if let (Some(run), Some("200"), Some(time)) =
+                (run, line["status"].as_str(), line["answered"].as_str())
+            {
+                created.push((time.parse()?, run.to_owned()));
             }
+        }
+        Ok(created)
+    }
+
+    /// How many jobs Vertex AI has made for each run, by the same log.
+    pub fn creates(&self) -> Result<BTreeMap<String, usize>> {
+        let mut creates = BTreeMap::new();
+        for (_, run) in self.created()? {
+            *creates.entry(run).or_default() += 1;
         }
         Ok(creates)
     }
@@ -120,6 +151,11 @@ impl Installation {
 
     /// Starts a worker, and returns a connection to its health port too.
     pub async fn worker(&self) -> Result<(Role, TcpStream)> {
+        self.worker_with(60_000).await
+    }
+
+    /// The same with a first guess at Vertex AI's quota.
+    pub async fn worker_with(&self, creates_per_minute: u32) -> Result<(Role, TcpStream)> {
         let changes = json!({
             "subscription": subscription(PROJECT, "artifact-ready-worker"),
             "run_event_topic": topic(PROJECT, "run-events"),
@@ -131,7 +167,7 @@ impl Installation {
             "lease": "3s",
             "create_max": "1s",
             "settle": "1s",
-            "creates_per_minute": 60_000,
+            "creates_per_minute": creates_per_minute,
         });
         self.role("worker", changes, Vec::new()).await
     }

@@ -10,6 +10,11 @@ use crate::installation::{Installation, REGION};
 /// Long enough to be seen running.
 pub const NAP: &str = "sleep 0.5; echo '{\"naps\": 1}' > \"${CLOUD_ML_HP_METRIC_FILE:-/dev/null}\"";
 
+/// A number out of the environment.
+pub fn number(name: &str, otherwise: u32) -> u32 {
+    std::env::var(name).map_or(otherwise, |it| it.parse().expect("it is a number"))
+}
+
 /// A request for a run of its own, and the run's id.
 pub fn request(
     at: &Installation,

@@ -6,12 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
-use axum::body::{Body, to_bytes};
+use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::{Method, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
-use axum::{Json, Router};
 
 use branchline_contract::{ArtifactReady, Crc32c, RunId};
 use branchline_gcp::pubsub::{
@@ -36,9 +34,6 @@ use crate::eventually::eventually;
 
 /// Project of every CI job.
 const PROJECT_PATH: &str = "team/iris";
-
-/// Stands before Vertex AI: what it answers to a method, a path and a body, Vertex AI is not asked.
-pub type Gate = fn(&Method, &str, &Value) -> Option<(u16, Value)>;
 
 /// A running system.
 pub struct World {
@@ -74,33 +69,21 @@ pub struct DeadLetter {
 impl World {
     /// Starts everything in memory, on free ports.
     pub async fn start() -> Self {
-        Self::start_with(Options::default(), None, None, json!({})).await
+        Self::start_with(Options::default(), None, json!({})).await
     }
 
     /// The same with a worker whose looks at artifacts are answered with this
     /// gRPC code while it is not 0, and whose first delivery attempt is the last.
     pub async fn start_refusing(code: Arc<AtomicU16>) -> Self {
-        Self::start_with(Options::default(), Some(code), None, json!({})).await
+        Self::start_with(Options::default(), Some(code), json!({})).await
     }
 
-    /// The same with a gate before the worker's Vertex AI, and more keys in its configuration.
-    pub async fn start_gated(gate: Gate, more: Value) -> Self {
-        Self::start_with(Options::default(), None, Some(gate), more).await
+    /// The same with faults, a log of the wire if wanted, and more keys in the worker's configuration.
+    pub async fn start_faulty(faults: Faults, wire_log: Option<PathBuf>, more: Value) -> Self {
+        Self::start_with(Options { faults, wire_log, ..Options::default() }, None, more).await
     }
 
-    /// The same with faults on the wire of the stack, and a log of it.
-    pub async fn start_faulty(faults: Faults, wire_log: PathBuf) -> Self {
-        let options = Options { faults, wire_log: Some(wire_log), ..Options::default() };
-        // A lost call is settled when its time is over.
-        Self::start_with(options, None, None, json!({"create_max": "1s"})).await
-    }
-
-    async fn start_with(
-        options: Options,
-        refusal: Option<Arc<AtomicU16>>,
-        gate: Option<Gate>,
-        more: Value,
-    ) -> Self {
+    async fn start_with(options: Options, refusal: Option<Arc<AtomicU16>>, more: Value) -> Self {
         let stack = Stack::start(options).await.expect("the stack starts");
         installation::create(&stack, PROJECT).expect("the installation is made");
         let Endpoints { pubsub, storage, vertex, gitlab } = stack.endpoints();
@@ -116,10 +99,6 @@ impl World {
         if let Some(code) = refusal {
             let router = stack.storage.router().layer(from_fn_with_state(code, refuse));
             worker_google.storage_endpoint = Some(serve(router).await);
-        }
-        if let Some(gate) = gate {
-            let router = stack.vertex.router().layer(from_fn_with_state(gate, pass));
-            worker_google.vertex_endpoint = Some(serve(router).await);
         }
         let roles = vec![
             worker(&worker_google, attempts_max, more, &stop),
@@ -319,18 +298,6 @@ async fn refuse(State(code): State<Arc<AtomicU16>>, request: Request, next: Next
         ("grpc-message", "storage.objects.get was refused".to_owned()),
     ];
     headers.into_response()
-}
-
-async fn pass(State(gate): State<Gate>, request: Request, next: Next) -> Response {
-    let (parts, body) = request.into_parts();
-    let bytes = to_bytes(body, 1 << 20).await.expect("a request is small");
-    let value = serde_json::from_slice(&bytes).unwrap_or_default();
-    match gate(&parts.method, parts.uri.path(), &value) {
-        Some((code, answer)) => {
-            (StatusCode::from_u16(code).expect("a code"), Json(answer)).into_response()
-        }
-        None => next.run(Request::from_parts(parts, Body::from(bytes))).await,
-    }
 }
 
 fn worker(

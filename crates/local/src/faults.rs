@@ -1,8 +1,9 @@
 //! What goes wrong in the stack, by rules and a seed. Only decides: the wire and
 //! the services apply it.
 
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use serde::de::{Error as _, Unexpected};
@@ -10,6 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 /// The longest that anything is held up.
 const TIME_MAX: Duration = Duration::from_hours(1);
+const SECOND: Duration = Duration::from_secs(1);
 
 /// One of the four services.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,7 +28,7 @@ pub enum Service {
 }
 
 /// What goes wrong. Times are milliseconds, up to an hour.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Fault {
     /// Of a request: the connection is closed, and nothing is done. A connection of HTTP/2 takes its other requests along.
@@ -46,7 +48,15 @@ pub enum Fault {
         /// Seconds to wait: `retry-after`, and `RetryInfo` of Google's services.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         retry_after: Option<u32>,
+        /// Name of Google's code, like `FAILED_PRECONDITION`; the one that goes with the status, unless given.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        code: Option<String>,
+        /// What it says; that it was asked for, unless given.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        message: Option<String>,
     },
+    /// Of a request: beyond so many within any second it is answered with 429, and nothing is done.
+    QuotaPerSecond(usize),
     /// Of a Pub/Sub delivery: another subscriber gets the message too, and only the last ack counts.
     Duplicate,
     /// Of a Pub/Sub delivery: it is held back so long, and others overtake it.
@@ -63,8 +73,14 @@ pub enum Fault {
     /// Of a Vertex AI job that starts: it is PAUSED for so long first.
     #[serde(deserialize_with = "milliseconds")]
     PauseMs(u64),
-    /// Of a Vertex AI job that ends: it ends in this state, whatever its processes and cancel calls have made of it.
-    EndAs(Final),
+    /// Of a Vertex AI job that ends: it ends so, whatever its processes and cancel calls have made of it.
+    EndAs {
+        /// Its state.
+        state: Final,
+        /// Code of `google.rpc.Code` and message of its error; none unless given.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        error: Option<(i32, String)>,
+    },
 }
 
 /// A state in which a job can end. Pipelines of either kind know neither of the last two.
@@ -106,6 +122,9 @@ pub struct Rule {
     /// Part of a request's path (of gRPC, of `/package.Service/Method`), or of the name of a subscription or job.
     #[serde(default)]
     pub path: String,
+    /// Part of the body of a create call of Vertex AI, as JSON without white space.
+    #[serde(default)]
+    pub body: String,
     /// What happens to them.
     pub fault: Fault,
     /// So many of them are spared first.
@@ -161,21 +180,22 @@ fn status<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u16, D::Error> {
 
 fn checked<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Rule>, D::Error> {
     let rules = Vec::<Rule>::deserialize(deserializer)?;
-    for Rule { service, method, fault, .. } in &rules {
+    for Rule { service, method, body, fault, .. } in &rules {
         let moment = fault.moment();
         let fits = match moment {
             Moment::Request => true,
             Moment::Delivery | Moment::Ack => *service == Service::Pubsub,
             Moment::JobCreated | Moment::JobStarts | Moment::JobEnds => *service == Service::Vertex,
         };
+        let of_requests = method.is_some() || !body.is_empty();
         let fault = json(fault);
         if !fits {
             let service = json(service);
             return Err(D::Error::custom(format!("{fault} is no fault of the service {service}")));
         }
-        if method.is_some() && moment != Moment::Request {
+        if of_requests && moment != Moment::Request {
             return Err(D::Error::custom(format!(
-                "{fault} is no fault of a request, which a method is of"
+                "{fault} is no fault of a request, which have methods and bodies"
             )));
         }
     }
@@ -204,24 +224,46 @@ impl Default for Dice {
     }
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug, Default)]
 struct Counts {
     seen: u64,
     hit: u64,
+    /// What a quota let through within the last second.
+    lately: VecDeque<Instant>,
 }
 
 impl Dice {
     /// Nothing has happened yet.
     pub fn new(faults: Faults) -> Self {
-        let rules = faults.rules.into_iter().map(|it| (it, Counts::default())).collect();
-        Self(Arc::new(Mutex::new(Rolled { rng: Rng::with_seed(faults.seed), rules })))
+        Self(Arc::new(Mutex::new(Rolled::new(faults))))
+    }
+
+    /// Goes on with other rules, as if from the start.
+    pub fn set(&self, faults: Faults) {
+        *self.rolled() = Rolled::new(faults);
+    }
+
+    /// How often each rule has happened.
+    pub fn hits(&self) -> Vec<u64> {
+        self.rolled().rules.iter().map(|(_, counts)| counts.hit).collect()
+    }
+
+    /// Whether any rule looks at bodies.
+    pub(crate) fn looks_at_bodies(&self) -> bool {
+        self.rolled().rules.iter().any(|(rule, _)| !rule.body.is_empty())
     }
 
     /// What a request meets.
-    pub(crate) fn request(&self, service: Service, method: &str, path: &str) -> Option<Fault> {
+    pub(crate) fn request(
+        &self,
+        service: Service,
+        method: &str,
+        path: &str,
+        body: &str,
+    ) -> Option<Fault> {
         self.roll(Moment::Request, path, |rule| {
             let method = rule.method.as_ref().is_none_or(|it| it.eq_ignore_ascii_case(method));
-            rule.service == service && method
+            rule.service == service && method && body.contains(&rule.body)
         })
     }
 
@@ -230,14 +272,8 @@ impl Dice {
         self.roll(moment, name, |_| true)
     }
 
-    /// How often each rule has happened.
-    pub fn hits(&self) -> Vec<u64> {
-        let rolled = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        rolled.rules.iter().map(|(_, counts)| counts.hit).collect()
-    }
-
     fn roll(&self, moment: Moment, path: &str, applies: impl Fn(&Rule) -> bool) -> Option<Fault> {
-        let mut rolled = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut rolled = self.rolled();
         let Rolled { rng, rules } = &mut *rolled;
         for (rule, counts) in rules {
             if rule.fault.moment() != moment || !applies(rule) || !path.contains(&rule.path) {
@@ -245,124 +281,59 @@ impl Dice {
             }
             counts.seen += 1;
             let left = rule.times.is_none_or(|it| counts.hit < it);
-            if counts.seen > rule.skip && left && rng.f64() < rule.probability {
+            let unlucky = counts.seen > rule.skip && left && rng.f64() < rule.probability;
+            if unlucky && !matches!(rule.fault, Fault::QuotaPerSecond(most) if counts.fits(most)) {
                 counts.hit += 1;
-                return Some(rule.fault);
+                return Some(rule.fault.clone());
             }
         }
         None
     }
+
+    fn rolled(&self) -> MutexGuard<'_, Rolled> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Rolled {
+    fn new(faults: Faults) -> Self {
+        let rules = faults.rules.into_iter().map(|it| (it, Counts::default())).collect();
+        Self { rng: Rng::with_seed(faults.seed), rules }
+    }
+}
+
+impl Counts {
+    /// Whether one more is within the quota of a second; if so, it is counted.
+    fn fits(&mut self, most: usize) -> bool {
+        let now = Instant::now();
+        while self.lately.front().is_some_and(|it| *it + SECOND <= now) {
+            self.lately.pop_front();
+        }
+        let fits = self.lately.len() < most;
+        if fits {
+            self.lately.push_back(now);
+        }
+        fits
+    }
 }
 
 impl Fault {
-    const fn moment(self) -> Moment {
+    const fn moment(&self) -> Moment {
         match self {
             Self::DropRequest
             | Self::DropResponse
             | Self::Reset
             | Self::DelayMs(_)
-            | Self::Answer { .. } => Moment::Request,
+            | Self::Answer { .. }
+            | Self::QuotaPerSecond(_) => Moment::Request,
             Self::Duplicate | Self::ReorderMs(_) | Self::ExpireLease => Moment::Delivery,
             Self::RedeliverLateMs(_) => Moment::Ack,
             Self::ListLagMs(_) => Moment::JobCreated,
             Self::PauseMs(_) => Moment::JobStarts,
-            Self::EndAs(_) => Moment::JobEnds,
+            Self::EndAs { .. } => Moment::JobEnds,
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn rule(path: &str, fault: Fault) -> Rule {
-        Rule {
-            service: Service::Vertex,
-            method: None,
-            path: path.to_owned(),
-            fault,
-            skip: 0,
-            times: None,
-            probability: 1.0,
-        }
-    }
-
-    fn rolls(rules: Vec<Rule>, seed: u64, count: usize) -> Vec<Option<Fault>> {
-        let dice = Dice::new(Faults { seed, rules });
-        (0..count).map(|_| dice.request(Service::Vertex, "POST", "/v1/customJobs")).collect()
-    }
-
-    #[test]
-    fn a_rule_spares_hits_and_ends() {
-        let drop = Some(Fault::DropRequest);
-        let (none, some) = (None, |skip, times| Rule {
-            skip,
-            times: Some(times),
-            ..rule("customJobs", Fault::DropRequest)
-        });
-        assert_eq!(rolls(vec![some(1, 2)], 0, 5), [none, drop, drop, none, none]);
-        let other = Rule { service: Service::Gitlab, ..rule("", Fault::DropRequest) };
-        let get = Rule { method: Some("GET".to_owned()), ..rule("", Fault::DropRequest) };
-        let elsewhere = rule("pipelineJobs", Fault::DropRequest);
-        assert_eq!(rolls(vec![other, get, elsewhere], 0, 1), [none]);
-        let first = some(0, 1);
-        let second = rule("", Fault::DelayMs(5));
-        assert_eq!(rolls(vec![first, second], 0, 2), [drop, Some(Fault::DelayMs(5))]);
-    }
-
-    #[test]
-    fn a_rule_is_read_strictly() {
-        let read = |rule: serde_json::Value| {
-            let read = serde_json::from_value::<Faults>(json!({"rules": [rule]}));
-            let rule = |it: Faults| (it.rules[0].fault, it.rules[0].probability);
-            read.map(rule).map_err(|error| error.to_string())
-        };
-        let answer = json!({"answer": {"status": 429, "retry_after": 3}});
-        let expected = Fault::Answer { status: 429, retry_after: Some(3) };
-        assert_eq!(read(json!({"service": "vertex", "fault": answer})), Ok((expected, 1.0)));
-        let cases = [
-            (json!({"fault": "drop_request"}), "missing field `service`"),
-            (json!({"service": "vertex", "fault": "drop"}), "unknown variant `drop`"),
-            (
-                json!({"service": "vertex", "fault": "drop_request", "tims": 1}),
-                "unknown field `tims`",
-            ),
-            (
-                json!({"service": "vertex", "fault": "drop_request", "probability": 3}),
-                "expected a number from 0 to 1",
-            ),
-            (
-                json!({"service": "vertex", "fault": {"delay_ms": 3_600_001}}),
-                "expected milliseconds up to an hour",
-            ),
-            (
-                json!({"service": "vertex", "fault": {"answer": {"status": 42}}}),
-                "expected a status from 400 to 599",
-            ),
-            (
-                json!({"service": "vertex", "fault": "duplicate"}),
-                r#""duplicate" is no fault of the service "vertex""#,
-            ),
-            (
-                json!({"service": "vertex", "method": "GET", "fault": {"end_as": "expired"}}),
-                "is no fault of a request",
-            ),
-        ];
-        for (rule, expected) in cases {
-            let refused = read(rule).unwrap_err();
-            assert!(refused.contains(expected), "{refused}");
-        }
-    }
-
-    #[test]
-    fn a_seed_decides_who_is_hit() {
-        let some = || vec![Rule { probability: 0.3, ..rule("", Fault::DropResponse) }];
-        let hits = rolls(some(), 7, 10_000);
-        assert_eq!(rolls(some(), 7, 10_000), hits);
-        assert_ne!(rolls(some(), 8, 10_000), hits);
-        let count = hits.iter().flatten().count();
-        assert!((2_800..3_200).contains(&count), "{count}");
-    }
-}
+mod tests;

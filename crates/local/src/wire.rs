@@ -29,6 +29,7 @@ use tonic::{Code, Status};
 use crate::faults::{Dice, Fault, Service};
 use crate::vertex::read_bytes;
 
+const QUOTA: &str = "Quota exceeded for quota metric 'Requests' and limit 'Requests per second'.";
 const WHY: &str = "a fault that the local stack was asked for";
 /// Labels of a job that the log shows: by them it is counted.
 const LABELS: [&str; 2] = ["branchline-run", "branchline-intent"];
@@ -109,7 +110,12 @@ impl Wire {
     /// A whole line at once, so that those of several requests do not mix. What
     /// the log lacks would be missed by whoever counts from it, so a request
     /// that cannot be logged fails.
-    fn write(&self, mut line: Value, fault: Option<Fault>, status: Option<&str>) -> io::Result<()> {
+    fn write(
+        &self,
+        mut line: Value,
+        fault: Option<&Fault>,
+        status: Option<&str>,
+    ) -> io::Result<()> {
         let Some(log) = &self.log else { return Ok(()) };
         line["fault"] = json!(fault);
         line["status"] = json!(status);
@@ -141,41 +147,56 @@ async fn through(
     next: Next,
 ) -> io::Result<Response> {
     let (method, path) = (request.method().to_string(), request.uri().path().to_owned());
-    let fault = wire.dice.request(service, &method, &path);
     let mut line =
         json!({"time": Timestamp::now(), "service": service, "method": method, "path": path});
-    let creates = wire.log.is_some() && service == Service::Vertex && method == "POST";
+    let creates = service == Service::Vertex
+        && method == "POST"
+        && (wire.log.is_some() || wire.dice.looks_at_bodies());
+    let mut job = Value::Null;
     if creates {
         let (parts, body) = request.into_parts();
         let body = match read_bytes(body).await {
             Ok(body) => body,
             Err(refusal) => return Ok(refusal.into_response()),
         };
-        let job: Value = serde_json::from_slice(&body).unwrap_or_default();
+        job = serde_json::from_slice(&body).unwrap_or_default();
         let labels = LABELS.iter().filter_map(|it| Some((*it, job["labels"].get(it)?.clone())));
         line["labels"] = labels.collect();
         request = Request::from_parts(parts, Body::from(body));
     }
-    match fault {
+    let fault = wire.dice.request(service, &method, &path, &job.to_string());
+    match &fault {
         Some(Fault::DropRequest) => {
-            wire.write(line, fault, None)?;
+            wire.write(line, fault.as_ref(), None)?;
             return Ok(connection.close().await);
         }
         Some(Fault::Reset) => {
-            wire.write(line, fault, None)?;
+            wire.write(line, fault.as_ref(), None)?;
             return Ok(connection.reset().await);
         }
-        Some(Fault::DelayMs(time)) => tokio::time::sleep(Duration::from_millis(time)).await,
+        Some(Fault::DelayMs(time)) => tokio::time::sleep(Duration::from_millis(*time)).await,
         _ => {}
     }
     let is_grpc = request
         .headers()
         .get(CONTENT_TYPE)
         .is_some_and(|it| it.as_bytes().starts_with(b"application/grpc"));
-    let mut response = match fault {
-        Some(Fault::Answer { status, retry_after }) if is_grpc => grpc(status, retry_after),
-        Some(Fault::Answer { status, retry_after }) => refusal(service, status, retry_after),
-        _ => next.run(request).await,
+    let answer = match &fault {
+        Some(Fault::Answer { status, retry_after, code, message }) => Some(Refusal {
+            status: *status,
+            code: code.as_deref().unwrap_or_else(|| code_of(*status)),
+            retry_after: *retry_after,
+            message: message.as_deref().unwrap_or(WHY),
+        }),
+        Some(Fault::QuotaPerSecond(_)) => {
+            Some(Refusal { status: 429, code: code_of(429), retry_after: None, message: QUOTA })
+        }
+        _ => None,
+    };
+    let mut response = match answer {
+        Some(refusal) if is_grpc => refusal.grpc(),
+        Some(refusal) => refusal.http(service),
+        None => next.run(request).await,
     };
     if creates && response.status().is_success() {
         let (parts, body) = response.into_parts();
@@ -188,7 +209,7 @@ async fn through(
     let grpc = response.headers().get("grpc-status").and_then(|it| it.to_str().ok());
     let status =
         grpc.map_or_else(|| response.status().as_u16().to_string(), |it| format!("grpc {it}"));
-    wire.write(line, fault, Some(&status))?;
+    wire.write(line, fault.as_ref(), Some(&status))?;
     if fault == Some(Fault::DropResponse) {
         return Ok(connection.close().await);
     }
@@ -215,65 +236,70 @@ struct RetryInfo {
 
 const RETRY_INFO: &str = "type.googleapis.com/google.rpc.RetryInfo";
 
-fn grpc(status: u16, retry_after: Option<u32>) -> Response {
-    let code = code(status);
-    let Some(seconds) = retry_after else { return Status::new(code, WHY).into_http() };
-    let retry_delay = Some(prost_types::Duration { seconds: seconds.into(), nanos: 0 });
-    let value = RetryInfo { retry_delay }.encode_to_vec();
-    let details = vec![prost_types::Any { type_url: RETRY_INFO.to_owned(), value }];
-    let details = Details { code: code.into(), message: WHY.to_owned(), details };
-    Status::with_details(code, WHY, details.encode_to_vec().into()).into_http()
+/// What a request is answered with instead.
+struct Refusal<'a> {
+    status: u16,
+    /// Name of Google's code.
+    code: &'a str,
+    retry_after: Option<u32>,
+    message: &'a str,
 }
 
-/// As the service words it.
-fn refusal(service: Service, status: u16, retry_after: Option<u32>) -> Response {
-    let body = match service {
-        Service::Gitlab => json!({"message": format!("{status} {WHY}")}),
-        Service::Pubsub | Service::Storage | Service::Vertex => {
-            let name = code_name(code(status));
-            let mut error = json!({"code": status, "message": WHY, "status": name});
-            if let Some(seconds) = retry_after {
-                let delay = format!("{seconds}s");
-                error["details"] = json!([{"@type": RETRY_INFO, "retryDelay": delay}]);
+impl Refusal<'_> {
+    fn grpc(&self) -> Response {
+        let code = CODES.iter().find(|(name, ..)| *name == self.code);
+        let code = code.map_or(Code::Unknown, |(.., code)| *code);
+        let Some(seconds) = self.retry_after else {
+            return Status::new(code, self.message).into_http();
+        };
+        let retry_delay = Some(prost_types::Duration { seconds: seconds.into(), nanos: 0 });
+        let value = RetryInfo { retry_delay }.encode_to_vec();
+        let details = vec![prost_types::Any { type_url: RETRY_INFO.to_owned(), value }];
+        let message = self.message.to_owned();
+        let details = Details { code: code.into(), message, details }.encode_to_vec();
+        Status::with_details(code, self.message, details.into()).into_http()
+    }
+
+    /// As the service words it.
+    fn http(&self, service: Service) -> Response {
+        let &Self { status, code, retry_after, message } = self;
+        let body = match service {
+            Service::Gitlab => json!({"message": format!("{status} {message}")}),
+            Service::Pubsub | Service::Storage | Service::Vertex => {
+                let mut error = json!({"code": status, "message": message, "status": code});
+                if let Some(seconds) = retry_after {
+                    let delay = format!("{seconds}s");
+                    error["details"] = json!([{"@type": RETRY_INFO, "retryDelay": delay}]);
+                }
+                json!({ "error": error })
             }
-            json!({ "error": error })
+        };
+        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (status, axum::Json(body)).into_response();
+        if let Some(seconds) = retry_after {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
-    };
-    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut response = (status, axum::Json(body)).into_response();
-    if let Some(seconds) = retry_after {
-        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
-    }
-    response
-}
-
-/// Google's mapping between HTTP and its own codes, for what a fault may answer.
-const fn code(status: u16) -> Code {
-    match status {
-        400 => Code::InvalidArgument,
-        401 => Code::Unauthenticated,
-        403 => Code::PermissionDenied,
-        404 => Code::NotFound,
-        409 => Code::AlreadyExists,
-        412 => Code::FailedPrecondition,
-        429 => Code::ResourceExhausted,
-        503 => Code::Unavailable,
-        504 => Code::DeadlineExceeded,
-        _ => Code::Internal,
+        response
     }
 }
 
-const fn code_name(code: Code) -> &'static str {
-    match code {
-        Code::InvalidArgument => "INVALID_ARGUMENT",
-        Code::Unauthenticated => "UNAUTHENTICATED",
-        Code::PermissionDenied => "PERMISSION_DENIED",
-        Code::NotFound => "NOT_FOUND",
-        Code::AlreadyExists => "ALREADY_EXISTS",
-        Code::FailedPrecondition => "FAILED_PRECONDITION",
-        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
-        Code::Unavailable => "UNAVAILABLE",
-        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
-        _ => "INTERNAL",
-    }
+/// Google's codes: the name, the HTTP status by which a fault asks for it, and gRPC's number.
+const CODES: [(&str, u16, Code); 12] = [
+    ("INVALID_ARGUMENT", 400, Code::InvalidArgument),
+    ("UNAUTHENTICATED", 401, Code::Unauthenticated),
+    ("PERMISSION_DENIED", 403, Code::PermissionDenied),
+    ("NOT_FOUND", 404, Code::NotFound),
+    ("ALREADY_EXISTS", 409, Code::AlreadyExists),
+    ("ABORTED", 409, Code::Aborted),
+    ("FAILED_PRECONDITION", 412, Code::FailedPrecondition),
+    ("RESOURCE_EXHAUSTED", 429, Code::ResourceExhausted),
+    ("INTERNAL", 500, Code::Internal),
+    ("UNIMPLEMENTED", 501, Code::Unimplemented),
+    ("UNAVAILABLE", 503, Code::Unavailable),
+    ("DEADLINE_EXCEEDED", 504, Code::DeadlineExceeded),
+];
+
+fn code_of(status: u16) -> &'static str {
+    let known = CODES.iter().find(|(_, it, _)| *it == status);
+    known.map_or("INTERNAL", |(name, ..)| name)
 }

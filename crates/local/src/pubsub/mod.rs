@@ -121,6 +121,11 @@ impl PubSub {
         Ok(response.message_ids.into_iter().next().expect("one message has one id"))
     }
 
+    /// How many messages of a subscription are not acknowledged yet.
+    pub fn unacknowledged(&self, subscription: &str) -> Result<usize, Error> {
+        self.locked(|core, _| core.unacknowledged(subscription))
+    }
+
     /// Ends all streams and waiting pulls, so that a server can drain.
     pub fn shutdown(&self) {
         self.shared.stop.cancel();

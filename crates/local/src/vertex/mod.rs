@@ -123,6 +123,11 @@ impl Vertex {
         self.0.logs.get(&place::canonical_name(job_name))
     }
 
+    /// How many jobs there are, whatever their state.
+    pub fn jobs(&self) -> usize {
+        self.0.store.list("").len()
+    }
+
     /// Stops the training processes and waits for them.
     pub async fn shutdown(&self) {
         self.0.stop.cancel();

@@ -128,10 +128,12 @@ pub(super) fn fail(shared: &Shared, name: &str, kind: Kind, message: String) {
 
 fn record(shared: &Shared, name: &str, kind: Kind, ending: &Ending) {
     let instead = match shared.dice.meets(Moment::JobEnds, name) {
-        Some(Fault::EndAs(state)) => Some(state.into()),
+        Some(Fault::EndAs { state, error }) => {
+            let error = error.map(|(code, message)| Failure { code, message });
+            Some((state.into(), error)).filter(|(state, _)| kind.knows(*state))
+        }
         _ => None,
     };
-    let instead = instead.filter(|it| kind.knows(*it));
     if let Err(error) = shared.store.update(name, |job| finish(job, kind, ending, instead)) {
         tracing::error!(
             vertex.job = name,
@@ -153,14 +155,19 @@ impl From<Final> for State {
     }
 }
 
-fn finish(job: &mut Resource, kind: Kind, ending: &Ending, instead: Option<State>) -> bool {
+fn finish(
+    job: &mut Resource,
+    kind: Kind,
+    ending: &Ending,
+    instead: Option<(State, Option<Failure>)>,
+) -> bool {
     let (mut state, mut error) = match ending {
         Ending::Succeeded => (State::Succeeded, None),
         Ending::Failed(failure) => (State::Failed, Some(failure.status())),
         Ending::Stopped => (State::Cancelled, Some(json!({"code": 1, "message": "CANCELED"}))),
     };
-    if let Some(instead) = instead {
-        (state, error) = (instead, None);
+    if let Some((end, failure)) = instead {
+        (state, error) = (end, failure.map(|it| it.status()));
     }
     job.insert("state".to_owned(), Value::from(kind.state_name(state)));
     job.insert("endTime".to_owned(), Value::from(now()));

@@ -105,6 +105,10 @@ impl Core {
         )
     }
 
+    pub(in super::super) fn unacknowledged(&self, subscription: &str) -> Result<usize> {
+        Ok(self.subscription(subscription)?.queue.messages().count())
+    }
+
     /// What a stream is told about its subscription.
     pub(in super::super) fn properties(
         &self,
