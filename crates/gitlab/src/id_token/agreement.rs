@@ -6,12 +6,12 @@ use super::forgery::{Subject, shown};
 use super::{Check, Checks, Claims, Finding, Forgery};
 
 /// A genuine token, and the message that it came with.
-struct Said<'a> {
+pub(super) struct Said<'a> {
     token: &'a Claims,
     message: &'a Gitlab,
 }
 
-const OF_AGREEMENT: [(Check, fn(&Said<'_>) -> Finding); 7] = [
+pub(super) const OF_AGREEMENT: [(Check, fn(&Said<'_>) -> Finding); 7] = [
     (Check::Host, host),
     (Check::Project, project),
     (Check::ProjectPath, project_path),
