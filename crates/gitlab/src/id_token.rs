@@ -9,7 +9,7 @@ mod claims;
 mod forgery;
 mod object;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::BTreeMap;
 
@@ -48,7 +48,7 @@ pub struct Expected<'a> {
 
 /// What is checked, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Check {
+pub(crate) enum Check {
     Size,
     Segments,
     Encoding,

@@ -5,6 +5,8 @@
 //! its issuer was asked since, and until then it has to come again.
 
 mod key_set;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -3,7 +3,7 @@
 mod claims;
 mod origin;
 mod seal;
-mod world;
+pub(crate) mod world;
 
 use std::collections::BTreeSet;
 

@@ -103,3 +103,63 @@ impl fmt::Debug for KeySet {
         f.debug_set().entries(self.0.keys()).finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::id_token::tests::world::Signer;
+
+    fn check(change: impl FnOnce(&mut Value), expected: Result<&[&str], &str>) {
+        let mut keys = json!([Signer::First.public(), Signer::Rotated.public()]);
+        change(&mut keys);
+        let set = KeySet::decode(json!({"keys": keys}).to_string().as_bytes());
+        let ids = set.as_ref().map(|it| it.0.keys().map(String::as_str).collect::<Vec<_>>());
+        match (ids, expected) {
+            (Ok(ids), Ok(expected)) => assert_eq!(ids, expected, "{keys}"),
+            (Err(error), Err(expected)) => assert_eq!(error.to_string(), expected, "{keys}"),
+            (ids, expected) => panic!("{keys}: {ids:?} and not {expected:?}"),
+        }
+    }
+
+    #[test]
+    fn keys_that_are_not_for_rs256_signatures_are_passed_over() {
+        check(|_| (), Ok(&["First", "Rotated"]));
+        check(|it| it[0]["alg"] = json!(null), Ok(&["First", "Rotated"]));
+        check(|it| it[0]["use"] = json!("enc"), Ok(&["Rotated"]));
+        check(|it| it[0]["alg"] = json!("RS512"), Ok(&["Rotated"]));
+        check(|it| it[0] = json!({"kty": "EC", "kid": "k", "crv": "P-256"}), Ok(&["Rotated"]));
+        check(|it| it[0] = json!({"kty": "oct", "kid": "k", "k": "c2VjcmV0"}), Ok(&["Rotated"]));
+        check(|it| it[0]["kid"] = json!(""), Ok(&["Rotated"]));
+        check(|it| it[0]["kid"] = json!("k".repeat(257)), Ok(&["Rotated"]));
+        check(|it| it[0]["n"] = json!("%"), Ok(&["Rotated"]));
+    }
+
+    #[test]
+    fn weak_keys_are_passed_over() {
+        let modulus = |first: u8, length: usize| {
+            let bytes: Vec<u8> = [first].into_iter().chain(vec![0xff; length - 1]).collect();
+            json!(BASE64_URL_SAFE_NO_PAD.encode(bytes))
+        };
+        check(|it| it[0]["n"] = modulus(0x80, 256), Ok(&["First", "Rotated"]));
+        check(|it| it[0]["n"] = modulus(0x7f, 256), Ok(&["Rotated"]));
+        check(|it| it[0]["n"] = modulus(0xff, 128), Ok(&["Rotated"]));
+        check(|it| it[0]["n"] = modulus(0x00, 256), Ok(&["Rotated"]));
+        check(|it| it[0]["n"] = modulus(0xff, 1025), Ok(&["Rotated"]));
+        check(|it| it[0]["e"] = json!("AQ"), Ok(&["Rotated"]));
+        check(|it| it[0]["e"] = json!("Aw"), Ok(&["Rotated"]));
+    }
+
+    #[test]
+    fn a_set_that_leaves_a_doubt_is_refused_as_a_whole() {
+        check(|it| it[1]["kid"] = json!("First"), Err("two of its keys have the same id"));
+        check(
+            |it| *it = json!([]),
+            Err("it has no RSA key of at least 2048 bits for RS256 signatures"),
+        );
+        check(|it| *it = json!(vec![it[0].clone(); 33]), Err("it has more than 32 keys"));
+        check(|it| *it = json!("none"), Err("it is no JWK set"));
+        check(|it| it[0]["n"] = json!(7), Err("it is no JWK set"));
+    }
+}

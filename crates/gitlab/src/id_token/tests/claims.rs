@@ -124,7 +124,7 @@ pub(super) const ROWS: &[Row] = &[
     ),
     row(
         "an expiry that is a fraction",
-        |it| it.claims["exp"] = json!(1e18),
+        |it| it.claims["exp"] = json!(1.5),
         "the token's exp is not what GitLab writes there",
         &[Value, Present, Expiry, Lifetime],
     ),
@@ -162,7 +162,7 @@ pub(super) const ROWS: &[Row] = &[
         &[Value, Present],
     ),
     row(
-        "a project id that is no number",
+        "an id that is no number",
         |it| it.claims["job_id"] = json!("70x"),
         "the token's job_id is not what GitLab writes there",
         &[Value, Present, Job],

@@ -3,11 +3,29 @@
 use serde_json::json;
 
 use crate::id_token::Check::{
-    Algorithm, Audience, Critical, Duplicate, Encoding, Expiry, Host, Issuer, Job, Key, KeyId,
-    Pipeline, Present, Project, ProjectPath, Ref, Segments, Sha, Signature, Size,
+    self, Algorithm, Audience, Critical, Duplicate, Encoding, Expiry, Host, Issuer, Job, Key,
+    KeyId, Pipeline, Present, Project, ProjectPath, Ref, Segments, Sha, Signature, Size,
 };
 use crate::id_token::tests::world::{PS256, RS512, Seal, Signer, flip, flip_bit};
 use crate::id_token::tests::{Row, row};
+
+/// All that nothing at all breaks.
+const NOTHING_CLAIMED: &[Check] = &[
+    Encoding,
+    Issuer,
+    Key,
+    Signature,
+    Present,
+    Audience,
+    Expiry,
+    Host,
+    Project,
+    ProjectPath,
+    Sha,
+    Ref,
+    Pipeline,
+    Job,
+];
 
 pub(super) const ROWS: &[Row] = &[
     row(
@@ -15,31 +33,6 @@ pub(super) const ROWS: &[Row] = &[
         |it| it.claims["pad"] = json!("x".repeat(17 << 10)),
         "the token is larger than 16384 bytes",
         &[Size],
-    ),
-    row(
-        "oversized garbage",
-        |it| it.tamper = |_| "x".repeat(1 << 20),
-        "the token is larger than 16384 bytes",
-        &[
-            Size,
-            Segments,
-            Encoding,
-            Algorithm,
-            KeyId,
-            Issuer,
-            Key,
-            Signature,
-            Present,
-            Audience,
-            Expiry,
-            Host,
-            Project,
-            ProjectPath,
-            Sha,
-            Ref,
-            Pipeline,
-            Job,
-        ],
     ),
     row(
         "four segments",
@@ -69,43 +62,13 @@ pub(super) const ROWS: &[Row] = &[
         "claims that are a list",
         |it| it.rewrite = |[header, _]| [header, "[]".to_owned()],
         "the token's claims cannot be read",
-        &[
-            Encoding,
-            Issuer,
-            Key,
-            Signature,
-            Present,
-            Audience,
-            Expiry,
-            Host,
-            Project,
-            ProjectPath,
-            Sha,
-            Ref,
-            Pipeline,
-            Job,
-        ],
+        NOTHING_CLAIMED,
     ),
     row(
         "text behind the claims",
         |it| it.rewrite = |[header, claims]| [header, format!("{claims}x")],
         "the token's claims cannot be read",
-        &[
-            Encoding,
-            Issuer,
-            Key,
-            Signature,
-            Present,
-            Audience,
-            Expiry,
-            Host,
-            Project,
-            ProjectPath,
-            Sha,
-            Ref,
-            Pipeline,
-            Job,
-        ],
+        NOTHING_CLAIMED,
     ),
     row(
         "a claim said twice",

@@ -20,16 +20,16 @@ use crate::id_token::{Check, Checks, Claims, Expected, Forgery, verify_by};
 use crate::signing_keys::KeySet;
 
 /// When the genuine token was issued and its message published.
-pub(super) const AT: i64 = 1_795_000_000;
-pub(super) const ISSUER: &str = "https://gitlab.example.com";
-pub(super) const SECOND_ISSUER: &str = "https://git.second.example:8443/gitlab";
-pub(super) const STS: &str = "https://iam.googleapis.com/projects/1/locations/global/\
+pub(crate) const AT: i64 = 1_795_000_000;
+pub(crate) const ISSUER: &str = "https://gitlab.example.com";
+pub(crate) const SECOND_ISSUER: &str = "https://git.second.example:8443/gitlab";
+pub(crate) const STS: &str = "https://iam.googleapis.com/projects/1/locations/global/\
                               workloadIdentityPools/p";
-pub(super) const SHA: &str = "1111111111111111111111111111111111111111";
+pub(crate) const SHA: &str = "1111111111111111111111111111111111111111";
 
 /// Whose key signs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Signer {
+pub(crate) enum Signer {
     First,
     Rotated,
     SecondInstance,
@@ -38,34 +38,34 @@ pub(super) enum Signer {
 
 /// How it signs.
 #[derive(Clone, Copy)]
-pub(super) enum Seal {
+pub(crate) enum Seal {
     Rsa(&'static dyn RsaEncoding),
     /// With the public key as the secret.
     Hmac,
     None,
 }
 
-pub(super) const RS256: Seal = Seal::Rsa(&RSA_PKCS1_SHA256);
-pub(super) const RS512: Seal = Seal::Rsa(&RSA_PKCS1_SHA512);
-pub(super) const PS256: Seal = Seal::Rsa(&RSA_PSS_SHA256);
+pub(crate) const RS256: Seal = Seal::Rsa(&RSA_PKCS1_SHA256);
+pub(crate) const RS512: Seal = Seal::Rsa(&RSA_PKCS1_SHA512);
+pub(crate) const PS256: Seal = Seal::Rsa(&RSA_PSS_SHA256);
 
 /// A token, and the message that it comes with. Genuine, until it is changed.
-pub(super) struct Offer {
-    pub(super) header: Value,
-    pub(super) claims: Value,
-    pub(super) signer: Signer,
-    pub(super) seal: Seal,
+pub(crate) struct Offer {
+    pub(crate) header: Value,
+    pub(crate) claims: Value,
+    pub(crate) signer: Signer,
+    pub(crate) seal: Seal,
     /// Changes the texts of header and claims before they are signed.
-    pub(super) rewrite: fn([String; 2]) -> [String; 2],
+    pub(crate) rewrite: fn([String; 2]) -> [String; 2],
     /// Changes the token afterwards.
-    pub(super) tamper: fn(String) -> String,
-    pub(super) message: Gitlab,
-    pub(super) audience: &'static str,
-    published: i64,
+    pub(crate) tamper: fn(String) -> String,
+    pub(crate) message: Gitlab,
+    pub(crate) audience: &'static str,
+    pub(crate) published: i64,
 }
 
 impl Offer {
-    pub(super) fn changed(change: fn(&mut Self)) -> Self {
+    pub(crate) fn changed(change: fn(&mut Self)) -> Self {
         let mut offer = Self {
             header: json!({"alg": "RS256", "kid": Signer::First.id(), "typ": "JWT"}),
             claims: claims(),
@@ -81,26 +81,26 @@ impl Offer {
         offer
     }
 
-    pub(super) fn sign_by(&mut self, signer: Signer) {
+    pub(crate) fn sign_by(&mut self, signer: Signer) {
         self.signer = signer;
         self.header["kid"] = json!(signer.id());
     }
 
-    pub(super) fn come_from_the_second_instance(&mut self) {
+    pub(crate) fn come_from_the_second_instance(&mut self) {
         self.sign_by(Signer::SecondInstance);
         self.claims["iss"] = json!(SECOND_ISSUER);
         self.message.host = "git.second.example:8443".parse().unwrap();
     }
 
-    pub(super) fn remove(&mut self, claim: &str) {
+    pub(crate) fn remove(&mut self, claim: &str) {
         self.claims.as_object_mut().unwrap().remove(claim).unwrap();
     }
 
-    pub(super) fn publish_at(&mut self, second: i64) {
+    pub(crate) fn publish_at(&mut self, second: i64) {
         self.published = second;
     }
 
-    pub(super) fn token(&self) -> String {
+    pub(crate) fn token(&self) -> String {
         let texts = (self.rewrite)([self.header.to_string(), self.claims.to_string()]);
         let [header, claims] = texts.map(|it| BASE64_URL_SAFE_NO_PAD.encode(it));
         let signed = format!("{header}.{claims}");
@@ -109,7 +109,7 @@ impl Offer {
     }
 
     /// What comes of it, without these checks.
-    pub(super) fn judge(&self, left_out: &[Check]) -> Result<Claims, Forgery> {
+    pub(crate) fn judge(&self, left_out: &[Check]) -> Result<Claims, Forgery> {
         let checks = Checks { left_out: left_out.to_vec().leak() };
         let published = Timestamp::from_second(self.published).unwrap();
         let expected = Expected { issuers: &ISSUERS, audience: self.audience, published };
@@ -165,7 +165,7 @@ static PAIRS: LazyLock<[RsaKeyPair; 4]> =
     LazyLock::new(|| [(); 4].map(|()| RsaKeyPair::generate(KeySize::Rsa2048).unwrap()));
 
 impl Signer {
-    pub(super) fn id(self) -> String {
+    pub(crate) fn id(self) -> String {
         format!("{self:?}")
     }
 
@@ -173,7 +173,7 @@ impl Signer {
         &PAIRS[self as usize]
     }
 
-    pub(super) fn public(self) -> Value {
+    pub(crate) fn public(self) -> Value {
         let key = self.pair().public_key();
         let encode = |it: &[u8]| BASE64_URL_SAFE_NO_PAD.encode(it);
         json!({
@@ -201,7 +201,7 @@ impl Signer {
 }
 
 /// The token with other text in one of its segments; the two differ in one bit.
-pub(super) fn flip(token: &str, segment: usize, from: &str, to: &str) -> String {
+pub(crate) fn flip(token: &str, segment: usize, from: &str, to: &str) -> String {
     let bits = from.bytes().zip(to.bytes()).map(|(from, to)| (from ^ to).count_ones());
     assert_eq!((from.len(), bits.sum::<u32>()), (to.len(), 1));
     let mut segments: Vec<_> = token.split('.').map(str::to_owned).collect();
@@ -211,7 +211,7 @@ pub(super) fn flip(token: &str, segment: usize, from: &str, to: &str) -> String 
 }
 
 /// The token with one bit of its signature changed.
-pub(super) fn flip_bit(token: &str) -> String {
+pub(crate) fn flip_bit(token: &str) -> String {
     let (signed, signature) = token.rsplit_once('.').unwrap();
     let mut signature = BASE64_URL_SAFE_NO_PAD.decode(signature).unwrap();
     signature[100] ^= 1;
