@@ -77,13 +77,15 @@ pub(crate) enum Check {
 }
 
 type Finding = Result<(), Forgery>;
+type OfText = fn(&str) -> Finding;
+type OfSeal = fn(&Sealed<'_>) -> Finding;
+type OfClaims = fn(&Offered<'_>) -> Finding;
 
 /// Of the text, before anything in it is parsed.
-const OF_TEXT: [(Check, fn(&str) -> Finding); 2] =
-    [(Check::Size, size), (Check::Segments, segments)];
+const OF_TEXT: [(Check, OfText); 2] = [(Check::Size, size), (Check::Segments, segments)];
 
 /// Of the seal, before any claim but the issuer's name is read.
-const OF_SEAL: [(Check, fn(&Sealed<'_>) -> Finding); 7] = [
+const OF_SEAL: [(Check, OfSeal); 7] = [
     (Check::Duplicate, duplicate),
     (Check::Algorithm, algorithm),
     (Check::Critical, critical),
@@ -94,7 +96,7 @@ const OF_SEAL: [(Check, fn(&Sealed<'_>) -> Finding); 7] = [
 ];
 
 /// Of what a trusted issuer has signed.
-const OF_CLAIMS: [(Check, fn(&Offered<'_>) -> Finding); 6] = [
+const OF_CLAIMS: [(Check, OfClaims); 6] = [
     (Check::CloudAudience, cloud_audience),
     (Check::Audience, audience),
     (Check::Expiry, expiry),
@@ -127,6 +129,7 @@ struct Checks {
 
 impl Checks {
     #[cfg(not(test))]
+    #[expect(clippy::unused_self, reason = "the one of the tests uses it")]
     const fn applies(self, _: Check) -> bool {
         true
     }

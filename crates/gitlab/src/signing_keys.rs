@@ -29,7 +29,7 @@ use crate::id_token::{Claims, Expected, Forgery, verify};
 /// Between two questions to one issuer, whatever came of the first.
 const INTERVAL: Duration = Duration::from_secs(30);
 /// A key that its issuer withdraws is believed for so long.
-const AGE_MAX: Duration = Duration::from_secs(60 * 60);
+const AGE_MAX: Duration = Duration::from_hours(1);
 /// Of the discovery document, and of the keys.
 const DOCUMENT_MAX: usize = 64 << 10;
 const DISCOVERY: &str = "/.well-known/openid-configuration";

@@ -11,7 +11,9 @@ pub(super) struct Said<'a> {
     message: &'a Gitlab,
 }
 
-pub(super) const OF_AGREEMENT: [(Check, fn(&Said<'_>) -> Finding); 7] = [
+pub(super) type OfAgreement = fn(&Said<'_>) -> Finding;
+
+pub(super) const OF_AGREEMENT: [(Check, OfAgreement); 7] = [
     (Check::Host, host),
     (Check::Project, project),
     (Check::ProjectPath, project_path),

@@ -12,10 +12,12 @@ use serde_json::json;
 use self::world::{AT, Offer, SECOND_ISSUER, Signer};
 use super::{Check, OF_CLAIMS, OF_SEAL, OF_TEXT, agreement::OF_AGREEMENT};
 
+type Change = fn(&mut Offer);
+
 /// What makes a genuine token a forged one.
 struct Row {
     name: &'static str,
-    change: fn(&mut Offer),
+    change: Change,
     /// What operators read.
     reason: &'static str,
     /// The check that finds it, and then those that would find it too.
@@ -24,7 +26,7 @@ struct Row {
 
 const fn row(
     name: &'static str,
-    change: fn(&mut Offer),
+    change: Change,
     reason: &'static str,
     found_by: &'static [Check],
 ) -> Row {
@@ -106,7 +108,7 @@ fn what_a_token_claims_is_shown_short_and_escaped() {
 
 #[test]
 fn genuine_tokens_of_two_issuers_are_accepted_across_a_key_rotation() {
-    let cases: [(&str, fn(&mut Offer)); 12] = [
+    let cases: [(&str, Change); 12] = [
         ("the first key", |_| ()),
         ("the key after a rotation", |it| it.sign_by(Signer::Rotated)),
         ("another instance", |it| it.come_from_the_second_instance()),

@@ -2,8 +2,8 @@
 //!
 //! The API is GitLab's REST API v4, as far as it is served here; what is not is a
 //! 404. The methods of [`GitLab`] stand for what people and runners do with it:
-//! push, open a merge request, run a CI job. Beside the API it is an OpenID Connect
-//! issuer, whose tokens say what job a process is.
+//! push, open a merge request, run a CI job. Beside the API it is an OIDC
+//! issuer, whose tokens say which job somebody is.
 
 mod api;
 mod commit_status;

@@ -203,15 +203,9 @@ fn components(pair: &RsaKeyPair) -> (String, String) {
 
 /// A random one (version 4).
 fn uuid() -> String {
-    let [a, b, c, d, e] = std::array::from_fn(|_| fastrand::u64(..));
-    let variant = 0x8000 | (d & 0x3fff);
-    format!(
-        "{:08x}-{:04x}-4{:03x}-{variant:04x}-{:012x}",
-        a & 0xffff_ffff,
-        b & 0xffff,
-        c & 0xfff,
-        e & 0xffff_ffff_ffff
-    )
+    let random = fastrand::u128(..) & !(0xf << 76) & !(0x3 << 62) | 0x4 << 76 | 0x2 << 62;
+    let hex = format!("{random:032x}");
+    [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
 }
 
 /// A key that cannot be made, kept or read.

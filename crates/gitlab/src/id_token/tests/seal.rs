@@ -74,7 +74,7 @@ pub(super) const ROWS: &[Row] = &[
         "a claim said twice",
         |it| {
             it.rewrite =
-                |[header, claims]| [header, claims.replacen('{', r#"{"project_id":"1","#, 1)]
+                |[header, claims]| [header, claims.replacen('{', r#"{"project_id":"1","#, 1)];
         },
         "the token says \"project_id\" twice",
         &[Duplicate],

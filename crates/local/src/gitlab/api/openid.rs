@@ -1,4 +1,4 @@
-//! What an OpenID Connect issuer tells everybody: who it is, and which keys it signs with.
+//! What an OIDC issuer tells everybody: who it is, and which keys it signs with.
 
 use axum::Json;
 use axum::extract::State as Shared;
