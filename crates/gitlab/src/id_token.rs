@@ -243,9 +243,13 @@ struct Offered<'a> {
 
 /// Whoever reads the subscription could take such a token to Google and be the CI job there.
 fn cloud_audience(it: &Offered<'_>) -> Finding {
-    let opens = |audience: &&String| CLOUD_AUDIENCES.iter().any(|it| audience.starts_with(it));
-    let found = it.claims.audience.iter().find(opens);
+    let found = it.claims.audience.iter().find(|it| opens_the_cloud(it));
     found.map_or(Ok(()), |audience| Err(Forgery::CloudAudience(shown(audience))))
+}
+
+/// Whether Google's token service takes tokens of this audience.
+pub(crate) fn opens_the_cloud(audience: &str) -> bool {
+    CLOUD_AUDIENCES.iter().any(|it| audience.starts_with(it))
 }
 
 fn audience(it: &Offered<'_>) -> Finding {

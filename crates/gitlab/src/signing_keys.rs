@@ -24,7 +24,7 @@ pub use self::key_set::{KeySet, Unusable};
 
 use crate::error::Error;
 use crate::http;
-use crate::id_token::{Claims, Expected, Forgery, verify};
+use crate::id_token::{Claims, Expected, Forgery, opens_the_cloud, verify};
 
 /// Between two questions to one issuer, whatever came of the first.
 const INTERVAL: Duration = Duration::from_secs(30);
@@ -57,6 +57,11 @@ pub enum Misconfigured {
     /// Of two ways to get its keys one would be ignored.
     #[error("the issuer {0:?} is configured twice")]
     Twice(String),
+    /// Whoever reads a message could take its token to Google.
+    #[error(
+        "the audience {0:?} is empty or an identity provider's; Branchline needs one of its own"
+    )]
+    Audience(String),
     /// The HTTP client could not be set up.
     #[error(transparent)]
     Client(#[from] Error),
@@ -132,6 +137,9 @@ struct Known {
 impl SigningKeys {
     /// Trusts these issuers for tokens of this audience. Nothing is fetched yet.
     pub fn new(issuers: &[Issuer], audience: &str) -> Result<Self, Misconfigured> {
+        if audience.is_empty() || opens_the_cloud(audience) {
+            return Err(Misconfigured::Audience(audience.to_owned()));
+        }
         let mut sources = BTreeMap::new();
         for issuer in issuers {
             let name = issuer.issuer.clone();

@@ -12,9 +12,9 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::time;
 
-use super::{DISCOVERY, Issuer, SigningKeys, Unproven};
+use super::{DISCOVERY, Issuer, Misconfigured, SigningKeys, Unproven};
 use crate::id_token::Forgery;
-use crate::id_token::tests::world::{AT, ISSUER, Offer, Signer};
+use crate::id_token::tests::world::{AT, ISSUER, Offer, STS, Signer};
 
 /// An issuer that publishes what it is told to.
 #[derive(Clone)]
@@ -236,4 +236,12 @@ fn only_an_issuer_that_nobody_else_can_answer_for_is_trusted() {
     }
     let twice = [issuer("https://gitlab.com"), issuer("https://gitlab.com")];
     assert!(SigningKeys::new(&twice, "branchline").is_err());
+}
+
+#[test]
+fn an_audience_that_opens_the_cloud_is_not_ours() {
+    for audience in ["", STS, "//iam.googleapis.com/projects/1"] {
+        let refused = SigningKeys::new(&[], audience).unwrap_err();
+        assert!(matches!(refused, Misconfigured::Audience(_)), "{refused}");
+    }
 }
