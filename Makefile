@@ -57,17 +57,17 @@ crash:
 	@cargo build --locked --workspace
 	@CRASH="$${CRASH:-all}" cargo test --locked --workspace --test crash -- --nocapture
 
+# With optimised code, as below: thousands of runs take their time.
 soak:
-	@cargo build --locked --workspace
-	@MESSAGES='$(MESSAGES)' KILLS='$(KILLS)' cargo test --locked --workspace --test soak -- --nocapture
+	@cargo build --locked --profile fast --workspace
+	@MESSAGES='$(MESSAGES)' KILLS='$(KILLS)' cargo test --locked --profile fast --workspace --test soak -- --nocapture
 
-# With optimised code: it is about speed.
 load:
-	@cargo build --locked --profile fuzz --workspace
-	@MESSAGES='$(MESSAGES)' QUOTA='$(QUOTA)' cargo test --locked --profile fuzz --workspace --test load -- --nocapture
+	@cargo build --locked --profile fast --workspace
+	@MESSAGES='$(MESSAGES)' QUOTA='$(QUOTA)' cargo test --locked --profile fast --workspace --test load -- --nocapture
 
 # FUZZ_TARGET=… keeps to one decoder, and with FUZZ_SEED=… to one case.
 fuzz:
-	@FUZZ_CASES='$(CASES)' cargo test --locked --profile fuzz --package branchline-tests --test fuzz -- --nocapture no_foreign
+	@FUZZ_CASES='$(CASES)' cargo test --locked --profile fast --package branchline-tests --test fuzz -- --nocapture no_foreign
 
 .PHONY: help demo test check conformance sim mutants crash soak load fuzz

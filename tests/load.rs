@@ -30,7 +30,9 @@ const SCARCE_EVERY: u32 = 10;
 const EXHAUSTED: &str = "The following quota metrics exceed quota limits: aiplatform.googleapis.com/custom_model_training_nvidia_t4_gpus";
 /// Calls of a leader that are under way when it dies go unseen by its successor's turns.
 const AT_ONCE: usize = 16;
-/// A run is in line from the next round on, and one round grants the calls of so long at most.
+/// A run is in line from the leader's next round on, and a round of thousands is over by then.
+const IN_LINE: Duration = Duration::from_secs(15);
+/// What is granted counts for the rest of its round: the calls of so long at most.
 const SECONDS_GRANTED: usize = 10;
 /// Nothing takes longer than this to go on.
 const STUCK: Duration = Duration::from_mins(2);
@@ -186,7 +188,7 @@ async fn all_succeeded(at: &Installation, runs: &Runs) -> BTreeMap<RunId, Timest
     stream::iter(all).buffer_unordered(AT_ONCE).collect().await
 }
 
-/// How many calls beyond its bound a run waited for, at most. While a project waits for its next k
+/// How many calls beyond its bound a run waited for, once it was in line, at most. While a project waits for its next k
 /// runs, at most k calls of each other project come between: it waits as many times as long as if
 /// it were alone as there are projects.
 fn waited_beyond(
@@ -203,7 +205,7 @@ fn waited_beyond(
     for (place, (_, run)) in order.iter().enumerate() {
         let own = of_project.entry(projects[run]).or_default();
         own.push(place);
-        let first = order.partition_point(|(time, _)| *time <= admitted[run]);
+        let first = order.partition_point(|(time, _)| *time <= admitted[run] + IN_LINE);
         let k = own.len() - own.partition_point(|it| *it < first);
         let between = (place + 1).saturating_sub(first + k);
         beyond = beyond.max(between.saturating_sub(k * others));
