@@ -9,6 +9,8 @@ SEEDS = 10000
 SEED =
 MESSAGES = 10000
 KILLS = 100
+# Calls a second that Vertex AI allows.
+QUOTA = 60
 # How many inputs the decoders get.
 CASES = 10000000
 
@@ -21,6 +23,7 @@ help:
 	@echo 'make mutants      the protocol with a mistake in it: the simulation has to see each'
 	@echo 'make crash        real processes, killed at every named point of the protocol, for all kinds of jobs'
 	@echo 'make soak         10,000 messages with 100 kills and lost answers (MESSAGES=N KILLS=N)'
+	@echo 'make load         10,000 queued messages against a quota of 60 calls a second, three workers (MESSAGES=N QUOTA=N)'
 	@echo 'make fuzz         decoders under 10,000,000 inputs that went wrong (CASES=N)'
 	@echo
 	@echo 'make check ADVISORY_DB=DIR takes advisories from a copy of the RustSec database.'
@@ -54,12 +57,17 @@ crash:
 	@cargo build --locked --workspace
 	@CRASH="$${CRASH:-all}" cargo test --locked --workspace --test crash -- --nocapture
 
+# With optimised code, as below: thousands of runs take their time.
 soak:
-	@cargo build --locked --workspace
-	@MESSAGES='$(MESSAGES)' KILLS='$(KILLS)' cargo test --locked --workspace --test soak -- --nocapture
+	@cargo build --locked --profile fast --workspace
+	@MESSAGES='$(MESSAGES)' KILLS='$(KILLS)' cargo test --locked --profile fast --workspace --test soak -- --nocapture
+
+load:
+	@cargo build --locked --profile fast --workspace
+	@MESSAGES='$(MESSAGES)' QUOTA='$(QUOTA)' cargo test --locked --profile fast --workspace --test load -- --nocapture
 
 # FUZZ_TARGET=… keeps to one decoder, and with FUZZ_SEED=… to one case.
 fuzz:
-	@FUZZ_CASES='$(CASES)' cargo test --locked --profile fuzz --package branchline-tests --test fuzz -- --nocapture no_foreign
+	@FUZZ_CASES='$(CASES)' cargo test --locked --profile fast --package branchline-tests --test fuzz -- --nocapture no_foreign
 
-.PHONY: help demo test check conformance sim mutants crash soak fuzz
+.PHONY: help demo test check conformance sim mutants crash soak load fuzz

@@ -14,13 +14,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use branchline_contract::{Actor, Ask, CommitSha, JobKind, Reason, Request, RequestId, RunId};
+use branchline_contract::{
+    Actor, Ask, CommitSha, JobKind, Reason, Request, RequestId, RunId, Vertex,
+};
 use branchline_gcp::pubsub::{Message, Publish as _, Publisher};
 use branchline_gcp::storage::Storage;
 use branchline_gitlab::Client;
 use branchline_ledger::{RequestName, Requests, Run, State, Store};
 use branchline_local::installation::{ARTIFACTS, LEDGER, PROJECT, QUEUE, REQUESTS, topic};
-use branchline_tests::installation::Installation;
+use branchline_tests::installation::{Installation, REGION};
 use branchline_tests::naps::{NAP, request};
 use branchline_tests::processes::Role;
 use futures::future::join_all;
@@ -104,6 +106,7 @@ async fn play(kind: JobKind, points: &[(&'static str, &'static str)]) -> Told {
     let at = Installation::new(GRACE).unwrap();
     let mut told = Told { hits: BTreeMap::new(), sums: BTreeMap::new(), wrong: Vec::new() };
     fs::create_dir(at.failpoints()).unwrap();
+    fs::write(at.faults(), points::faults(points).to_string()).unwrap();
     match Scene::start(&at, kind).await {
         Err(error) => told.wrong.push(format!("{error:#}\n{}", at.logs())),
         Ok(mut scene) => {
@@ -147,6 +150,11 @@ async fn play(kind: JobKind, points: &[(&'static str, &'static str)]) -> Told {
     told
 }
 
+/// Where all runs train.
+fn domain() -> Result<Vertex> {
+    Ok(serde_json::from_value(json!({"project": PROJECT, "region": REGION}))?)
+}
+
 /// The processes of one installation, and the clients that look at it.
 struct Scene<'a> {
     at: &'a Installation,
@@ -188,7 +196,8 @@ impl<'a> Scene<'a> {
         fs::rename(directory.join(format!("{point}.armed")), directory.join(point))?;
         let course = Course::to(point);
         let script = match course {
-            Course::Succeeds | Course::Rejected => NAP.to_owned(),
+            Course::Succeeds | Course::Rejected | Course::Paused => NAP.to_owned(),
+            Course::Refused => format!(": {}; {NAP}", points::refused(number)),
             Course::Cancelled => "exec sleep 600".to_owned(),
             Course::Retried => {
                 let flag = directory.join(format!("again-{number}"));
@@ -204,19 +213,26 @@ impl<'a> Scene<'a> {
             }]);
         }
         let run = RunId::derive(&serde_json::from_value(request.clone())?).0;
+        if course == Course::Paused {
+            self.ask(Ask::Pause(domain()?)).await?;
+        }
         // Twice, and a third time by another CI job.
         for ci_job in [self.at.job().id, self.at.job().id, 1_000_000] {
             self.publish(&request, ci_job).await?;
         }
         match course {
-            Course::Succeeds | Course::Rejected => {}
+            Course::Succeeds | Course::Rejected | Course::Refused => {}
             Course::Retried => {
                 self.reaches(&run, |it| it.ending().is_some()).await?;
                 self.publish(&request, 2_000_000).await?;
             }
             Course::Cancelled => {
                 self.reaches(&run, |it| it.state == State::Running).await?;
-                self.cancel(&run).await?;
+                self.ask(Ask::Cancel { run: run.clone(), attempt: None }).await?;
+            }
+            Course::Paused => {
+                self.reaches(&run, |it| it.blocked.is_some()).await?;
+                self.ask(Ask::Resume(domain()?)).await?;
             }
         }
         let met = self.met(point).await?;
@@ -258,10 +274,9 @@ impl<'a> Scene<'a> {
     }
 
     /// As an operator does.
-    async fn cancel(&self, run: &RunId) -> Result<()> {
+    async fn ask(&self, ask: Ask) -> Result<()> {
         let id = RequestId::parse(format!("{:032x}", fastrand::u128(..)))?;
         let name = RequestName::new(Timestamp::now(), &id);
-        let ask = Ask::Cancel { run: run.clone(), attempt: None };
         let (actor, reason) = (Actor::parse("anna")?, Reason::parse("enough")?);
         let storage = Arc::new(Storage::connect(&self.at.google()).await?);
         let requests = Requests::new(storage, REQUESTS.to_owned(), LEDGER.to_owned());

@@ -2,9 +2,10 @@
 
 use branchline_contract::Outcome;
 use branchline_gitlab::StatusState;
+use serde_json::json;
 
 /// Every point, each with a signal that ends or freezes the process.
-pub(crate) const POINTS: [(&str, &str); 50] = [
+pub(crate) const POINTS: [(&str, &str); 60] = [
     ("worker.receive", "KILL"),
     ("ledger.requested.before", "KILL"),
     ("ledger.requested.after", "KILL"),
@@ -50,6 +51,17 @@ pub(crate) const POINTS: [(&str, &str); 50] = [
     ("ledger.cancel-requested.after", "KILL"),
     ("cancel.before", "KILL"),
     ("cancel.after", "KILL"),
+    ("ledger.refused.before", "KILL"),
+    ("ledger.refused.after", "KILL"),
+    ("ledger.blocked.before", "KILL"),
+    ("ledger.blocked.after", "KILL"),
+    ("ledger.unblocked.before", "KILL"),
+    ("ledger.unblocked.after", "KILL"),
+    // Intake and the notifier sleep over what they hold.
+    ("queue.create.after", "STOP"),
+    ("worker.ack", "STOP"),
+    ("publish.before", "STOP"),
+    ("note.before", "STOP"),
     // The leader sleeps for longer than its lease, and believes for a moment that it still leads.
     ("ledger.intended.before", "STOP"),
     ("ledger.intended.after", "STOP"),
@@ -59,15 +71,30 @@ pub(crate) const POINTS: [(&str, &str); 50] = [
     ("lease.before", "STOP"),
 ];
 
-/// Points of what no request can plan: it comes by chance, or by what Vertex AI answers.
-pub(crate) const BY_CHANCE: [&str; 6] = [
-    "worker.nack",
-    "notifier.nack",
-    "ledger.refused",
-    "ledger.blocked",
-    "ledger.unblocked",
-    "ledger.surplus",
-];
+/// Points that no request can plan. A nack follows another failure; a surplus job is a call that comes
+/// later than anybody waits for it, which three of the four kinds have, and which the simulation plays.
+pub(crate) const BY_CHANCE: [&str; 3] = ["worker.nack", "notifier.nack", "ledger.surplus"];
+
+/// What Vertex AI refuses the first time, by a word in its body: the number of a run's point.
+pub(crate) fn refused(number: usize) -> String {
+    format!("refused-{number}-once")
+}
+
+/// Rules for the stack by which it does.
+pub(crate) fn faults(points: &[(&str, &str)]) -> serde_json::Value {
+    let numbered = points.iter().enumerate();
+    let refusals = numbered.filter(|(_, (point, _))| Course::to(point) == Course::Refused);
+    let message = "Permission 'aiplatform.customJobs.create' denied on resource";
+    let rules: Vec<_> = refusals
+        .map(|(number, _)| {
+            json!({
+                "service": "vertex", "method": "POST", "body": refused(number), "times": 1,
+                "fault": {"answer": {"status": 403, "message": message}},
+            })
+        })
+        .collect();
+    json!({ "rules": rules })
+}
 
 /// Those of `make test`, for custom jobs: none loses a message, which would come again a minute later.
 pub(crate) const FEW: [(&str, &str); 4] = [
@@ -88,6 +115,10 @@ pub(crate) enum Course {
     Retried,
     /// An operator ends it.
     Cancelled,
+    /// Vertex AI misses a role at first.
+    Refused,
+    /// An operator holds up its region for a while.
+    Paused,
 }
 
 impl Course {
@@ -97,6 +128,8 @@ impl Course {
             "ledger.rejected" => Self::Rejected,
             "ledger.retried" => Self::Retried,
             "ledger.cancel-requested" | "cancel" => Self::Cancelled,
+            "ledger.refused" | "ledger.blocked" => Self::Refused,
+            "ledger.unblocked" => Self::Paused,
             _ => Self::Succeeds,
         }
     }
@@ -104,7 +137,9 @@ impl Course {
     /// Its outcome, what the commit says, and how many jobs it takes.
     pub(crate) const fn end(self) -> (Outcome, StatusState, usize) {
         match self {
-            Self::Succeeds => (Outcome::Succeeded, StatusState::Success, 1),
+            Self::Succeeds | Self::Refused | Self::Paused => {
+                (Outcome::Succeeded, StatusState::Success, 1)
+            }
             Self::Rejected => (Outcome::Rejected, StatusState::Failed, 0),
             Self::Retried => (Outcome::Succeeded, StatusState::Success, 2),
             Self::Cancelled => (Outcome::Cancelled, StatusState::Canceled, 1),

@@ -11,7 +11,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 /// The longest that anything is held up.
 const TIME_MAX: Duration = Duration::from_hours(1);
-const SECOND: Duration = Duration::from_secs(1);
+/// What Google counts calls by.
+const MINUTE: Duration = Duration::from_mins(1);
 
 /// One of the four services.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,8 +56,8 @@ pub enum Fault {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         message: Option<String>,
     },
-    /// Of a request: beyond so many within any second it is answered with 429, and nothing is done.
-    QuotaPerSecond(usize),
+    /// Of a request: beyond so many within any minute it is answered with 429, and nothing is done.
+    QuotaPerMinute(usize),
     /// Of a Pub/Sub delivery: another subscriber gets the message too, and only the last ack counts.
     Duplicate,
     /// Of a Pub/Sub delivery: it is held back so long, and others overtake it.
@@ -228,7 +229,7 @@ impl Default for Dice {
 struct Counts {
     seen: u64,
     hit: u64,
-    /// What a quota let through within the last second.
+    /// What a quota let through within the last minute.
     lately: VecDeque<Instant>,
 }
 
@@ -282,7 +283,9 @@ impl Dice {
             counts.seen += 1;
             let left = rule.times.is_none_or(|it| counts.hit < it);
             let unlucky = counts.seen > rule.skip && left && rng.f64() < rule.probability;
-            if unlucky && !matches!(rule.fault, Fault::QuotaPerSecond(most) if counts.fits(most)) {
+            if unlucky
+                && !matches!(rule.fault, Fault::QuotaPerMinute(most) if counts.fits(most, Instant::now()))
+            {
                 counts.hit += 1;
                 return Some(rule.fault.clone());
             }
@@ -303,10 +306,9 @@ impl Rolled {
 }
 
 impl Counts {
-    /// Whether one more is within the quota of a second; if so, it is counted.
-    fn fits(&mut self, most: usize) -> bool {
-        let now = Instant::now();
-        while self.lately.front().is_some_and(|it| *it + SECOND <= now) {
+    /// Whether one more is within the quota of a minute; if so, it is counted.
+    fn fits(&mut self, most: usize, now: Instant) -> bool {
+        while self.lately.front().is_some_and(|it| *it + MINUTE <= now) {
             self.lately.pop_front();
         }
         let fits = self.lately.len() < most;
@@ -325,7 +327,7 @@ impl Fault {
             | Self::Reset
             | Self::DelayMs(_)
             | Self::Answer { .. }
-            | Self::QuotaPerSecond(_) => Moment::Request,
+            | Self::QuotaPerMinute(_) => Moment::Request,
             Self::Duplicate | Self::ReorderMs(_) | Self::ExpireLease => Moment::Delivery,
             Self::RedeliverLateMs(_) => Moment::Ack,
             Self::ListLagMs(_) => Moment::JobCreated,

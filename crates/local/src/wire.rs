@@ -29,7 +29,7 @@ use tonic::{Code, Status};
 use crate::faults::{Dice, Fault, Service};
 use crate::vertex::read_bytes;
 
-const QUOTA: &str = "Quota exceeded for quota metric 'Requests' and limit 'Requests per second'.";
+const QUOTA: &str = "Quota exceeded for quota metric 'Requests' and limit 'Requests per minute'.";
 const WHY: &str = "a fault that the local stack was asked for";
 /// Labels of a job that the log shows: by them it is counted.
 const LABELS: [&str; 2] = ["branchline-run", "branchline-intent"];
@@ -188,7 +188,7 @@ async fn through(
             retry_after: *retry_after,
             message: message.as_deref().unwrap_or(WHY),
         }),
-        Some(Fault::QuotaPerSecond(_)) => {
+        Some(Fault::QuotaPerMinute(_)) => {
             Some(Refusal { status: 429, code: code_of(429), retry_after: None, message: QUOTA })
         }
         _ => None,

@@ -34,7 +34,7 @@ Faults are rules, the first that applies decides:
   - {service: gitlab, fault: drop_request, times: 1}
   - {service: pubsub, path: artifact-ready-worker, fault: duplicate, probability: 0.2}
   - {service: vertex, path: customJobs, fault: {end_as: {state: expired}}, skip: 3, times: 1}
-Of requests: drop_request, drop_response, reset, delay_ms, answer, quota_per_second. Of a subscription's messages: duplicate,
+Of requests: drop_request, drop_response, reset, delay_ms, answer, quota_per_minute. Of a subscription's messages: duplicate,
 reorder_ms, expire_lease, redeliver_late_ms. Of Vertex AI's jobs: list_lag_ms, pause_ms,
 end_as (succeeded, failed, cancelled, partially_succeeded, expired).")]
 pub(crate) struct Args {

@@ -125,7 +125,7 @@ impl Vertex {
 
     /// How many jobs there are, whatever their state.
     pub fn jobs(&self) -> usize {
-        self.0.store.list("").len()
+        self.0.store.count()
     }
 
     /// Stops the training processes and waits for them.

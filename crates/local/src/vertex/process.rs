@@ -2,6 +2,7 @@
 //! so that nothing it started outlives it.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
@@ -109,6 +110,14 @@ async fn end_all(started: Vec<Running>) {
     futures::future::join_all(started.into_iter().map(Running::end)).await;
 }
 
+/// The file that a command's first word stands for. By its path it is spawned; by a name that is
+/// looked for in another environment this process would be forked, which takes long when it is large.
+fn program(name: &str, path: Option<OsString>) -> PathBuf {
+    let directories = path.iter().filter(|_| !name.contains('/')).flat_map(std::env::split_paths);
+    let found = directories.map(|it| it.join(name)).find(|it| it.is_file());
+    found.unwrap_or_else(|| name.into())
+}
+
 struct Running {
     task: String,
     child: Child,
@@ -119,8 +128,13 @@ struct Running {
 impl Running {
     fn start(process: &Process) -> io::Result<Self> {
         std::fs::create_dir_all(&process.directory)?;
-        let mut command = Command::new(&process.argv[0]);
-        command.args(&process.argv[1..]).current_dir(&process.directory).env_clear();
+        let path = process.env.get("PATH").map(OsString::from).or_else(|| std::env::var_os("PATH"));
+        let mut command = Command::new(program(&process.argv[0], path));
+        command
+            .arg0(&process.argv[0])
+            .args(&process.argv[1..])
+            .current_dir(&process.directory)
+            .env_clear();
         // A training command needs its tools; nothing else of ours is its business.
         for name in ["PATH", "HOME"] {
             command.envs(std::env::var_os(name).map(|value| (name, value)));

@@ -74,6 +74,10 @@ impl Store {
         self.lock().get(name).cloned()
     }
 
+    pub(super) fn count(&self) -> usize {
+        self.lock().len()
+    }
+
     /// All jobs whose names start with `prefix`.
     pub(super) fn list(&self, prefix: &str) -> Vec<Resource> {
         let jobs = self.lock();
