@@ -7,6 +7,8 @@ use crate::shape::{LIST_MAX, Shape, VARIABLES, weight_of_text};
 
 /// Operators within operators.
 const DEPTH_MAX: usize = 64;
+/// Weight of a value that an expression puts together: a few megabytes.
+const WEIGHT_MAX: u64 = 1 << 17;
 /// Steps of a search by a regular expression.
 const SEARCH: u64 = 100;
 /// What can be called, besides operators and macros.
@@ -22,27 +24,30 @@ struct Bound {
     length: u64,
     /// What a copy of its value costs.
     weight: u64,
+    /// And that of its heaviest entry.
+    entry: u64,
     shape: Shape,
 }
 
 impl Bound {
     const fn scalar(steps: u64, weight: u64) -> Self {
-        Self { steps, length: 1, weight, shape: Shape::Scalar }
+        Self { steps, length: 1, weight, entry: 1, shape: Shape::Scalar }
     }
 
     fn of(shape: Shape) -> Self {
-        Self { steps: 1, length: LIST_MAX as u64, weight: shape.weight_max(), shape }
+        let (weight, entry) = (shape.weight_max(), shape.entry().weight_max());
+        Self { steps: 1, length: LIST_MAX as u64, weight, entry, shape }
     }
 
-    /// A field or an entry of it. What an expression has put together may weigh more than a fact.
+    /// A field or an entry of it.
     fn part(self, shape: Shape) -> Self {
-        let weight = match shape {
-            Shape::Any => self.weight,
-            Shape::Scalar | Shape::List(_) | Shape::Record(_) => {
-                self.weight.min(shape.weight_max())
+        let steps = self.steps.saturating_add(1);
+        match shape {
+            Shape::Made => Self { steps, weight: self.entry, shape, ..self },
+            Shape::Scalar | Shape::Free(..) | Shape::List(_) | Shape::Record(_) => {
+                Self { steps, ..Self::of(shape) }
             }
-        };
-        Self { steps: self.steps.saturating_add(1), weight, shape, ..self }
+        }
     }
 }
 
@@ -79,7 +84,7 @@ impl Walk {
         let levels = levels
             .checked_sub(1)
             .ok_or_else(|| format!("it is nested deeper than {DEPTH_MAX} levels"))?;
-        match expression {
+        let bound = match expression {
             Expr::Literal(literal) => Ok(Bound::scalar(1, literal_weight(literal))),
             Expr::Ident(name) => scope
                 .iter()
@@ -88,7 +93,7 @@ impl Walk {
                 .ok_or_else(|| format!("there is no variable {name}; there are {}", variables())),
             Expr::Select(select) => {
                 let of = self.bound(&select.operand.expr, scope, levels)?;
-                Ok(of.part(field(of.shape, &select.field)?))
+                Ok(of.part(of.shape.field(&select.field)?))
             }
             Expr::List(list) => {
                 self.literal(list.elements.iter().map(|it| &it.expr), scope, levels)
@@ -104,7 +109,9 @@ impl Walk {
             Expr::Comprehension(it) => self.comprehension(it, scope, levels),
             Expr::Struct(it) => Err(format!("there is no type {}", it.type_name)),
             Expr::Unspecified => Err("it is empty".to_owned()),
-        }
+        }?;
+        let fits = bound.weight <= WEIGHT_MAX;
+        fits.then_some(bound).ok_or_else(|| "it puts together too large a value".to_owned())
     }
 
     fn literal<'a>(
@@ -114,16 +121,17 @@ impl Walk {
         levels: usize,
     ) -> Result<Bound, String> {
         let (mut steps, mut weight) = (1_u64, 1_u64);
-        let (mut length, mut longest) = (0, 0);
+        let (mut length, mut longest, mut entry) = (0, 0, 0);
         for part in parts {
             let part = self.bound(part, scope, levels)?;
             length += 1;
             longest = longest.max(part.length);
+            entry = entry.max(part.weight);
             weight = weight.saturating_add(part.weight);
             steps = steps.saturating_add(part.steps).saturating_add(part.weight);
         }
         // A list in it may be longer than itself.
-        Ok(Bound { steps, length: length.max(longest), weight, shape: Shape::Any })
+        Ok(Bound { steps, length: length.max(longest), weight, entry, shape: Shape::Made })
     }
 
     fn call<'a>(
@@ -151,13 +159,15 @@ impl Walk {
                 steps,
                 length: of[1].length.max(of[2].length),
                 weight: of[1].weight.max(of[2].weight),
-                shape: Shape::Any,
+                entry: of[1].entry.max(of[2].entry),
+                shape: Shape::Made,
             }),
             operators::ADD => Ok(Bound {
                 steps: steps.saturating_add(together),
                 length: of.iter().fold(0, |sum: u64, it| sum.saturating_add(it.length)),
                 weight: together,
-                shape: Shape::Any,
+                entry: of.iter().map(|it| it.entry).max().unwrap_or(1),
+                shape: Shape::Made,
             }),
             operators::INDEX if of.len() == 2 => {
                 Ok(Bound { steps, ..of[0].part(of[0].shape.entry()) })
@@ -185,13 +195,12 @@ impl Walk {
     ) -> Result<Bound, String> {
         let range = self.bound(&it.iter_range.expr, scope, levels)?;
         let start = self.bound(&it.accu_init.expr, scope, levels)?;
-        let shape = range.shape.entry();
-        let entry =
-            Bound { steps: 1, shape, weight: range.weight.min(shape.weight_max()), ..range };
+        let entry = Bound { steps: 1, ..range.part(range.shape.entry()) };
         let before = scope.len();
         // What one turn makes out of nothing is what each of them adds.
-        scope.push((&it.accu_var, Bound { length: 0, weight: 0, ..start }));
-        scope.push((&it.iter_var, entry));
+        scope.push((&it.accu_var, Bound { length: 0, weight: 0, entry: 0, ..start }));
+        let names = [Some(&it.iter_var), it.iter_var2.as_ref()];
+        scope.extend(names.into_iter().flatten().map(|name| (name.as_str(), entry)));
         let goes_on = self.bound(&it.loop_cond.expr, scope, levels)?;
         let step = self.bound(&it.loop_step.expr, scope, levels)?;
         let turn = [goes_on.steps, step.steps, entry.weight, step.weight]
@@ -201,27 +210,14 @@ impl Walk {
             steps: range.steps.saturating_add(range.length.saturating_mul(turn)),
             length: range.length.saturating_add(step.length),
             weight: range.length.saturating_mul(step.weight).saturating_add(1),
-            shape: Shape::Any,
+            entry: step.entry,
+            shape: Shape::Made,
         };
         scope.truncate(before);
         scope.push((&it.accu_var, all));
         let result = self.bound(&it.result.expr, scope, levels);
         scope.truncate(before);
         Ok(Bound { steps: all.steps.saturating_add(result?.steps), ..all })
-    }
-}
-
-fn field(of: Shape, name: &str) -> Result<Shape, String> {
-    match of {
-        Shape::Record(fields) => {
-            let found = fields.iter().find(|(known, _)| *known == name);
-            found.map(|(_, shape)| *shape).ok_or_else(|| {
-                let known: Vec<&str> = fields.iter().map(|(known, _)| *known).collect();
-                format!("there is no field {name} there; there are {}", known.join(", "))
-            })
-        }
-        Shape::Any => Ok(Shape::Any),
-        Shape::Scalar | Shape::List(_) => Err(format!("there is no field {name} there")),
     }
 }
 

@@ -4,10 +4,7 @@ use branchline_contract::{Artifact, ArtifactReady, Gitlab, RunId, placeholder, v
 use serde_json::{Map, Value, json};
 
 use crate::job;
-use crate::shape::{LIST_MAX, Shape, TEXT_MAX, VARIABLES, WEIGHT_MAX, weight_of_text};
-
-/// Deeper than this no fact is nested.
-const DEPTH_MAX: usize = 16;
+use crate::shape::{DEPTH_MAX, LIST_MAX, TEXT_MAX, VARIABLES};
 
 /// The variables, each with all its fields: what is not known is null.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,11 +38,11 @@ impl Facts {
         facts.insert("artifacts".to_owned(), request.artifacts.iter().map(artifact).collect());
         facts.insert("vertex".to_owned(), json!(request.vertex));
         facts.insert("job".to_owned(), job::facts(request.training.kind(), &body(request)?));
-        let mut left = WEIGHT_MAX;
         for (name, shape) in VARIABLES {
             let value = facts.get_mut(*name).expect("inserted above");
-            complete(value, *shape);
-            weigh(value, DEPTH_MAX, &mut left).ok_or(FactsError::TooMuch(name))?;
+            if !shape.complete(value) {
+                return Err(FactsError::TooMuch(name));
+            }
         }
         Ok(Self(facts))
     }
@@ -100,36 +97,4 @@ fn artifact(artifact: &Artifact) -> Value {
         "bucket": artifact.uri.bucket(),
         "size": artifact.size,
     })
-}
-
-/// Puts null where a field is missing.
-fn complete(value: &mut Value, shape: Shape) {
-    match (shape, value) {
-        (Shape::Record(fields), Value::Object(map)) => {
-            for (key, shape) in fields {
-                complete(map.entry(*key).or_insert(Value::Null), *shape);
-            }
-        }
-        (Shape::List(of), Value::Array(items)) => items.iter_mut().for_each(|it| complete(it, *of)),
-        (Shape::Scalar | Shape::Any | Shape::List(_) | Shape::Record(_), _) => {}
-    }
-}
-
-/// Takes the value's weight from what is left; `None` when it is too much.
-fn weigh(value: &Value, levels: usize, left: &mut u64) -> Option<()> {
-    let text = |it: &str| (it.len() <= TEXT_MAX).then(|| weight_of_text(it.len()));
-    let own = match value {
-        Value::String(it) => text(it)?,
-        Value::Array(it) if it.len() > LIST_MAX => return None,
-        Value::Object(it) if it.len() > LIST_MAX => return None,
-        Value::Object(it) => it.keys().map(|it| text(it)).sum::<Option<u64>>()?,
-        Value::Array(_) | Value::Null | Value::Bool(_) | Value::Number(_) => 1,
-    };
-    *left = left.checked_sub(own)?;
-    let levels = levels.checked_sub(1)?;
-    match value {
-        Value::Array(items) => items.iter().try_for_each(|it| weigh(it, levels, left)),
-        Value::Object(map) => map.values().try_for_each(|it| weigh(it, levels, left)),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Some(()),
-    }
 }

@@ -47,7 +47,7 @@
 //! What a spec does not show is null too, the lists included, so that no rule over them holds by
 //! accident: a pipeline tells neither machine types nor replicas, timeout and spot, and where it
 //! comes from a template, or has a step that is no container, it tells no images and accelerators
-//! either; AutoML tells nothing of that. A text that only Vertex AI fills, with a parameter of a
+//! either; `AutoML` tells nothing of that. A text that only Vertex AI fills, with a parameter of a
 //! pipeline, is null. A pipeline's step that itself starts jobs shows its own image only.
 //!
 //! # The expressions

@@ -20,7 +20,7 @@ pub const VALIDATIONS_MAX: usize = 100;
 pub const VIOLATIONS_MAX: usize = 100;
 /// Steps that all expressions of a policy may take together, at most; about as many seconds as
 /// this has tens of millions.
-pub const STEPS_MAX: u64 = 50_000_000;
+pub const STEPS_MAX: u64 = 100_000_000;
 /// Bytes of a rule's name, and of a message.
 const NAME_MAX: usize = 100;
 const MESSAGE_MAX: usize = 500;
@@ -248,7 +248,7 @@ struct Compiler {
 impl Compiler {
     fn rules(&mut self, read: PolicyText) -> Vec<Rule> {
         if read.rules.len() > RULES_MAX {
-            self.report("-", "rules", format!("there are more than {RULES_MAX}"));
+            self.report("-", "rules", &format!("there are more than {RULES_MAX}"));
             return Vec::new();
         }
         read.rules.into_iter().map(|it| self.rule(it)).collect()
@@ -257,21 +257,21 @@ impl Compiler {
     fn rule(&mut self, read: RuleText) -> Rule {
         let name = read.name;
         if !is_line(&name, NAME_MAX) {
-            self.report(&name, "name", format!("expected one line of 1 to {NAME_MAX} bytes"));
+            self.report(&name, "name", &format!("expected one line of 1 to {NAME_MAX} bytes"));
         }
         if !self.names.insert(name.clone()) {
-            self.report(&name, "name", "another rule has it".to_owned());
+            self.report(&name, "name", "another rule has it");
         }
         if read.validations.len() > VALIDATIONS_MAX {
             let what = format!("there are more than {VALIDATIONS_MAX}");
-            self.report(&name, "validations", what);
+            self.report(&name, "validations", &what);
         }
         let approval = read.approval;
         if let Some(it) = approval
             && (it == Approval::default() || it.merge_request > APPROVALS_MAX)
         {
             let what = format!("expected merge_request: 1 to {APPROVALS_MAX}, operators: true");
-            self.report(&name, "approval", what);
+            self.report(&name, "approval", &what);
         }
         let condition = read.condition.and_then(|it| self.expression(&name, "match", &it));
         let mut validations = Vec::new();
@@ -279,7 +279,7 @@ impl Compiler {
             let place = format!("validations[{i}]");
             if !is_line(&it.message, MESSAGE_MAX) {
                 let what = format!("expected a message of one line, 1 to {MESSAGE_MAX} bytes");
-                self.report(&name, &place, what);
+                self.report(&name, &place, &what);
             }
             let compiled = self.expression(&name, &place, &it.expression);
             validations.extend(compiled.map(|compiled| (compiled, it.message)));
@@ -302,14 +302,14 @@ impl Compiler {
             }
             Err(fault) => fault,
         };
-        self.report(rule, place, format!("{fault}, in `{}`", one_line(&cut(text))));
+        self.report(rule, place, &format!("{fault}, in `{}`", one_line(&cut(text))));
         None
     }
 
-    fn report(&mut self, rule: &str, place: &str, what: String) {
+    fn report(&mut self, rule: &str, place: &str, what: &str) {
         if self.problems.len() < VIOLATIONS_MAX {
             let rule = one_line(&cut(rule));
-            self.problems.push(Problem { rule, place: place.to_owned(), what: one_line(&what) });
+            self.problems.push(Problem { rule, place: place.to_owned(), what: one_line(what) });
         }
     }
 }
