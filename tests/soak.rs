@@ -9,7 +9,7 @@ use std::fs;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use branchline_contract::{JobKind, Outcome};
+use branchline_contract::{JobKind, Outcome, RunId};
 use branchline_gcp::pubsub::{Message, Publish as _, Publisher};
 use branchline_gcp::storage::Storage;
 use branchline_ledger::Store;
@@ -101,12 +101,8 @@ async fn as_many_jobs_as_runs_and_none_lost() {
         lost.len()
     );
     assert_eq!(at.dead_letters().await.unwrap(), 0, "{}", at.logs());
-    // The notifier catches up; a status is asked for as GitLab's users see it.
     for run in runs.iter().step_by(1 + runs.len() / STATUSES) {
-        eventually("its commit says that it succeeded", async || {
-            (at.commit_status(run, &token).await.unwrap()? == "success").then_some(())
-        })
-        .await;
+        is_told(&at, run, &token).await;
     }
     // The lease is handed on where a process dies, and nowhere else.
     assert!(leaders <= 2 * usize::try_from(kills).unwrap() + 2, "{leaders} leaders");
@@ -119,6 +115,14 @@ async fn kill(at: &Installation, roles: &mut Vec<Role>, role: usize, token: &str
     old.dies(GRACE).await.unwrap();
     let started = if role == 2 { at.notifier(token.to_owned()).await } else { at.worker().await };
     roles.insert(role, started.unwrap().0);
+}
+
+/// Until its commit says that it succeeded; the notifier may have to catch up.
+async fn is_told(at: &Installation, run: &RunId, token: &str) {
+    eventually("its commit says that it succeeded", async || {
+        (at.commit_status(run, token).await.unwrap()? == "success").then_some(())
+    })
+    .await;
 }
 
 /// How often somebody began to lead.

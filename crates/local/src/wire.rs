@@ -228,7 +228,7 @@ async fn through(
 
 /// `google.rpc.Status`, as the trailer `grpc-status-details-bin` carries it.
 #[derive(Clone, PartialEq, prost::Message)]
-struct Details {
+struct RpcStatus {
     #[prost(int32, tag = "1")]
     code: i32,
     #[prost(string, tag = "2")]
@@ -266,8 +266,8 @@ impl Refusal<'_> {
         let value = RetryInfo { retry_delay }.encode_to_vec();
         let details = vec![prost_types::Any { type_url: RETRY_INFO.to_owned(), value }];
         let message = self.message.to_owned();
-        let details = Details { code: code.into(), message, details }.encode_to_vec();
-        Status::with_details(code, self.message, details.into()).into_http()
+        let status = RpcStatus { code: code.into(), message, details }.encode_to_vec();
+        Status::with_details(code, self.message, status.into()).into_http()
     }
 
     /// As the service words it.
