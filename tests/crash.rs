@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use branchline_contract::{
-    Actor, Ask, CommitSha, JobKind, Reason, Request, RequestId, RunId, Vertex,
+    Actor, Ask, CommitSha, Envelope, JobKind, Reason, Request, RequestId, RunId, Vertex,
 };
 use branchline_gcp::pubsub::{Message, Publish as _, Publisher};
 use branchline_gcp::storage::Storage;
@@ -33,8 +33,8 @@ use serde_json::{Value, json};
 use points::{BY_CHANCE, Course, FEW, POINTS};
 
 const GRACE: Duration = Duration::from_secs(3);
-/// Longer than the lease of the installation's workers.
-const FROZEN: Duration = Duration::from_secs(5);
+/// Twice as long as another worker takes to lead, and to settle what the frozen one was about to send.
+const FROZEN: Duration = Duration::from_secs(10);
 /// The messages of a process that is killed come again a minute later, and may meet another kill.
 const WITHIN: Duration = Duration::from_mins(3);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -127,8 +127,15 @@ async fn play(kind: JobKind, points: &[(&'static str, &'static str)]) -> Told {
                     told.wrong.push(format!("{point} {signal}: {error:#} ({again})"));
                 }
             }
-            let creates = at.creates().unwrap();
+            let (creates, announced) = (at.creates().unwrap(), at.announced().await.unwrap());
             for (point, signal, run) in &runs {
+                let asked_for = scene.events(run).await.unwrap_or_default();
+                let heard = announced.get(run.as_str()).cloned().unwrap_or_default();
+                if heard != asked_for {
+                    told.wrong.push(format!(
+                        "{point} {signal}: {run} asks for {asked_for:?}; told {heard:?}"
+                    ));
+                }
                 let jobs = creates.get(run.as_str()).copied().unwrap_or_default();
                 let sums = told.sums.entry((point, signal)).or_default();
                 let (_, _, expected) = Course::to(point).end();
@@ -172,6 +179,7 @@ struct Scene<'a> {
 impl<'a> Scene<'a> {
     async fn start(at: &'a Installation, kind: JobKind) -> Result<Self> {
         let (stack, token) = at.stack().await?;
+        at.keep_events().await?;
         let google = at.google();
         let storage = Arc::new(Storage::connect(&google).await?);
         let roles = vec![at.worker().await?.0, at.worker().await?.0];
@@ -196,6 +204,8 @@ impl<'a> Scene<'a> {
         fs::rename(directory.join(format!("{point}.armed")), directory.join(point))?;
         let course = Course::to(point);
         let script = match course {
+            // Long enough to be seen running, however busy the machine is.
+            Course::Succeeds if point.contains("running") => format!("sleep 5; {NAP}"),
             Course::Succeeds | Course::Rejected | Course::Paused => NAP.to_owned(),
             Course::Refused => format!(": {}; {NAP}", points::refused(number)),
             Course::Cancelled => "exec sleep 600".to_owned(),
@@ -296,7 +306,11 @@ impl<'a> Scene<'a> {
                     return Ok(id);
                 }
             }
-            ensure!(since.elapsed() < WITHIN, "nobody came to {point}");
+            if since.elapsed() > WITHIN {
+                // Nobody is to come to it later.
+                fs::remove_file(self.at.failpoints().join(point)).ok();
+                bail!("nobody came to {point}");
+            }
             tokio::time::sleep(LOOK_EVERY).await;
         }
     }
@@ -315,6 +329,14 @@ impl<'a> Scene<'a> {
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
+    }
+
+    /// Ids of the events that the facts ask for, in order.
+    async fn events(&self, run: &RunId) -> Result<Vec<String>> {
+        let history = self.store.load(self.at.project_id(), run).await?.context("it is there")?;
+        let ids =
+            history.events.iter().map(|it| Envelope::run_event(it).attributes["ce-id"].clone());
+        Ok(ids.collect())
     }
 
     async fn missing(&self, run: &RunId, course: Course) -> Result<Option<String>> {

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use branchline_contract::Outcome;
+use branchline_ledger::Body;
 use branchline_local::faults::Faults;
 use branchline_tests::eventually::eventually;
 use branchline_tests::world::{World, run_id};
@@ -100,6 +101,33 @@ async fn a_create_that_never_arrives_is_settled_before_it_is_sent_again() {
             creates[1]["labels"]["branchline-intent"]
         );
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_create_that_is_done_after_every_deadline_is_a_surplus_job_that_is_cancelled() {
+    let rule = json!({"service": "vertex", "method": "POST", "path": "customJobs", "fault": {"delay_ms": 4000}, "times": 1});
+    let faulty = Faulty::start(json!([rule])).await;
+    let request = faulty.world.request("iris", &json!([]), "sleep 4");
+    faulty.world.publish(request.to_string()).await;
+    let surplus = eventually("the late job is found", async || {
+        let history = faulty.world.history(&request).await?;
+        history.entries.into_iter().find_map(|it| match it.fact.body {
+            Body::Surplus { job, .. } => Some(job),
+            _ => None,
+        })
+    })
+    .await;
+    let history = faulty.world.ended(&request, 1).await;
+    assert_eq!(history.run.ending().unwrap().outcome, Outcome::Succeeded);
+    let ours = history.run.job.unwrap();
+    eventually("the late job is cancelled, and the run's is not", async || {
+        let [late, ours] = [&surplus, &ours].map(|it| faulty.world.vertex_job(it));
+        let states = [late.await["state"].clone(), ours.await["state"].clone()];
+        (states == ["JOB_STATE_CANCELLED", "JOB_STATE_SUCCEEDED"]).then_some(())
+    })
+    .await;
+    let creates = faulty.stop(&request).await;
+    assert_eq!(creates.iter().filter(|it| it["status"] == "200").count(), 2, "{creates:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,7 +1,7 @@
 //! Many requests at once, a fifth of them again, Vertex AI's answers lost and
 //! processes killed all the while: as many jobs as distinct runs, and none is lost.
 //!
-//! `make soak` takes 10,000 messages and 100 kills (`RUNS=… KILLS=…`).
+//! `make soak` takes 10,000 messages and 100 kills (`MESSAGES=… KILLS=…`).
 #![expect(clippy::unwrap_used, reason = "a helper of a test may panic as the test may")]
 
 use std::collections::BTreeSet;
@@ -9,11 +9,12 @@ use std::fs;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use branchline_contract::{JobKind, Outcome};
+use branchline_contract::{JobKind, Outcome, RunId};
 use branchline_gcp::pubsub::{Message, Publish as _, Publisher};
 use branchline_gcp::storage::Storage;
 use branchline_ledger::Store;
 use branchline_local::installation::{LEDGER, PROJECT, QUEUE, topic};
+use branchline_tests::eventually::eventually;
 use branchline_tests::installation::Installation;
 use branchline_tests::naps::{number, request};
 use branchline_tests::processes::Role;
@@ -23,6 +24,8 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 const GRACE: Duration = Duration::from_secs(3);
+/// Runs whose commit statuses are looked at.
+const STATUSES: usize = 200;
 /// Three in ten answers to create calls are lost.
 const FAULTS: &str = "{seed: 1, rules: [{service: vertex, method: POST, path: Jobs, fault: drop_response, probability: 0.3}]}";
 /// Messages of a process that is killed come again a minute later.
@@ -97,6 +100,10 @@ async fn as_many_jobs_as_runs_and_none_lost() {
         started.elapsed().as_secs_f64(),
         lost.len()
     );
+    assert_eq!(at.dead_letters().await.unwrap(), 0, "{}", at.logs());
+    for run in runs.iter().step_by(1 + runs.len() / STATUSES) {
+        is_told(&at, run, &token).await;
+    }
     // The lease is handed on where a process dies, and nowhere else.
     assert!(leaders <= 2 * usize::try_from(kills).unwrap() + 2, "{leaders} leaders");
     assert!(lost.is_empty() && duplicates.is_empty(), "{lost:?} {duplicates:?}\n{}", at.logs());
@@ -108,6 +115,14 @@ async fn kill(at: &Installation, roles: &mut Vec<Role>, role: usize, token: &str
     old.dies(GRACE).await.unwrap();
     let started = if role == 2 { at.notifier(token.to_owned()).await } else { at.worker().await };
     roles.insert(role, started.unwrap().0);
+}
+
+/// Until its commit says that it succeeded; the notifier may have to catch up.
+async fn is_told(at: &Installation, run: &RunId, token: &str) {
+    eventually("its commit says that it succeeded", async || {
+        (at.commit_status(run, token).await.unwrap()? == "success").then_some(())
+    })
+    .await;
 }
 
 /// How often somebody began to lead.

@@ -1,6 +1,7 @@
 //! Requests: cancel, pause, resume.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use branchline_contract::{Outcome, Request};
 use branchline_ledger::{Answer, Body, RequestName, Requests, State, Verdict};
@@ -156,6 +157,46 @@ async fn a_paused_domain_dispatches_nothing_and_what_runs_goes_on() {
     let answers = world.stack.storage.list(LEDGER, "answers/");
     let asked: Vec<_> = answers.iter().map(|it| it.name.rsplit('-').next().unwrap()).collect();
     assert_eq!(asked, ["p1", "p2", "c1", "r1"]);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_cannot_be_removed_is_in_nobodys_way() {
+    let kept = json!({"answer": {"status": 403, "message": "storage.objects.delete was refused"}});
+    let rule = json!({"service": "storage", "path": "DeleteObject", "fault": kept});
+    let faults = serde_json::from_value(json!({"rules": [rule]})).unwrap();
+    let world = World::start_faulty(faults, None, json!({})).await;
+    for (id, kind) in [("p1", "pause"), ("r1", "resume"), ("p2", "pause")] {
+        let answer = answered(&world, &ask(&world, &domain(kind, id)).await).await;
+        assert_eq!(answer.verdict, Verdict::Done, "{answer:?}");
+    }
+    assert_eq!(world.stack.storage.list(REQUESTS, "").len(), 3);
+    assert!(world.stack.dice.hits()[0] > 2);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_right_that_is_lost_before_a_create_is_told_and_waited_for() {
+    let code = Arc::new(AtomicU16::new(0));
+    let world = World::start_refusing(code.clone()).await;
+    let data = world.artifact("data.csv", "1,2");
+    let request = world.request("iris", &json!([data]), "true");
+    answered(&world, &ask(&world, &domain("pause", "p1")).await).await;
+    world.publish(request.to_string()).await;
+    let says = async |what: &str| {
+        eventually(what, async || {
+            world.history(&request).await?.run.blocked?.contains(what).then_some(())
+        })
+        .await;
+    };
+    says("paused by anna").await;
+    // PERMISSION_DENIED on the bucket of artifacts.
+    code.store(7, Ordering::SeqCst);
+    answered(&world, &ask(&world, &domain("resume", "r1")).await).await;
+    says("storage.objects.get was refused").await;
+    code.store(0, Ordering::SeqCst);
+    let history = world.ended(&request, 1).await;
+    assert_eq!(history.run.ending().unwrap().outcome, Outcome::Succeeded);
     world.stop().await;
 }
 

@@ -16,7 +16,6 @@ use branchline_local::faults::Faults;
 use branchline_local::gitlab::{CiJob, GitLab, Trigger};
 use branchline_local::installation::{self, PROJECT, subscription, topic};
 use branchline_local::stack::{Options, Stack};
-use jiff::Timestamp;
 use rustix::process::Pid;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -118,30 +117,6 @@ impl Installation {
     /// What goes wrong on the wire, where a test says so before the stack starts.
     pub fn faults(&self) -> PathBuf {
         self.path("faults.yaml")
-    }
-
-    /// The runs that Vertex AI has made jobs for, one by one, with the times of its answers, by the log of the wire.
-    pub fn created(&self) -> Result<Vec<(Timestamp, String)>> {
-        let mut created = Vec::new();
-        for line in fs::read_to_string(self.path("wire.jsonl"))?.lines() {
-            let line: Value = serde_json::from_str(line)?;
-            let run = line["labels"]["branchline-run"].as_str();
-            if let (Some(run), Some("200"), Some(time)) =
-                (run, line["status"].as_str(), line["answered"].as_str())
-            {
-                created.push((time.parse()?, run.to_owned()));
-            }
-        }
-        Ok(created)
-    }
-
-    /// How many jobs Vertex AI has made for each run, by the same log.
-    pub fn creates(&self) -> Result<BTreeMap<String, usize>> {
-        let mut creates = BTreeMap::new();
-        for (_, run) in self.created()? {
-            *creates.entry(run).or_default() += 1;
-        }
-        Ok(creates)
     }
 
     /// Where the roles and a test talk of crash points.
@@ -346,7 +321,7 @@ impl Installation {
         logs.map(|it| fs::read_to_string(it.path()).unwrap_or_default()).collect()
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 

@@ -1,5 +1,6 @@
 //! What the whole-system tests share.
 
+mod counts;
 pub mod emulator;
 pub mod eventually;
 pub mod installation;

@@ -115,7 +115,8 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     let configuration = error.is::<branchline_service::config::ConfigError>()
         || error.is::<branchline_service::telemetry::TelemetryError>()
         || error.is::<operate::Misplaced>()
-        || error.is::<roles::NoToken>();
+        || error.is::<roles::NoToken>()
+        || matches!(error.downcast_ref(), Some(branchline_worker::Error::Lease { .. }));
     let google = error.chain().find_map(|it| it.downcast_ref::<branchline_gcp::Error>());
     match google {
         _ if configuration => exit::CONFIG,

@@ -17,7 +17,7 @@ use crate::guard::refuse_pages;
 use crate::pubsub::PubSub;
 use crate::storage::Storage;
 use crate::vertex::Vertex;
-use crate::wire::{Connection, End, Sockets, Wire, pass};
+use crate::wire::{Connection, Side, Sockets, Wire, pass};
 
 /// How long open requests may take to end at shutdown.
 const DRAIN: Duration = Duration::from_secs(2);
@@ -107,7 +107,7 @@ impl Stack {
         ];
         let (mut servers, stop) = (JoinSet::new(), CancellationToken::new());
         for (listener, (service, router)) in listeners.into_iter().zip(routers) {
-            let router = router.layer(from_fn_with_state(End(wire.clone(), service), pass));
+            let router = router.layer(from_fn_with_state(Side(wire.clone(), service), pass));
             servers.spawn(serve(listener, router, stop.clone()));
         }
         Ok(Self { pubsub, storage, vertex, gitlab, dice, endpoints, servers, stop })

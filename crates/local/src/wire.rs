@@ -41,9 +41,9 @@ pub(crate) struct Wire {
     log: Option<Arc<File>>,
 }
 
-/// One service's end of it.
+/// One service's side of it.
 #[derive(Clone, Debug)]
-pub(crate) struct End(pub(crate) Wire, pub(crate) Service);
+pub(crate) struct Side(pub(crate) Wire, pub(crate) Service);
 
 /// A connection that can be closed under a request.
 #[derive(Clone, Debug)]
@@ -81,24 +81,25 @@ impl Connected<IncomingStream<'_, Sockets>> for Connection {
 
 impl Connection {
     /// Ends it. Nobody is left to answer, so whoever called this waits to be dropped with it.
-    async fn end(self, how: Shutdown) -> Response {
-        if let Some(socket) = self.0 {
-            let _ = socket.shutdown(how);
-        }
+    async fn end(self, how: End) -> Response {
+        let Some(socket) = self.0 else { return pending().await };
+        let how = match how {
+            End::Closed => Shutdown::Both,
+            // The server sees its end, and what is closed with no time to linger is reset.
+            End::Reset => {
+                let _ = set_socket_linger(&*socket, Some(Duration::ZERO));
+                Shutdown::Read
+            }
+        };
+        let _ = socket.shutdown(how);
         pending().await
     }
+}
 
-    async fn close(self) -> Response {
-        self.end(Shutdown::Both).await
-    }
-
-    /// Ends it without a goodbye: the server sees its end, and what is closed with data pending or no time to linger is reset.
-    async fn reset(self) -> Response {
-        if let Some(socket) = &self.0 {
-            let _ = set_socket_linger(socket, Some(Duration::ZERO));
-        }
-        self.end(Shutdown::Read).await
-    }
+/// How a connection ends that gets no answer.
+enum End {
+    Closed,
+    Reset,
 }
 
 impl Wire {
@@ -124,28 +125,37 @@ impl Wire {
     }
 }
 
-/// Passes a request through the wire.
+/// Passes a request through the wire. What Vertex AI has got it does, whoever waits for the answer.
 pub(crate) async fn pass(
-    State(End(wire, service)): State<End>,
+    State(Side(wire, service)): State<Side>,
     ConnectInfo(connection): ConnectInfo<Connection>,
     request: Request,
     next: Next,
 ) -> Response {
-    let passed = through(&wire, service, connection, request, next).await;
-    passed.unwrap_or_else(|error| {
-        tracing::error!(error = &error as &dyn std::error::Error, "the wire log was not written");
-        let message = format!("the wire log was not written: {error}");
-        (StatusCode::INTERNAL_SERVER_ERROR, message).into_response()
-    })
+    let passing = async move { through(&wire, service, request, next).await };
+    let passed = if service == Service::Vertex {
+        tokio::spawn(passing).await.unwrap_or_else(|panic| Err(io::Error::other(panic)))
+    } else {
+        passing.await
+    };
+    match passed {
+        Ok(Ok(response)) => response,
+        Ok(Err(end)) => connection.end(end).await,
+        Err(error) => {
+            tracing::error!(error = &error as &dyn std::error::Error, "request not passed on");
+            (StatusCode::INTERNAL_SERVER_ERROR, format!("request not passed on: {error}"))
+                .into_response()
+        }
+    }
 }
 
+/// Fails where the log cannot be written.
 async fn through(
     wire: &Wire,
     service: Service,
-    connection: Connection,
     mut request: Request,
     next: Next,
-) -> io::Result<Response> {
+) -> io::Result<Result<Response, End>> {
     let (method, path) = (request.method().to_string(), request.uri().path().to_owned());
     let mut line =
         json!({"time": Timestamp::now(), "service": service, "method": method, "path": path});
@@ -157,7 +167,7 @@ async fn through(
         let (parts, body) = request.into_parts();
         let body = match read_bytes(body).await {
             Ok(body) => body,
-            Err(refusal) => return Ok(refusal.into_response()),
+            Err(refusal) => return Ok(Ok(refusal.into_response())),
         };
         job = serde_json::from_slice(&body).unwrap_or_default();
         let labels = LABELS.iter().filter_map(|it| Some((*it, job["labels"].get(it)?.clone())));
@@ -168,11 +178,11 @@ async fn through(
     match &fault {
         Some(Fault::DropRequest) => {
             wire.write(line, fault.as_ref(), None)?;
-            return Ok(connection.close().await);
+            return Ok(Err(End::Closed));
         }
         Some(Fault::Reset) => {
             wire.write(line, fault.as_ref(), None)?;
-            return Ok(connection.reset().await);
+            return Ok(Err(End::Reset));
         }
         Some(Fault::DelayMs(time)) => tokio::time::sleep(Duration::from_millis(*time)).await,
         _ => {}
@@ -211,14 +221,14 @@ async fn through(
         grpc.map_or_else(|| response.status().as_u16().to_string(), |it| format!("grpc {it}"));
     wire.write(line, fault.as_ref(), Some(&status))?;
     if fault == Some(Fault::DropResponse) {
-        return Ok(connection.close().await);
+        return Ok(Err(End::Closed));
     }
-    Ok(response)
+    Ok(Ok(response))
 }
 
 /// `google.rpc.Status`, as the trailer `grpc-status-details-bin` carries it.
 #[derive(Clone, PartialEq, prost::Message)]
-struct Details {
+struct RpcStatus {
     #[prost(int32, tag = "1")]
     code: i32,
     #[prost(string, tag = "2")]
@@ -256,8 +266,8 @@ impl Refusal<'_> {
         let value = RetryInfo { retry_delay }.encode_to_vec();
         let details = vec![prost_types::Any { type_url: RETRY_INFO.to_owned(), value }];
         let message = self.message.to_owned();
-        let details = Details { code: code.into(), message, details }.encode_to_vec();
-        Status::with_details(code, self.message, details.into()).into_http()
+        let status = RpcStatus { code: code.into(), message, details }.encode_to_vec();
+        Status::with_details(code, self.message, status.into()).into_http()
     }
 
     /// As the service words it.

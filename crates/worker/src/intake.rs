@@ -11,7 +11,7 @@ use branchline_gcp::pubsub::Publish;
 use branchline_gcp::storage::Objects;
 use branchline_ledger::{Appended, Author, Body, Queue, Run, State, Store, Ticket};
 use branchline_service::telemetry::chain;
-use branchline_service::{Class, Message, Settlement};
+use branchline_service::{Class, Health, Message, Settlement};
 use tracing::{Span, field, info, warn};
 
 use crate::config::Config;
@@ -21,6 +21,7 @@ use crate::{admission, verify};
 /// Two pods at one run collide a few times at most.
 const COLLISIONS_MAX: u32 = 32;
 const ACTOR: &str = "branchline-worker";
+const CONDITION: &str = "intake";
 
 /// What intake works with.
 #[derive(Clone)]
@@ -33,6 +34,8 @@ pub(crate) struct Intake {
     pub queue: Queue,
     /// Where the last event of a run is told once more.
     pub publisher: Arc<dyn Publish>,
+    /// What is wrong for everybody.
+    pub health: Health,
     /// Rules and limits.
     pub config: Config,
 }
@@ -69,9 +72,13 @@ impl Intake {
     /// Takes one message in.
     pub(crate) async fn handle(&self, message: &Message) -> Settlement {
         let Err(error) = self.admit(message).await else {
+            self.health.ok(CONDITION);
             return Settlement::Ack;
         };
         let (class, reason) = (error.class(), chain(&error));
+        if class == Class::Permission {
+            self.health.broken(CONDITION, reason.clone());
+        }
         match class {
             Class::Undecodable | Class::Refused => Settlement::DeadLetter { class, reason },
             Class::Transient | Class::Permission | Class::Bug => {

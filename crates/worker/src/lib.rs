@@ -16,6 +16,7 @@ mod verify;
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::time::Duration;
 
 use branchline_gcp::vertex::{Jobs, Vertex};
 use branchline_ledger::{Clock, Lease, Newests, Pauses, Places, Queue, Requests, Store};
@@ -33,6 +34,14 @@ pub enum Error {
     /// A client could not be built.
     #[error(transparent)]
     Google(#[from] branchline_gcp::Error),
+    /// A leader that renews once in a round would lose it again and again.
+    #[error("a lease of {lease:?} is too short for rounds every {tick:?}: it takes three of them")]
+    Lease {
+        /// `lease` of the configuration.
+        lease: Duration,
+        /// `tick` of the configuration.
+        tick: Duration,
+    },
     /// The health port could not be bound.
     #[error("listening on {address}")]
     Listen {
@@ -57,6 +66,10 @@ pub async fn serve(
     vertex: Arc<dyn Jobs>,
     stop: CancellationToken,
 ) -> Result<(), Error> {
+    let (lease, tick) = (config.lease.get(), config.tick.get());
+    if lease < tick * 3 {
+        return Err(Error::Lease { lease, tick });
+    }
     let listener = TcpListener::bind(config.listen)
         .await
         .map_err(|source| Error::Listen { address: config.listen, source })?;
@@ -106,15 +119,21 @@ pub async fn work(
     let leader = reconcile::Leader::new(doors, ledger, vertex, settings);
     let options = config.consume;
     let grace = options.grace.get();
-    let intake = Arc::new(intake::Intake { storage, store, queue, publisher, config });
+    let intake = Arc::new(intake::Intake {
+        storage,
+        store,
+        queue,
+        publisher,
+        health: health.clone(),
+        config,
+    });
     let led = within_grace(leader.run(lease, health, stop.clone()), &stop, grace);
     let consumed = consume(deliveries, &dead_letters, options, stop.clone(), move |message| {
         let intake = intake.clone();
         async move { intake.handle(&message).await }
     });
-    // A create call that is cut off here is settled by the next leader.
     if !tokio::join!(led, consumed).0 {
-        warn!("grace period ended in the middle of a round");
+        warn!("grace period ended before the lease was given back");
     }
 }
 
@@ -125,6 +144,7 @@ fn settings(config: &Config, clock: Clock) -> reconcile::Settings {
         output_bucket: config.output_bucket.clone(),
         run_event_topic: config.run_event_topic.clone(),
         tick: config.tick.get(),
+        handover: config.consume.grace.get() / 2,
         create: config.create_max.get(),
         settle: config.settle.get(),
         wait_max: config.wait_max.get(),

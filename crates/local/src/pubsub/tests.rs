@@ -80,7 +80,7 @@ async fn deliveries_go_wrong_as_the_faults_say() {
         (json!({"redeliver_late_ms": 20}), [&["a", "b"], &[], &["a"]]),
     ];
     for (fault, expected) in cases {
-        assert_eq!(seen_under(fault.clone()).await, expected.map(|it| it.to_vec()), "{fault}");
+        assert_eq!(seen_under(fault.clone()).await, expected.map(<[&str]>::to_vec), "{fault}");
     }
 }
 

@@ -2,7 +2,7 @@
 //! so that nothing it started outlives it.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
@@ -112,8 +112,9 @@ async fn end_all(started: Vec<Running>) {
 
 /// The file that a command's first word stands for. By its path it is spawned; by a name that is
 /// looked for in another environment this process would be forked, which takes long when it is large.
-fn program(name: &str, path: Option<OsString>) -> PathBuf {
-    let directories = path.iter().filter(|_| !name.contains('/')).flat_map(std::env::split_paths);
+fn program(name: &str, path: Option<&OsStr>) -> PathBuf {
+    let directories =
+        path.into_iter().filter(|_| !name.contains('/')).flat_map(std::env::split_paths);
     let found = directories.map(|it| it.join(name)).find(|it| it.is_file());
     found.unwrap_or_else(|| name.into())
 }
@@ -129,7 +130,7 @@ impl Running {
     fn start(process: &Process) -> io::Result<Self> {
         std::fs::create_dir_all(&process.directory)?;
         let path = process.env.get("PATH").map(OsString::from).or_else(|| std::env::var_os("PATH"));
-        let mut command = Command::new(program(&process.argv[0], path));
+        let mut command = Command::new(program(&process.argv[0], path.as_deref()));
         command
             .arg0(&process.argv[0])
             .args(&process.argv[1..])

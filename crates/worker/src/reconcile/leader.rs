@@ -11,6 +11,7 @@ use branchline_gcp::vertex::Jobs;
 use branchline_ledger::{
     Clock, History, Lease, Newests, Pauses, Places, Queue, Queued, Requests, Store,
 };
+use branchline_service::shutdown::within_grace;
 use branchline_service::telemetry::chain;
 use branchline_service::{Doors, Health};
 use futures::{StreamExt as _, stream};
@@ -33,6 +34,7 @@ pub(super) const PAUSE: Duration = Duration::from_secs(10);
 /// Runs that are read, or announced, in one round, so that a flood of them does not hold up dispatch.
 const RUNS_MAX: usize = 512;
 const CONDITION: &str = "reconcile";
+const LEASE: &str = "lease";
 
 /// What the protocol and its effects are set to.
 #[derive(Clone, Debug)]
@@ -47,6 +49,8 @@ pub(crate) struct Settings {
     pub clock: Clock,
     /// Pause between two rounds.
     pub tick: Duration,
+    /// How long a round may go on after the stop before the lease is given back.
+    pub handover: Duration,
     /// Bound of one create call.
     pub create: Duration,
     /// Time after which a list shows every job that was created.
@@ -89,6 +93,8 @@ pub(crate) struct Leader {
     pub(super) lines: Option<Lines>,
     /// What was read, done or told, in all rounds.
     steps: Arc<AtomicU64>,
+    /// Create calls that are under way.
+    calls: Arc<AtomicU64>,
 }
 
 impl Leader {
@@ -111,6 +117,7 @@ impl Leader {
             watched: Watched::default(),
             lines: None,
             steps: Arc::default(),
+            calls: Arc::default(),
         }
     }
 
@@ -119,10 +126,16 @@ impl Leader {
         let mut leads = false;
         while !stop.is_cancelled() {
             let held = match lease.hold(Instant::now()).await {
-                Ok(held) => held,
+                Ok(held) => {
+                    health.ok(LEASE);
+                    held
+                }
+                // Whose it is, is not known: nothing is done, and nothing is forgotten.
                 Err(error) => {
                     warn!(error = chain(&error), "lease not reached");
-                    false
+                    health.broken(LEASE, chain(&error));
+                    stop.run_until_cancelled(tokio::time::sleep(self.settings.tick)).await;
+                    continue;
                 }
             };
             if held != leads {
@@ -134,12 +147,19 @@ impl Leader {
                 (self.watched, self.lines) = (Watched::default(), None);
             }
             if held {
-                match self.round_under(&mut lease, &stop).await {
-                    Ok(()) => health.ok(CONDITION),
-                    Err(error) => {
-                        warn!(error = chain(&error), "round not finished");
-                        health.broken(CONDITION, chain(&error));
+                let handover = self.settings.handover;
+                let round = async {
+                    match self.round_under(&mut lease, &stop).await {
+                        Ok(()) => health.ok(CONDITION),
+                        Err(error) => {
+                            warn!(error = chain(&error), "round not finished");
+                            health.broken(CONDITION, chain(&error));
+                        }
                     }
+                };
+                // A create call that is cut off here is settled by the next leader.
+                if !within_grace(round, &stop, handover).await {
+                    warn!("handed over in the middle of a round");
                 }
             }
             stop.run_until_cancelled(tokio::time::sleep(self.settings.tick)).await;
@@ -157,14 +177,16 @@ impl Leader {
         stop: &CancellationToken,
     ) -> Result<(), GcpError> {
         let (ours, steps, tick) = (stop.child_token(), self.steps.clone(), self.settings.tick);
-        let over = CancellationToken::new();
+        let (over, calls) = (CancellationToken::new(), self.calls.clone());
         let renewing = async {
             let mut seen = steps.load(Ordering::Relaxed);
             while over.run_until_cancelled(tokio::time::sleep(tick)).await.is_some() {
                 let now = steps.load(Ordering::Relaxed);
+                // A create call is bounded: one that is slow is not stuck.
+                let goes_on = now != seen || calls.load(Ordering::Relaxed) > 0;
                 // It is not cut off by the end of the round: a renewal whose answer nobody
                 // heard would lose the lease. One that fails leaves it open.
-                if now != seen && matches!(lease.hold(Instant::now()).await, Ok(false)) {
+                if goes_on && matches!(lease.hold(Instant::now()).await, Ok(false)) {
                     return ours.cancel();
                 }
                 seen = now;
@@ -188,6 +210,9 @@ impl Leader {
             warn!(error = %stranger, "object in the queue is no entry");
         }
         self.refresh(&entries).await;
+        if stop.is_cancelled() {
+            return Ok(());
+        }
         let asked = match asked {
             Ok(asked) => self.answer(asked, &entries).await,
             Err(error) => Err(error),
@@ -196,8 +221,11 @@ impl Leader {
         self.supersede().await?;
         self.pause().await?;
         self.step();
-        self.watch().await?;
+        self.watch(&entries).await?;
         self.step();
+        if stop.is_cancelled() {
+            return Ok(());
+        }
         let places = self.drive(&entries, stop).await;
         self.announce(&entries, &places, stop).await;
         // Training goes on where requests cannot be read, and readiness says so.
@@ -281,7 +309,7 @@ impl Leader {
     }
 
     /// A round that goes on keeps the lease.
-    fn step(&self) {
+    pub(super) fn step(&self) {
         self.steps.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -294,6 +322,7 @@ impl Leader {
             settings: &self.settings,
             started: self.started,
             steps: &self.steps,
+            calls: &self.calls,
         }
     }
 }

@@ -7,6 +7,7 @@ mod leader;
 mod limiter;
 mod line;
 mod perform;
+mod refused;
 mod requests;
 mod results;
 mod scarce;

@@ -1,6 +1,6 @@
 //! Performs the effects of [`step::next`](super::step::next) for one run.
 
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -11,12 +11,12 @@ use branchline_gcp::vertex::{CreateJob, Job, JobError, Jobs};
 use branchline_gcp::{Class, Error as GcpError};
 use branchline_ledger::{Appended, Author, Body, Ending, Intent, Queue, Run, State, Store, Ticket};
 use tokio::time::Instant;
-use tracing::{info, warn};
+use tracing::info;
 
 use super::leader::Settings;
-use super::line::{Line, Turn, waits_for};
+use super::line::{Line, Turn};
 use super::results;
-use super::step::{self, Answer, Memory, Next, Sight, Sighting, Times};
+use super::step::{self, Answer, Found, Memory, Next, Sight, Sighting, Times};
 use super::tracked::Tracked;
 use crate::{job_body, verify};
 
@@ -26,14 +26,9 @@ pub(super) const CAUSE: &str = "reconcile";
 const STEPS_MAX: u32 = 16;
 /// A cancel that was lost is sent again.
 pub(super) const CANCEL_AGAIN: Duration = Duration::from_mins(1);
-/// Pauses, in rounds.
-const RETRY_MIN: u32 = 5;
-const RETRY_MAX: u32 = 600;
 /// Pause before the next attempt of a run whose job ended for want of quota, in rounds; doubled
 /// with each attempt.
 const ATTEMPT_PAUSE: u32 = 60;
-/// A call that is refused more often in a row is worth a word to who waits for it.
-const REFUSALS_SILENT: u32 = 3;
 
 /// The doors and the settings, shared by all runs of a round.
 pub(super) struct Hands<'a> {
@@ -45,6 +40,8 @@ pub(super) struct Hands<'a> {
     pub started: Instant,
     /// Raised with every turn that ends.
     pub steps: &'a AtomicU64,
+    /// Raised while a create call is under way.
+    pub calls: &'a AtomicU64,
 }
 
 /// Anything that ends a run's turn early; the next round goes on from the ledger.
@@ -59,7 +56,7 @@ pub(super) enum Error {
 }
 
 impl Hands<'_> {
-    fn now(&self) -> Duration {
+    pub(super) fn now(&self) -> Duration {
         self.started.elapsed()
     }
 
@@ -144,12 +141,26 @@ impl Hands<'_> {
 
     /// Looks at the inputs once more, then writes an intent and sends its one call.
     async fn dispatch(&self, it: &mut Tracked, line: &Mutex<Line>) -> Result<(), Error> {
-        let changed = verify::differences(self.storage, &it.run.request.artifacts, false).await?;
+        let artifacts = it.run.request.artifacts.clone();
+        let looked = verify::differences(self.storage, &artifacts, false).await;
+        let ready = match looked {
+            Ok(changed) if changed.is_empty() => {
+                let region = it.run.request.vertex.region.clone();
+                self.vertex.warm_up(region.as_str()).await.map(|()| changed)
+            }
+            looked => looked,
+        };
+        let changed = match ready {
+            Err(error) if error.class() == Class::Permission => {
+                self.back_off(it);
+                return self.lacks(it, &error).await;
+            }
+            ready => ready?,
+        };
         if !changed.is_empty() {
             let ending = Ending::without_job(Outcome::Failed, changed.join("\n"));
             return self.append(it, step::finished(ending)).await;
         }
-        self.vertex.warm_up(it.run.request.vertex.region.as_str()).await?;
         let nonce = format!("{:032x}", fastrand::u128(..));
         let since = self.now();
         let intent = Intent {
@@ -186,6 +197,7 @@ impl Hands<'_> {
         let id = job_body::pipeline_job_id(&it.run);
         let vertex = &it.run.request.vertex;
         let project = it.run.request.gitlab.project_id;
+        self.calls.fetch_add(1, Ordering::Relaxed);
         let created = self.vertex.create(CreateJob {
             kind: it.run.request.training.kind(),
             project: vertex.project.as_str(),
@@ -194,61 +206,18 @@ impl Hands<'_> {
             pipeline_job_id: id.as_deref(),
             deadline,
         });
-        match created.await {
+        let created = created.await;
+        self.calls.fetch_sub(1, Ordering::Relaxed);
+        match created {
             Ok(job) => {
                 locked(line).accepted(project, &it.need, self.now());
                 info!(run.id = %it.run.id, vertex.job = job.name, "job created");
-                self.append(it, Body::Submitted { intent: intent.nonce, job: job.name }).await
+                // From memory, so that it is not lost when somebody else writes in between.
+                let found = Found { job: job.name, nonce: intent.nonce };
+                answer(it, Answer::Settled(Some(found)));
+                Ok(())
             }
             Err(error) => self.refused(it, error, id.as_deref(), line).await,
-        }
-    }
-
-    /// Only a definite refusal ends an intent; everything else settles.
-    async fn refused(
-        &self,
-        it: &mut Tracked,
-        error: GcpError,
-        pipeline_job_id: Option<&str>,
-        line: &Mutex<Line>,
-    ) -> Result<(), Error> {
-        let class = error.class();
-        warn!(run.id = %it.run.id, error = branchline_service::telemetry::chain(&error), definite = error.definite(), "job not created");
-        if !(error.definite() && class == Class::Quota) {
-            locked(line).unanswered(it.run.request.gitlab.project_id, self.now());
-        }
-        if !error.definite() {
-            return Ok(());
-        }
-        match (class, pipeline_job_id) {
-            (Class::Conflict, Some(id)) => self.adopt(it, id, error).await,
-            (Class::Quota, _) => {
-                answer(it, Answer::Quota);
-                it.memory.refusals += 1;
-                let metrics = error.quota_metrics();
-                let reason = match metrics.as_slice() {
-                    [] => format!("waits for Vertex AI's quota: {}", error.message()),
-                    metrics => waits_for(metrics),
-                };
-                // The line asks again for it soon, and a reader need not know each time.
-                let silent = metrics.is_empty() && it.memory.refusals < REFUSALS_SILENT;
-                locked(line).refused(&it.need, metrics, (self.now(), error.retry_after()));
-                if silent { Ok(()) } else { self.block(it, reason).await }
-            }
-            (Class::Permission, _) => {
-                self.back_off(it);
-                if !self.end_intent(it, error.message()).await? {
-                    return Ok(());
-                }
-                let permission = error.missing_permission().map(|it| format!(" (missing: {it})"));
-                self.block(it, format!("{}{}", error.message(), permission.unwrap_or_default()))
-                    .await
-            }
-            (Class::Refused | Class::NotFound | Class::Conflict, _) => {
-                self.give_up(it, error.message()).await
-            }
-            // A definite answer is never transient; if it were, settling is right.
-            (Class::Transient, _) => Ok(()),
         }
     }
 
@@ -307,38 +276,6 @@ impl Hands<'_> {
         }
         Ok(())
     }
-
-    /// Vertex AI will not have it, now or later.
-    pub(super) async fn give_up(&self, it: &mut Tracked, message: String) -> Result<(), Error> {
-        if !self.end_intent(it, message.clone()).await? {
-            return Ok(());
-        }
-        let ending = Ending::without_job(Outcome::Failed, message);
-        self.append(it, step::finished(ending)).await
-    }
-
-    /// Records a refusal. `false` when another leader took the run elsewhere meanwhile.
-    async fn end_intent(&self, it: &mut Tracked, message: String) -> Result<bool, Error> {
-        let intent = it.run.intents.last().expect("a call has an intent").nonce.clone();
-        self.append(it, Body::Refused { intent, message }).await?;
-        Ok(matches!(it.run.state, State::Admitted))
-    }
-
-    /// Says what keeps the run from going on, when that is news.
-    async fn block(&self, it: &mut Tracked, reason: String) -> Result<(), Error> {
-        if it.run.blocked.as_ref() == Some(&reason) {
-            return Ok(());
-        }
-        self.append(it, Body::Blocked { reason, pause: None }).await
-    }
-
-    fn back_off(&self, it: &mut Tracked) {
-        let rounds = (RETRY_MIN * 2_u32.pow(it.memory.refusals.min(16))).min(RETRY_MAX);
-        // Half of it jittered, so that the runs of one outage do not come back together.
-        let jittered = (self.settings.tick * rounds).mul_f64(0.5 + fastrand::f64() / 2.0);
-        it.memory.retry_at = self.now() + jittered;
-        it.memory.refusals += 1;
-    }
 }
 
 /// The times that the protocol rests on, for one run.
@@ -352,7 +289,7 @@ pub(super) fn times(settings: &Settings, run: &Run) -> Times {
     }
 }
 
-fn locked(line: &Mutex<Line>) -> MutexGuard<'_, Line> {
+pub(super) fn locked(line: &Mutex<Line>) -> MutexGuard<'_, Line> {
     line.lock().expect("no holder panics")
 }
 

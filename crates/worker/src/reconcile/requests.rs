@@ -21,45 +21,54 @@ type Told = Option<(Verdict, String)>;
 
 impl Leader {
     /// Carries out every request and removes it. What cannot be one is removed
-    /// too, so that it is in nobody's way.
+    /// too, so that it is in nobody's way; and what cannot be removed is not either.
     pub(super) async fn answer(
         &mut self,
         asked: Vec<Asked>,
         entries: &[Queued],
     ) -> Result<(), GcpError> {
+        let mut first = Ok(());
         for asked in asked {
-            let Some(name) = &asked.name else {
-                warn!(?asked, "object among the requests is none; removed");
-                self.ledger.requests.remove(&asked).await?;
-                continue;
-            };
-            if self.ledger.requests.answered(name).await?.is_none() {
-                let Some(bytes) = self.ledger.requests.read(&asked).await? else { continue };
-                let request = read(name, &bytes);
-                let told = match &request {
-                    Ok(request) => self.carry_out(&asked, name, request, entries).await,
-                    Err(problem) => Ok(Some((Verdict::Refused, problem.clone()))),
-                };
-                let (verdict, message) = match told {
-                    Ok(Some(told)) => told,
-                    Ok(None) => continue,
-                    Err(error) => {
-                        warn!(
-                            request.id = name.id(),
-                            error = chain(&error),
-                            "request not carried out; tried again"
-                        );
-                        continue;
-                    }
-                };
-                info!(request.id = name.id(), ?verdict, message, "request answered");
-                let time = (self.settings.clock)();
-                let answer = Answer { request: request.ok(), verdict, message, time };
-                self.ledger.requests.answer(name, &answer).await?;
+            let answered = self.answer_one(&asked, entries).await;
+            self.step();
+            if let Err(error) = answered {
+                warn!(?asked, error = chain(&error), "request not answered; tried again");
+                first = first.and(Err(error));
             }
-            self.ledger.requests.remove(&asked).await?;
         }
-        Ok(())
+        first
+    }
+
+    async fn answer_one(&mut self, asked: &Asked, entries: &[Queued]) -> Result<(), GcpError> {
+        let Some(name) = &asked.name else {
+            warn!(?asked, "object among the requests is none; removed");
+            return self.ledger.requests.remove(asked).await;
+        };
+        if self.ledger.requests.answered(name).await?.is_none() {
+            let Some(bytes) = self.ledger.requests.read(asked).await? else { return Ok(()) };
+            let request = read(name, &bytes);
+            let told = match &request {
+                Ok(request) => self.carry_out(asked, name, request, entries).await,
+                Err(problem) => Ok(Some((Verdict::Refused, problem.clone()))),
+            };
+            let (verdict, message) = match told {
+                Ok(Some(told)) => told,
+                Ok(None) => return Ok(()),
+                Err(error) => {
+                    warn!(
+                        request.id = name.id(),
+                        error = chain(&error),
+                        "request not carried out; tried again"
+                    );
+                    return Ok(());
+                }
+            };
+            info!(request.id = name.id(), ?verdict, message, "request answered");
+            let time = (self.settings.clock)();
+            let answer = Answer { request: request.ok(), verdict, message, time };
+            self.ledger.requests.answer(name, &answer).await?;
+        }
+        self.ledger.requests.remove(asked).await
     }
 
     async fn carry_out(

@@ -2,7 +2,7 @@
 
 use branchline_gcp::vertex::Job;
 use branchline_gcp::{Class, Error as GcpError};
-use branchline_ledger::{Body, Run};
+use branchline_ledger::Run;
 use tracing::info;
 
 use super::perform::{Error, Hands, answer};
@@ -20,8 +20,9 @@ impl Hands<'_> {
         error: GcpError,
     ) -> Result<(), Error> {
         match self.of_id(&it.run, id).await? {
-            Some(Found { job, nonce }) => {
-                self.append(it, Body::Submitted { intent: nonce, job }).await
+            Some(found) => {
+                answer(it, Answer::Settled(Some(found)));
+                Ok(())
             }
             None => self.give_up(it, error.message()).await,
         }

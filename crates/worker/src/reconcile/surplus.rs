@@ -2,16 +2,17 @@
 //! client can take it back. Of a run the job named in `submitted` counts; another
 //! live one with a nonce of the run is written down and cancelled.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use branchline_contract::{JobKind, RunId};
 use branchline_gcp::vertex::{Job, JobState};
 use branchline_ledger::{Appended, Author, Body, History, Place};
 use branchline_service::telemetry::chain;
+use futures::{StreamExt as _, stream};
 use tokio::time::Instant;
 use tracing::warn;
 
-use super::leader::Leader;
+use super::leader::{AT_ONCE, Leader};
 use super::perform::{ACTOR, CANCEL_AGAIN, CAUSE, Error};
 use crate::job_body::{LABEL_INTENT, LABEL_PROJECT, LABEL_RUN};
 
@@ -37,20 +38,31 @@ enum Verdict {
 }
 
 impl Leader {
-    /// Cancels what is surplus among the live jobs of a place.
-    pub(super) async fn cancel_surplus(&mut self, place: &Place, live: BTreeMap<String, Job>) {
+    /// Cancels what is surplus among the live jobs of a place. A run that has an entry in the
+    /// queue is judged by what is in memory: whoever takes thousands over has yet to read it.
+    pub(super) async fn cancel_surplus(
+        &mut self,
+        place: &Place,
+        live: BTreeMap<String, Job>,
+        queued: &BTreeSet<&str>,
+    ) {
         let now = Instant::now();
         self.seen(place).judged.retain(|name, _| live.contains_key(name));
-        for job in live.into_values().filter(|it| it.state != JobState::Cancelling) {
-            let done = match self.seen(place).judged.get(&job.name) {
+        let judged = &self.watched.places[place].judged;
+        let open = |it: &Job| {
+            let done = match judged.get(&it.name) {
                 Some(Judged::Foreign) => true,
                 Some(Judged::Cancelled(sent)) => now < *sent + CANCEL_AGAIN,
                 None => false,
             };
-            if done || self.counts(&job) {
-                continue;
-            }
-            match self.judge(&job).await {
+            it.state != JobState::Cancelling && !done && !self.counts(it, queued)
+        };
+        let judging: Vec<_> =
+            live.into_values().filter(open).map(|job| self.judge_one(job)).collect();
+        let judging = stream::iter(judging).buffered(AT_ONCE).inspect(|_| self.step());
+        let told: Vec<_> = judging.collect().await;
+        for (job, told) in told {
+            match told {
                 Ok(Some(judged)) => drop(self.seen(place).judged.insert(job.name, judged)),
                 Ok(None) => {}
                 Err(error) => {
@@ -64,11 +76,17 @@ impl Leader {
         }
     }
 
+    async fn judge_one(&self, job: Job) -> (Job, Result<Option<Judged>, Error>) {
+        let told = self.judge(&job).await;
+        (job, told)
+    }
+
     /// Whether what is in memory is enough to leave the job alone.
-    fn counts(&self, job: &Job) -> bool {
-        let run = job.labels.get(LABEL_RUN).and_then(|it| RunId::parse(it).ok());
+    fn counts(&self, job: &Job, queued: &BTreeSet<&str>) -> bool {
+        let Some(label) = job.labels.get(LABEL_RUN) else { return false };
+        let run = RunId::parse(label).ok();
         let Some(run) = run.and_then(|it| self.runs.get(&it)).map(|it| &it.run) else {
-            return false;
+            return queued.contains(label.as_str());
         };
         match &run.job {
             Some(ours) => *ours == job.name,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use branchline_contract::{Installation, JobKind};
 use branchline_gcp::vertex::Job;
 use branchline_gcp::{Class, Error as GcpError};
-use branchline_ledger::{Place, State};
+use branchline_ledger::{Place, Queued, State};
 use branchline_service::telemetry::chain;
 use futures::{StreamExt as _, stream};
 use tokio::time::Instant;
@@ -28,7 +28,7 @@ const IDLE_EVERY: Duration = Duration::from_secs(30);
 pub(super) struct Watched {
     /// Whether those of earlier leaders are among them.
     complete: bool,
-    places: BTreeMap<Place, Seen>,
+    pub(super) places: BTreeMap<Place, Seen>,
 }
 
 /// When a place was in use and looked at, and what was found out there.
@@ -51,7 +51,7 @@ type Live = BTreeMap<String, Job>;
 
 impl Leader {
     /// Lists the live jobs of every place where runs are or may have left some.
-    pub(super) async fn watch(&mut self) -> Result<(), GcpError> {
+    pub(super) async fn watch(&mut self, entries: &[Queued]) -> Result<(), GcpError> {
         let now = Instant::now();
         self.places(now).await?;
         for it in self.runs.values_mut() {
@@ -64,11 +64,12 @@ impl Leader {
         }
         let lists: Vec<_> = due.into_iter().map(|place| self.live(place)).collect();
         let lists: Vec<_> = stream::iter(lists).buffered(AT_ONCE).collect().await;
+        let queued = entries.iter().map(|it| it.ticket.run.as_str()).collect();
         for (place, live) in lists {
             match live {
                 Ok(live) => {
                     self.sight(&place, &live);
-                    self.cancel_surplus(&place, live).await;
+                    self.cancel_surplus(&place, live, &queued).await;
                 }
                 Err(error) => {
                     warn!(error = chain(&error), "jobs not listed");
@@ -140,6 +141,7 @@ impl Leader {
         let mut token = None;
         loop {
             let page = self.vertex.list(*kind, project, region, &filter, token).await?;
+            self.step();
             live.extend(page.jobs.into_iter().map(|job| (job.name.clone(), job)));
             token = page.next;
             if token.is_none() {

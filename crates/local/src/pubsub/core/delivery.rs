@@ -164,7 +164,9 @@ impl Core {
     ) -> Result<()> {
         let leases = self.leases_of(subscription, ack_ids)?;
         let queue = self.queue(subscription)?;
-        leases.into_iter().for_each(|it| queue.give_back(it, until));
+        for lease in leases {
+            queue.give_back(lease, until);
+        }
         Ok(())
     }
 

@@ -1,0 +1,104 @@
+//! What became of an installation's runs, counted outside our own ledger: on the wire, in Pub/Sub, in GitLab.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use anyhow::Result;
+use branchline_contract::RunId;
+use branchline_local::installation::{PROJECT, subscription, topic};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::installation::Installation;
+
+impl Installation {
+    /// The runs that Vertex AI has made jobs for, one by one, with the times of its answers, by the log of the wire.
+    pub fn created(&self) -> Result<Vec<(Timestamp, String)>> {
+        let mut created = Vec::new();
+        for line in fs::read_to_string(self.path("wire.jsonl"))?.lines() {
+            let line: Value = serde_json::from_str(line)?;
+            let run = line["labels"]["branchline-run"].as_str();
+            if let (Some(run), Some("200"), Some(time)) =
+                (run, line["status"].as_str(), line["answered"].as_str())
+            {
+                created.push((time.parse()?, run.to_owned()));
+            }
+        }
+        Ok(created)
+    }
+
+    /// How many jobs Vertex AI has made for each run, by the same log.
+    pub fn creates(&self) -> Result<BTreeMap<String, usize>> {
+        let mut creates = BTreeMap::new();
+        for (_, run) in self.created()? {
+            *creates.entry(run).or_default() += 1;
+        }
+        Ok(creates)
+    }
+
+    /// How many messages wait among the dead letters; they are leased for a moment.
+    pub async fn dead_letters(&self) -> Result<usize> {
+        Ok(self.pull("dead-letters-archive").await?.len())
+    }
+
+    /// The newest commit status of a run.
+    pub async fn commit_status(&self, run: &RunId, token: &str) -> Result<Option<String>> {
+        let path = format!(
+            "projects/{}/repository/commits/{}/statuses",
+            self.project_id(),
+            self.job().sha
+        );
+        let url = format!("{}/api/v4/{path}?name=branchline/{}", self.gitlab(), run.name());
+        let answer = reqwest::Client::new().get(url).bearer_auth(token).send().await?;
+        let answer: Value = answer.error_for_status()?.json().await?;
+        Ok(answer[0]["status"].as_str().map(str::to_owned))
+    }
+
+    /// Keeps every run event from here on, for [`Installation::announced`].
+    pub async fn keep_events(&self) -> Result<()> {
+        let body = json!({"topic": topic(PROJECT, "run-events"), "enableMessageOrdering": true});
+        let url = self.pubsub(&subscription(PROJECT, KEPT));
+        reqwest::Client::new().put(url).json(&body).send().await?.error_for_status()?;
+        Ok(())
+    }
+
+    /// The ids of the events of each run in the order of their first deliveries, without those of mere
+    /// changes of place. Each is told once.
+    pub async fn announced(&self) -> Result<BTreeMap<String, Vec<String>>> {
+        let mut announced: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        loop {
+            let messages = self.pull(KEPT).await?;
+            if messages.is_empty() {
+                return Ok(announced);
+            }
+            for it in &messages {
+                let text = |it: &Value| it.as_str().unwrap_or_default().to_owned();
+                let message = &it["message"];
+                let ids = announced.entry(text(&message["orderingKey"])).or_default();
+                let id = text(&message["attributes"]["ce-id"]);
+                if id.split('/').count() == 2 && !ids.contains(&id) {
+                    ids.push(id);
+                }
+            }
+            let ack_ids: Vec<_> = messages.iter().map(|it| &it["ackId"]).collect();
+            let url = format!("{}:acknowledge", self.pubsub(&subscription(PROJECT, KEPT)));
+            let body = json!({"ackIds": ack_ids});
+            reqwest::Client::new().post(url).json(&body).send().await?.error_for_status()?;
+        }
+    }
+
+    async fn pull(&self, name: &str) -> Result<Vec<Value>> {
+        let url = format!("{}:pull", self.pubsub(&subscription(PROJECT, name)));
+        let body = json!({"maxMessages": 1_000, "returnImmediately": true});
+        let answer = reqwest::Client::new().post(url).json(&body).send().await?;
+        let answer: Value = answer.error_for_status()?.json().await?;
+        Ok(answer["receivedMessages"].as_array().cloned().unwrap_or_default())
+    }
+
+    fn pubsub(&self, name: &str) -> String {
+        format!("{}/v1/{name}", self.google().pubsub_endpoint.unwrap_or_default())
+    }
+}
+
+/// A subscription that nobody else reads.
+const KEPT: &str = "run-events-kept";
