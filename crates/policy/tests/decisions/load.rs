@@ -34,7 +34,7 @@ fn measure(policy: &Policy, matching: usize) -> [Duration; 2] {
         .map(|_| {
             let started = worked();
             let decision = policy.decide(&facts);
-            let taken = worked() - started;
+            let taken = worked().checked_sub(started).unwrap();
             assert_eq!((shown(&decision).as_str(), decision.rules.len()), ("allowed", matching));
             taken
         })
