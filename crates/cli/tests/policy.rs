@@ -73,9 +73,34 @@ impl Files {
 #[test]
 fn a_request_is_allowed_denied_or_waits_for_approval() {
     let files = Files::new();
-    files.check("check --policy policy.yaml request.json --claims claims.json", &expect![[""]]);
-    files.check("check --policy policy.yaml bare.json", &expect![[""]]);
-    files.check("check --policy policy.yaml large.json --claims claims.json", &expect![[""]]);
+    files.check(
+        "check --policy policy.yaml request.json --claims claims.json",
+        &expect![[r"
+        allowed
+        rules: flowers
+        policy: sha256:75dcf145e70ac80db14a07ce569f8e16342c63a5bd99222140cb83dbd09df63c
+        exit 0
+    "]],
+    );
+    files.check(
+        "check --policy policy.yaml bare.json",
+        &expect![[r"
+        denied
+          flowers: only ada trains flowers
+        rules: flowers
+        policy: sha256:75dcf145e70ac80db14a07ce569f8e16342c63a5bd99222140cb83dbd09df63c
+        exit 77
+    "]],
+    );
+    files.check(
+        "check --policy policy.yaml large.json --claims claims.json",
+        &expect![[r"
+        needs approval: merge request approvals: 2, an operator
+        rules: flowers, large
+        policy: sha256:75dcf145e70ac80db14a07ce569f8e16342c63a5bd99222140cb83dbd09df63c
+        exit 75
+    "]],
+    );
 }
 
 #[test]
@@ -87,12 +112,40 @@ fn what_cannot_be_read_is_told_with_its_own_exit_code() {
     let mut typo = request();
     typo["data"]["training"]["custom_job"]["jobSpec"]["netwrk"] = json!("x");
     files.write("typo.json", &typo.to_string());
-    files.check("check --policy wrong.yaml request.json", &expect![[""]]);
-    files.check("check --policy none.yaml request.json", &expect![[""]]);
-    files.check("check --policy policy.yaml list.json", &expect![[""]]);
-    files.check("check --policy policy.yaml not.json", &expect![[""]]);
-    files.check("check --policy policy.yaml typo.json", &expect![[""]]);
-    files.check("check --policy policy.yaml request.json --claims list.json", &expect![[""]]);
+    files.check("check --policy wrong.yaml request.json", &expect![[r"
+        error: wrong.yaml: the policy is wrong:
+          rule a, match: there is no variable orign; there are origin, claims, artifacts, vertex, job, in `orign.ref == 'main'`
+        exit 78
+    "]]);
+    files.check(
+        "check --policy none.yaml request.json",
+        &expect![[r"
+        error: reading none.yaml: No such file or directory (os error 2)
+        exit 66
+    "]],
+    );
+    files.check("check --policy policy.yaml list.json", &expect![[r"
+        error: list.json: the request is wrong: the message does not decode: invalid length 0, expected struct ArtifactReady with 9 elements at line 1 column 2
+        exit 65
+    "]]);
+    files.check(
+        "check --policy policy.yaml not.json",
+        &expect![[r"
+        error: not.json: expected a request as JSON: EOF while parsing an object at line 1 column 1
+        exit 65
+    "]],
+    );
+    files.check("check --policy policy.yaml typo.json", &expect![[r"
+        error: typo.json: the training spec is wrong: training.custom_job.jobSpec.netwrk: no such field; did you mean network?
+        exit 65
+    "]]);
+    files.check(
+        "check --policy policy.yaml request.json --claims list.json",
+        &expect![[r"
+        error: list.json: expected an object of claims as JSON
+        exit 65
+    "]],
+    );
 }
 
 #[test]
@@ -109,17 +162,46 @@ fn a_table_of_cases_is_compared_and_one_that_differs_fails() {
         case("many machines", json!("large.json"), "ada", "needs-approval", &[]),
     ];
     files.write("good.yaml", &json!({"cases": good}).to_string());
-    files.check("test --policy policy.yaml good.yaml", &expect![[""]]);
+    files.check(
+        "test --policy policy.yaml good.yaml",
+        &expect![[r"
+        ok     ada trains: allowed
+        ok     eve does not: denied
+        ok     many machines: needs approval: merge request approvals: 2, an operator
+        3 cases, 0 failed
+        exit 0
+    "]],
+    );
     let bad = [
         case("ada is denied", json!("request.json"), "ada", "denied", &[]),
         case("eve for another reason", json!("bare.json"), "eve", "denied", &["accelerators"]),
     ];
     files.write("bad.yaml", &json!({"cases": bad}).to_string());
-    files.check("test --policy policy.yaml bad.yaml", &expect![[""]]);
+    files.check(
+        "test --policy policy.yaml bad.yaml",
+        &expect![[r#"
+        FAILED ada is denied: allowed
+               expected denied
+        FAILED eve for another reason: denied
+               no violation says "accelerators"
+               flowers: only ada trains flowers
+        2 cases, 2 failed
+        exit 65
+    "#]],
+    );
     files.write("none.yaml", "cases: []");
-    files.check("test --policy policy.yaml none.yaml", &expect![[""]]);
+    files.check(
+        "test --policy policy.yaml none.yaml",
+        &expect![[r"
+        error: none.yaml: the cases are wrong: there are none
+        exit 65
+    "]],
+    );
     files.write("typo.yaml", "cases: [{name: a, request: a, expects: denied}]");
-    files.check("test --policy policy.yaml typo.yaml", &expect![[""]]);
+    files.check("test --policy policy.yaml typo.yaml", &expect![[r"
+        error: typo.yaml: the cases are wrong: unknown field `expects`, expected one of name, request, claims, expect, violations at line 1, column 31
+        exit 65
+    "]]);
 }
 
 #[test]

@@ -103,7 +103,7 @@ impl Shape {
     /// Puts null where a field is missing, and tells whether the value is no larger than it may be.
     pub(crate) fn complete(self, value: &mut Value) -> bool {
         match (self, value) {
-            (_, Value::Null) => true,
+            (_, Value::Null) | (Scalar, Value::Bool(_) | Value::Number(_)) => true,
             (Record(fields), Value::Object(map)) => fields
                 .iter()
                 .all(|(key, shape)| shape.complete(map.entry(*key).or_insert(Value::Null))),
@@ -121,7 +121,6 @@ impl Shape {
                 }
             }
             (Scalar, Value::String(text)) => text.len() <= TEXT_MAX,
-            (Scalar, Value::Bool(_) | Value::Number(_)) => true,
             (Scalar | List(_) | Record(_) | Made, _) => false,
         }
     }

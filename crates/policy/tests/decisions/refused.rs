@@ -83,11 +83,11 @@ fn everything_wrong_with_a_policy_is_told_at_once() {
         json!({"name": "a", "match": "nobody"}),
         json!({"name": "b", "validations": [{"expression": "nothing", "message": "\n"}]}),
     ]);
-    expect_test::expect![[r#"
+    expect_test::expect![[r"
         the policy is wrong:
           rule a, match: there is no variable nobody; there are origin, claims, artifacts, vertex, job, in `nobody`
           rule b, validations[0]: expected a message of one line, 1 to 500 bytes
-          rule b, validations[0]: there is no variable nothing; there are origin, claims, artifacts, vertex, job, in `nothing`"#]].assert_eq(&error(&policy));
+          rule b, validations[0]: there is no variable nothing; there are origin, claims, artifacts, vertex, job, in `nothing`"]].assert_eq(&error(&policy));
 }
 
 #[test]
@@ -108,6 +108,14 @@ fn an_expression_that_could_take_too_long_is_refused() {
         let told = ["steps at worst", "too large a value", "nested deeper"];
         let told = told.iter().any(|it| error.contains(it));
         assert!(told, "{expression}: {error}");
+    }
+    let large = [
+        format!("[origin.ref]{}.size() > 0", ".map(x, x + x)".repeat(16)),
+        "[artifacts].map(x, x + x).size() > 0".to_owned(),
+    ];
+    for expression in large {
+        let error = error(&rule("true", &[&expression]));
+        assert!(error.contains("too large a value"), "{expression}: {error}");
     }
     let cheap = [
         "artifacts.all(a, job.images.exists(i, i.uri == a.uri))",
