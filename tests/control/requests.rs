@@ -161,6 +161,32 @@ async fn a_paused_domain_dispatches_nothing_and_what_runs_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_comes_late_starts_no_attempt_of_a_run_that_was_cancelled_meanwhile() {
+    let late = json!({
+        "service": "pubsub", "path": "artifact-ready-worker", "fault": {"reorder_ms": 4000},
+        "skip": 1, "times": 1,
+    });
+    let faults = serde_json::from_value(json!({"rules": [late]})).unwrap();
+    let (world, training) = (World::start_faulty(faults, None, json!({})).await, Training::new());
+    let request = world.request("iris", &json!([]), &training.script());
+    world.publish(request.to_string()).await;
+    reaches(&world, &request, "it trains", |it| *it == State::Running).await;
+    let mut again = request.clone();
+    again["gitlab"]["job_id"] = json!(world.job.id + 1);
+    world.publish(again.to_string()).await;
+    answered(&world, &ask(&world, &cancel("c1", &request)).await).await;
+    let history = world.ended(&request, 1).await;
+    assert_eq!(count(&history, "duplicate"), 0, "it ended before the second message came");
+    let history = eventually("the second message is handled", async || {
+        let history = world.history(&request).await?;
+        (history.run.ci_jobs.len() == 2).then_some(history)
+    })
+    .await;
+    assert_eq!((history.run.attempt, count(&history, "duplicate")), (1, 1));
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_request_that_cannot_be_removed_is_in_nobodys_way() {
     let kept = json!({"answer": {"status": 403, "message": "storage.objects.delete was refused"}});
     let rule = json!({"service": "storage", "path": "DeleteObject", "fault": kept});

@@ -9,9 +9,10 @@ use branchline_contract::{ArtifactReady, DecodeError, Envelope, RunId, Sha256};
 use branchline_gcp::Error as GcpError;
 use branchline_gcp::pubsub::Publish;
 use branchline_gcp::storage::Objects;
-use branchline_ledger::{Appended, Author, Body, Queue, Run, State, Store, Ticket};
+use branchline_ledger::{Appended, Author, Body, Entry, Queue, Run, State, Store, Ticket};
 use branchline_service::telemetry::chain;
 use branchline_service::{Class, Health, Message, Settlement};
+use jiff::Timestamp;
 use tracing::{Span, field, info, warn};
 
 use crate::config::Config;
@@ -159,6 +160,8 @@ impl Intake {
                 }
                 continue;
             };
+            // Whoever asked before the end asked for what has ended, however late the message comes.
+            let asked_later = ended_at(&history.entries).is_some_and(|it| it < asked_at);
             let run = history.run;
             if run.digest != digest {
                 return Err(Error::OtherRequest(id.clone(), run.digest));
@@ -166,7 +169,7 @@ impl Intake {
             if run.ci_jobs.contains(&ci_job) {
                 return Ok(run);
             }
-            let body = if run.ended_badly() {
+            let body = if run.ended_badly() && asked_later {
                 let ticket = Ticket::new(asked_at, id.clone(), run.attempt + 1);
                 self.queue.ensure(&ticket, project_id).await?;
                 let request = Some(Box::new(request.clone()));
@@ -245,4 +248,12 @@ impl Intake {
         }
         Ok(())
     }
+}
+
+/// When the last attempt that ended did, by the clock of the pod that wrote it down. A clock that is
+/// wrong makes a retry a duplicate, or a duplicate a retry, and nothing worse.
+fn ended_at(entries: &[Entry]) -> Option<Timestamp> {
+    let mut facts = entries.iter().rev().map(|it| &it.fact);
+    let end = facts.find(|it| matches!(it.body, Body::Finished { .. } | Body::Rejected { .. }));
+    end.map(|it| it.time)
 }
