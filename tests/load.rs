@@ -9,13 +9,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use branchline_contract::{JobKind, Outcome, RunId};
-use branchline_gcp::pubsub::{Message, Publish as _, Publisher};
 use branchline_gcp::storage::Storage;
 use branchline_ledger::Store;
 use branchline_local::faults::Faults;
-use branchline_local::installation::{LEDGER, PROJECT, QUEUE, subscription, topic};
+use branchline_local::installation::{LEDGER, PROJECT, QUEUE, subscription};
 use branchline_tests::installation::Installation;
-use branchline_tests::naps::{number, request};
+use branchline_tests::naps::{number, publish_all, request};
 use branchline_tests::world::run_id;
 use futures::{StreamExt as _, stream};
 use jiff::Timestamp;
@@ -147,14 +146,7 @@ async fn publish(at: &Installation, messages: u32) -> Runs {
         line.insert(run_id(&request), project);
         bodies.push(request.to_string());
     }
-    let publisher = Publisher::connect(&at.google()).await.unwrap();
-    let topic = topic(PROJECT, "artifact-ready");
-    let calls = bodies.into_iter().map(|body| {
-        let message = Message { data: body.into_bytes().into(), ..Message::default() };
-        publisher.publish(&topic, message)
-    });
-    let answers: Vec<_> = stream::iter(calls).buffer_unordered(16).collect().await;
-    assert!(answers.iter().all(Result::is_ok));
+    publish_all(at, bodies).await.unwrap();
     runs
 }
 

@@ -10,16 +10,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use branchline_contract::{JobKind, Outcome, RunId};
-use branchline_gcp::pubsub::{Message, Publish as _, Publisher};
 use branchline_gcp::storage::Storage;
 use branchline_ledger::Store;
-use branchline_local::installation::{LEDGER, PROJECT, QUEUE, topic};
+use branchline_local::installation::{LEDGER, QUEUE};
 use branchline_tests::eventually::eventually;
 use branchline_tests::installation::Installation;
-use branchline_tests::naps::{number, request};
+use branchline_tests::naps::{number, publish_all, request};
 use branchline_tests::processes::Role;
 use fastrand::Rng;
-use futures::{StreamExt as _, stream};
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -42,7 +40,6 @@ async fn as_many_jobs_as_runs_and_none_lost() {
         at.worker().await.unwrap().0,
         at.notifier(token.clone()).await.unwrap().0,
     ];
-    let publisher = Publisher::connect(&at.google()).await.unwrap();
     let started = Instant::now();
 
     // Every fifth is the message before once more, in turn with another id or by another CI job.
@@ -60,13 +57,7 @@ async fn as_many_jobs_as_runs_and_none_lost() {
         runs.insert(run);
         bodies.push(request.to_string());
     }
-    let topic = topic(PROJECT, "artifact-ready");
-    let calls = bodies.into_iter().map(|body| {
-        let message = Message { data: body.into_bytes().into(), ..Message::default() };
-        publisher.publish(&topic, message)
-    });
-    let answers: Vec<_> = stream::iter(calls).buffer_unordered(16).collect().await;
-    assert!(answers.iter().all(Result::is_ok));
+    publish_all(&at, bodies).await.unwrap();
 
     let mut rng = Rng::with_seed(1);
     for _ in 0..kills {

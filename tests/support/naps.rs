@@ -1,8 +1,12 @@
 //! Requests for all kinds of jobs that take a moment, or none, and learn nothing.
 
+use std::future::ready;
+
 use anyhow::Result;
 use branchline_contract::{ArtifactReady, JobKind, RunId};
-use branchline_local::installation::PROJECT;
+use branchline_gcp::pubsub::{Message, Publish as _, Publisher};
+use branchline_local::installation::{PROJECT, topic};
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 use serde_json::{Value, json};
 
 use crate::installation::{Installation, REGION};
@@ -41,6 +45,18 @@ pub fn request(
     });
     let decoded: ArtifactReady = serde_json::from_value(request.clone())?;
     Ok((request, RunId::derive(&decoded).0))
+}
+
+/// Publishes requests as fast as it goes.
+pub async fn publish_all(at: &Installation, bodies: Vec<String>) -> Result<()> {
+    let publisher = Publisher::connect(&at.google()).await?;
+    let topic = topic(PROJECT, "artifact-ready");
+    let calls = bodies.into_iter().map(|body| {
+        let message = Message { data: body.into_bytes().into(), ..Message::default() };
+        publisher.publish(&topic, message)
+    });
+    stream::iter(calls).buffer_unordered(16).try_for_each(|_| ready(Ok(()))).await?;
+    Ok(())
 }
 
 fn training(kind: JobKind, script: &str) -> Value {
