@@ -8,9 +8,10 @@ use serde_json::Value;
 use crate::repository::{none, root};
 
 /// Our own crates that each of them may use; the executable may use all.
-const LAYERS: [(&str, &[&str]); 8] = [
+const LAYERS: [(&str, &[&str]); 9] = [
     ("contract", &[]),
     ("local", &[]),
+    ("policy", &["contract"]),
     ("gcp", &["contract"]),
     ("gitlab", &["contract"]),
     ("ledger", &["contract", "gcp"]),

@@ -8,6 +8,7 @@ mod failpoints;
 #[cfg(feature = "local")]
 mod local;
 mod operate;
+mod policy;
 mod publish;
 mod roles;
 mod schema;
@@ -42,6 +43,7 @@ enum Command {
     Runs(operate::Runs),
     Pause(operate::Pause),
     Resume(operate::Resume),
+    Policy(policy::Args),
     Schema(schema::Args),
     Completions(completions::Args),
     #[cfg(feature = "local")]
@@ -82,6 +84,7 @@ fn run(command: &Command) -> anyhow::Result<u8> {
         Command::Runs(args) => runtime()?.block_on(operate::runs(args, &environment)),
         Command::Pause(args) => runtime()?.block_on(operate::pause(args, &environment)),
         Command::Resume(args) => runtime()?.block_on(operate::resume(args, &environment)),
+        Command::Policy(args) => policy::run(args),
         Command::Schema(args) => schema::run(args).context("writing to stdout").map(|()| 0),
         Command::Completions(args) => {
             completions::run(args).context("writing to stdout").map(|()| 0)
@@ -104,6 +107,9 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 
 fn exit_code(error: &anyhow::Error) -> u8 {
     if let Some(error) = error.downcast_ref::<publish::Error>() {
+        return error.exit_code();
+    }
+    if let Some(error) = error.downcast_ref::<policy::Error>() {
         return error.exit_code();
     }
     let configuration = error.is::<branchline_service::config::ConfigError>()

@@ -21,6 +21,8 @@ const ANSWER_MAX: usize = 32 << 20;
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(5);
 /// GitLab itself waits up to ten seconds for the lock of a commit's statuses.
 const CALL_TIME_MAX: Duration = Duration::from_secs(30);
+/// Public documents are small, and a message waits for them.
+const PUBLIC_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// One GitLab, as one user. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -88,14 +90,7 @@ impl Client {
             .ok()
             .filter(|it| matches!(it.scheme(), "http" | "https") && it.has_host())
             .ok_or_else(refused)?;
-        let client = reqwest::Client::builder()
-            .user_agent(concat!("branchline/", env!("CARGO_PKG_VERSION")))
-            .redirect(redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .connect_timeout(CONNECT_TIME_MAX)
-            .timeout(CALL_TIME_MAX)
-            .build()
-            .map_err(Error::Client)?;
+        let client = client()?;
         let host = api.host_str().unwrap_or_default();
         let host = api.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
         Ok(Self::over(Arc::new(Http { client, api, token }), host))
@@ -141,8 +136,6 @@ impl Http {
     async fn call_once(&self, call: Call<'_>) -> Result<Answer, retry::Failure> {
         let Call { name, method, path, query, body } = call;
         let url = self.api.join(path).map_err(|_| Error::Address(path.to_owned()))?;
-        let unanswered =
-            |source: reqwest::Error| Error::Unanswered { call: name, source: source.without_url() };
         let mut request = self
             .client
             .request(method.clone(), url)
@@ -151,20 +144,14 @@ impl Http {
         if let Some(body) = body {
             request = request.json(body);
         }
-        let mut response = request.send().await.map_err(|source| retry::Failure {
+        let response = request.send().await.map_err(|source| retry::Failure {
             sent: !source.is_connect(),
-            error: unanswered(source),
+            error: unanswered(name, source),
             retry_after: None,
         })?;
 
         let (status, headers) = (response.status(), response.headers().clone());
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(unanswered)? {
-            if body.len() + chunk.len() > ANSWER_MAX {
-                return Err(Error::TooLarge { call: name, max: ANSWER_MAX }.into());
-            }
-            body.extend_from_slice(&chunk);
-        }
+        let body = read(name, response, ANSWER_MAX).await?;
         if status.is_success() {
             return Ok(Answer { call: name, headers, body });
         }
@@ -175,4 +162,52 @@ impl Http {
             retry_after: retry::wanted_wait(&headers, SystemTime::now()),
         })
     }
+}
+
+/// A client that follows no redirects, repeats nothing and waits no longer than a call may take.
+pub(crate) fn client() -> Result<reqwest::Client, Error> {
+    reqwest::Client::builder()
+        .user_agent(concat!("branchline/", env!("CARGO_PKG_VERSION")))
+        .redirect(redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .connect_timeout(CONNECT_TIME_MAX)
+        .timeout(CALL_TIME_MAX)
+        .build()
+        .map_err(Error::Client)
+}
+
+/// Reads a document that is for everybody: once, and without the token.
+pub(crate) async fn read_public(
+    client: &reqwest::Client,
+    name: &'static str,
+    url: Url,
+    max: usize,
+) -> Result<Vec<u8>, Error> {
+    let request = client.get(url).timeout(PUBLIC_TIME_MAX);
+    let response = request.send().await.map_err(|source| unanswered(name, source))?;
+    let status = response.status();
+    let body = read(name, response, max).await?;
+    if status.is_success() {
+        return Ok(body);
+    }
+    Err(Error::Status { call: name, status: status.as_u16(), message: message(&body) })
+}
+
+async fn read(
+    call: &'static str,
+    mut response: reqwest::Response,
+    max: usize,
+) -> Result<Vec<u8>, Error> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|source| unanswered(call, source))? {
+        if body.len() + chunk.len() > max {
+            return Err(Error::TooLarge { call, max });
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+fn unanswered(call: &'static str, source: reqwest::Error) -> Error {
+    Error::Unanswered { call, source: source.without_url() }
 }

@@ -1,11 +1,14 @@
-//! The only door to GitLab's API: commit statuses, merge requests, notes.
+//! The only door to GitLab's API: commit statuses, merge requests, notes. And to its signing
+//! keys, with what they prove.
 
 mod commit_status;
 mod error;
 mod http;
+pub mod id_token;
 mod merge_request;
 mod note;
 mod retry;
+pub mod signing_keys;
 
 pub use commit_status::{CommitStatus, NewStatus, StatusState};
 pub use error::{Class, Error};

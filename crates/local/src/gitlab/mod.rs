@@ -2,13 +2,15 @@
 //!
 //! The API is GitLab's REST API v4, as far as it is served here; what is not is a
 //! 404. The methods of [`GitLab`] stand for what people and runners do with it:
-//! push, open a merge request, run a CI job.
+//! push, open a merge request, run a CI job. Beside the API it is an OIDC
+//! issuer, whose tokens say which job somebody is.
 
 mod api;
 mod commit_status;
 mod error;
 mod merge_request;
 mod note;
+mod oidc;
 mod pipeline;
 mod project;
 mod repository;
@@ -221,6 +223,17 @@ impl GitLab {
         state.start_job(&pipeline, &person, &job.name)
     }
 
+    /// An ID token for a job, as GitLab puts one into the job's environment where the commit's
+    /// `.gitlab-ci.yml` has `id_tokens: {NAME: {aud: AUDIENCE}}`.
+    pub fn id_token(&self, job_id: u64, audience: &str) -> Result<String, Error> {
+        self.lock().id_token(job_id, &audience.into())
+    }
+
+    /// Replaces the key that signs ID tokens; those before it stay published.
+    pub fn rotate_key(&self) -> Result<(), Error> {
+        self.lock().rotate_key()
+    }
+
     /// Ends a running job with its log.
     pub fn finish_job(&self, job_id: u64, end: JobEnd, trace: &str) -> Result<(), Error> {
         let mut state = self.lock();
@@ -263,11 +276,8 @@ impl State {
         let mut job = self.new_job(pipeline, user, JobKind::Build, name, &pipeline.reference);
         job.set_status(Status::Running);
         self.put_job(job.clone())?;
-        Ok(CiJob {
-            id: job.id,
-            pipeline_id: pipeline.id,
-            sha: job.sha.clone(),
-            variables: self.variables(pipeline, &job)?,
-        })
+        let mut variables = self.variables(pipeline, &job)?;
+        variables.extend(self.id_token_variables(&job)?);
+        Ok(CiJob { id: job.id, pipeline_id: pipeline.id, sha: job.sha, variables })
     }
 }

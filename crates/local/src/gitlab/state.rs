@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use super::error::Error;
 use super::merge_request::MergeRequest;
 use super::note::Note;
+use super::oidc::SigningKey;
 use super::pipeline::{Job, Pipeline};
 use super::project::Project;
 use super::repository::{Blob, Commit};
@@ -25,6 +26,8 @@ pub(super) struct State {
     pub(super) pipelines: Table<u64, Pipeline>,
     /// CI jobs and external statuses: in GitLab, too, they share one table.
     pub(super) jobs: Table<u64, Job>,
+    /// Of ID tokens; the last one signs.
+    pub(super) signing_keys: Table<u64, SigningKey>,
 }
 
 impl State {
@@ -39,6 +42,7 @@ impl State {
             notes: Table::open(dir, "notes")?,
             pipelines: Table::open(dir, "pipelines")?,
             jobs: Table::open(dir, "jobs")?,
+            signing_keys: Table::open(dir, "signing_keys")?,
         };
         state.seed_users()?;
         Ok(state)

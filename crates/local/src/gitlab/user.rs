@@ -16,6 +16,16 @@ pub enum AccessLevel {
     Maintainer,
 }
 
+impl AccessLevel {
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Reporter => "reporter",
+            Self::Developer => "developer",
+            Self::Maintainer => "maintainer",
+        }
+    }
+}
+
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct User {
     pub(super) id: u64,

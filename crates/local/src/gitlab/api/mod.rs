@@ -1,8 +1,10 @@
-//! REST API v4: the routes, who is calling, and the answers that all routes share.
+//! REST API v4, and what is public beside it: the routes, who is calling, and the answers that
+//! all routes share.
 
 mod commits;
 mod merge_requests;
 mod notes;
+mod openid;
 mod page;
 mod params;
 mod pipelines;
@@ -71,6 +73,8 @@ pub(super) fn router(gitlab: GitLab) -> Router {
         .layer(from_fn_with_state(gitlab.clone(), authenticate));
     Router::new()
         .nest("/api/v4", api)
+        .route("/.well-known/openid-configuration", get(openid::configuration))
+        .route("/oauth/discovery/keys", get(openid::keys))
         .fallback(|| async { (StatusCode::NOT_FOUND, Json(json!({"error": "404 Not Found"}))) })
         .method_not_allowed_fallback(|| async {
             (StatusCode::METHOD_NOT_ALLOWED, Json(json!({"error": "405 Not Allowed"})))

@@ -1,6 +1,7 @@
 //! GitLab's rules, through its API.
 
 mod merge_requests;
+mod openid;
 mod pipelines;
 mod requests;
 mod statuses;

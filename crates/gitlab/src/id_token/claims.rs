@@ -1,0 +1,199 @@
+//! What a token says, in types of our own. Pure.
+//!
+//! GitLab writes ids and booleans as texts; numbers and booleans are read as well.
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::object::Object;
+use super::{Check, Checks, Forgery};
+
+/// In bytes; what GitLab itself allows is shorter.
+const TEXT_MAX: usize = 1024;
+const JTI_MAX: usize = 128;
+const AUDIENCES_MAX: usize = 10;
+
+/// The claims of a GitLab job's ID token. What GitLab does not always write is optional.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claims {
+    /// `iss`: URL of the GitLab instance.
+    pub issuer: String,
+    /// `sub`: composed of other claims as the project is configured to.
+    pub subject: String,
+    /// `aud`: in verified claims Branchline's own audience, and nothing else.
+    pub audience: Vec<String>,
+    /// `jti`: the token's own id.
+    pub token_id: String,
+    /// `iat`.
+    pub issued_at: Timestamp,
+    /// `nbf`.
+    pub not_before: Timestamp,
+    /// `exp`.
+    pub expires_at: Timestamp,
+    /// The project whose code runs; in a fork's merge request pipeline, the fork.
+    pub project_id: u64,
+    /// Path of that project.
+    pub project_path: String,
+    /// Group or user that the project belongs to.
+    pub namespace_id: u64,
+    /// Path of that namespace.
+    pub namespace_path: String,
+    /// Who started the job.
+    pub user_id: u64,
+    /// Name of that user.
+    pub user_login: String,
+    /// Role of that user in the project, lower case.
+    pub user_access_level: Option<String>,
+    /// The commit that the job works on.
+    pub sha: String,
+    /// Branch or tag; in a merge request pipeline, the source branch.
+    pub git_ref: String,
+    /// What the ref is.
+    pub ref_type: RefType,
+    /// Whether the ref is protected.
+    pub ref_protected: bool,
+    /// The job's pipeline.
+    pub pipeline_id: u64,
+    /// What started the pipeline, such as `push` or `merge_request_event`.
+    pub pipeline_source: String,
+    /// The job.
+    pub job_id: u64,
+    /// The project in which the job runs, where GitLab tells it (since 18.4).
+    pub job_project: Option<(u64, String)>,
+    /// Environment that the job deploys to.
+    pub environment: Option<String>,
+    /// Whether that environment is protected.
+    pub environment_protected: Option<bool>,
+    /// Tier of that environment.
+    pub deployment_tier: Option<String>,
+    /// `gitlab-hosted` or `self-hosted`.
+    pub runner_environment: Option<String>,
+    /// Where the pipeline's configuration comes from.
+    pub ci_config_ref_uri: Option<String>,
+    /// Commit of that configuration.
+    pub ci_config_sha: Option<String>,
+}
+
+/// What a ref is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RefType {
+    /// A branch.
+    #[default]
+    Branch,
+    /// A tag.
+    Tag,
+}
+
+impl Claims {
+    /// Id and path of the project in which the job runs. In a fork's merge request pipeline
+    /// the code is another project's.
+    pub fn job_project(&self) -> (u64, &str) {
+        let of_code = (self.project_id, self.project_path.as_str());
+        self.job_project.as_ref().map_or(of_code, |(id, path)| (*id, path))
+    }
+
+    /// Whether the job runs the code of another project than the one in which it runs.
+    pub fn is_of_a_fork(&self) -> bool {
+        self.job_project().0 != self.project_id
+    }
+
+    pub(super) fn read(checks: Checks, claims: &Object) -> Result<Self, Forgery> {
+        let it = Reader { checks, claims };
+        let job_project = match it.optional("job_project_id", number)? {
+            Some(id) => Some((id, it.required("job_project_path", text)?)),
+            None => None,
+        };
+        Ok(Self {
+            issuer: it.required("iss", text)?,
+            subject: it.required("sub", text)?,
+            audience: it.required("aud", audience)?,
+            token_id: it.required("jti", |it| text(it).filter(|it| it.len() <= JTI_MAX))?,
+            issued_at: it.required("iat", time)?,
+            not_before: it.required("nbf", time)?,
+            expires_at: it.required("exp", time)?,
+            project_id: it.required("project_id", number)?,
+            project_path: it.required("project_path", text)?,
+            namespace_id: it.required("namespace_id", number)?,
+            namespace_path: it.required("namespace_path", text)?,
+            user_id: it.required("user_id", number)?,
+            user_login: it.required("user_login", text)?,
+            user_access_level: it.optional("user_access_level", text)?,
+            sha: it.required("sha", text)?,
+            git_ref: it.required("ref", text)?,
+            ref_type: it.required("ref_type", ref_type)?,
+            ref_protected: it.required("ref_protected", flag)?,
+            pipeline_id: it.required("pipeline_id", number)?,
+            pipeline_source: it.required("pipeline_source", text)?,
+            job_id: it.required("job_id", number)?,
+            job_project,
+            environment: it.optional("environment", text)?,
+            environment_protected: it.optional("environment_protected", flag)?,
+            deployment_tier: it.optional("deployment_tier", text)?,
+            runner_environment: it.optional("runner_environment", text)?,
+            ci_config_ref_uri: it.optional("ci_config_ref_uri", text)?,
+            ci_config_sha: it.optional("ci_config_sha", text)?,
+        })
+    }
+}
+
+struct Reader<'a> {
+    checks: Checks,
+    claims: &'a Object,
+}
+
+impl Reader<'_> {
+    fn required<T: Default>(
+        &self,
+        name: &'static str,
+        parse: impl Fn(&Value) -> Option<T>,
+    ) -> Result<T, Forgery> {
+        let missing = || self.checks.refuse(Check::Present, Forgery::Missing(name));
+        self.optional(name, parse)?.map_or_else(missing, Ok)
+    }
+
+    fn optional<T>(
+        &self,
+        name: &'static str,
+        parse: impl Fn(&Value) -> Option<T>,
+    ) -> Result<Option<T>, Forgery> {
+        let there = |it: &&Value| !it.is_null() && it.as_str() != Some("");
+        let Some(value) = self.claims.get(name).filter(there) else { return Ok(None) };
+        let wrong = || self.checks.refuse(Check::Value, Forgery::Value(name));
+        parse(value).map_or_else(wrong, |it| Ok(Some(it)))
+    }
+}
+
+fn text(value: &Value) -> Option<String> {
+    let text = value.as_str()?;
+    let clean = text.len() <= TEXT_MAX && !text.contains(char::is_control);
+    clean.then(|| text.to_owned())
+}
+
+fn number(value: &Value) -> Option<u64> {
+    let digits = |it: &&str| it.bytes().all(|it| it.is_ascii_digit());
+    value.as_u64().or_else(|| value.as_str().filter(digits)?.parse().ok())
+}
+
+fn flag(value: &Value) -> Option<bool> {
+    value.as_bool().or_else(|| value.as_str()?.parse().ok())
+}
+
+fn time(value: &Value) -> Option<Timestamp> {
+    Timestamp::from_second(value.as_i64()?).ok()
+}
+
+fn ref_type(value: &Value) -> Option<RefType> {
+    match value.as_str()? {
+        "branch" => Some(RefType::Branch),
+        "tag" => Some(RefType::Tag),
+        _ => None,
+    }
+}
+
+/// One text, or a list of them.
+fn audience(value: &Value) -> Option<Vec<String>> {
+    match value {
+        Value::Array(all) if all.len() <= AUDIENCES_MAX => all.iter().map(text).collect(),
+        one => Some(vec![text(one)?]),
+    }
+}

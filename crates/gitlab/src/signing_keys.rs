@@ -1,0 +1,268 @@
+//! The door to the signing keys of the GitLab instances that are trusted, and what they prove.
+//!
+//! Keys are fetched when a token needs them and are remembered for a while. Nobody can make us
+//! ask an issuer more often than twice a minute; a token whose key is unknown is a forgery only if
+//! its issuer was asked since, and until then it has to come again.
+
+mod key_set;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use reqwest::Url;
+use serde::Deserialize;
+use tokio::io::AsyncReadExt as _;
+use tokio::time::Instant;
+use tracing::instrument;
+
+pub use self::key_set::{KeySet, Unusable};
+
+use crate::error::Error;
+use crate::http;
+use crate::id_token::{Claims, Expected, Forgery, opens_the_cloud, verify};
+
+/// Between two questions to one issuer, whatever came of the first.
+const INTERVAL: Duration = Duration::from_secs(30);
+/// A key that its issuer withdraws is believed for so long.
+const AGE_MAX: Duration = Duration::from_hours(1);
+/// Of the discovery document, and of the keys.
+const DOCUMENT_MAX: usize = 64 << 10;
+const DISCOVERY: &str = "/.well-known/openid-configuration";
+
+/// A GitLab instance whose tokens are believed.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Issuer {
+    /// Its URL as its tokens write it in `iss`, such as `https://gitlab.com`.
+    pub issuer: String,
+    /// File with its JWK set, for an instance that cannot be reached from here.
+    #[serde(default)]
+    pub jwks_file: Option<PathBuf>,
+}
+
+/// An issuer that cannot be trusted as it is configured.
+#[derive(Debug, thiserror::Error)]
+pub enum Misconfigured {
+    /// Nobody could listen in to, or answer for, such an address.
+    #[error(
+        "the issuer {0:?} is not an https URL without a slash at the end, user, query or fragment \
+         (http is for loopback addresses only)"
+    )]
+    Issuer(String),
+    /// Of two ways to get its keys one would be ignored.
+    #[error("the issuer {0:?} is configured twice")]
+    Twice(String),
+    /// Whoever reads a message could take its token to Google.
+    #[error(
+        "the audience {0:?} is empty or an identity provider's; Branchline needs one of its own"
+    )]
+    Audience(String),
+    /// The HTTP client could not be set up.
+    #[error(transparent)]
+    Client(#[from] Error),
+}
+
+/// Why an origin is not proven.
+#[derive(Debug, thiserror::Error)]
+pub enum Unproven {
+    /// The token proves nothing, and never will.
+    #[error(transparent)]
+    Forgery(#[from] Forgery),
+    /// The keys are not known well enough to tell; the same token may be good later.
+    #[error("the signing keys of {issuer} are not known well enough")]
+    Transient {
+        /// Who has the keys.
+        issuer: String,
+        /// Why they are not known.
+        source: KeysError,
+    },
+}
+
+/// Why there are no new keys.
+#[derive(Debug, thiserror::Error)]
+pub enum KeysError {
+    /// The issuer was asked a moment ago, and it is not asked at everybody's will.
+    #[error("they were asked for less than {} s ago", INTERVAL.as_secs())]
+    Recently,
+    /// The issuer did not answer as it should.
+    #[error(transparent)]
+    Fetch(#[from] Error),
+    /// The file of keys could not be read.
+    #[error("reading {path}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The discovery document is another issuer's.
+    #[error("the discovery document says that the issuer is {0:?}")]
+    OtherIssuer(String),
+    /// The discovery document leads elsewhere.
+    #[error("the keys lie at {0:?}, which is not below the issuer's own address")]
+    Elsewhere(String),
+    /// What was there is no set of keys.
+    #[error("the JWK set cannot be used")]
+    Unusable(#[from] Unusable),
+}
+
+/// The keys of all issuers that are configured.
+#[derive(Debug)]
+pub struct SigningKeys {
+    http: reqwest::Client,
+    audience: String,
+    sources: BTreeMap<String, Source>,
+    known: Mutex<Known>,
+}
+
+#[derive(Debug)]
+struct Source {
+    issuer: Issuer,
+    /// Held while its keys are fetched.
+    asked: tokio::sync::Mutex<Option<Instant>>,
+}
+
+/// Keys by issuer; of an issuer whose keys are not known, none.
+#[derive(Debug)]
+struct Known {
+    keys: BTreeMap<String, KeySet>,
+    fetched: BTreeMap<String, Instant>,
+}
+
+impl SigningKeys {
+    /// Trusts these issuers for tokens of this audience. Nothing is fetched yet.
+    pub fn new(issuers: &[Issuer], audience: &str) -> Result<Self, Misconfigured> {
+        if audience.is_empty() || opens_the_cloud(audience) {
+            return Err(Misconfigured::Audience(audience.to_owned()));
+        }
+        let mut sources = BTreeMap::new();
+        for issuer in issuers {
+            let name = issuer.issuer.clone();
+            if !is_issuer(&name) {
+                return Err(Misconfigured::Issuer(name));
+            }
+            let source = Source { issuer: issuer.clone(), asked: tokio::sync::Mutex::default() };
+            if sources.insert(name.clone(), source).is_some() {
+                return Err(Misconfigured::Twice(name));
+            }
+        }
+        let keys = sources.keys().map(|it| (it.clone(), KeySet::default())).collect();
+        let known = Mutex::new(Known { keys, fetched: BTreeMap::new() });
+        Ok(Self { http: http::client()?, audience: audience.to_owned(), sources, known })
+    }
+
+    /// Reads the claims of a token that came with a message published at that time.
+    #[instrument(name = "gitlab.prove", skip_all)]
+    pub async fn prove(&self, token: &str, published: Timestamp) -> Result<Claims, Unproven> {
+        let came = Instant::now();
+        let first = self.verify(token, published);
+        let Err(Forgery::Key { issuer, .. }) = &first else { return Ok(first?) };
+        let Some(source) = self.sources.get(issuer) else { return Ok(first?) };
+
+        // One at a time; who has waited finds what the one before has fetched.
+        let mut asked = source.asked.lock().await;
+        let second = self.verify(token, published);
+        let Err(Forgery::Key { .. }) = second else { return Ok(second?) };
+        if self.fetched(issuer).is_some_and(|it| it >= came) {
+            return Ok(second?);
+        }
+        let transient = |source| Unproven::Transient { issuer: issuer.clone(), source };
+        if asked.is_some_and(|it| it.elapsed() < INTERVAL) {
+            return Err(transient(KeysError::Recently));
+        }
+        let now = Instant::now();
+        *asked = Some(now);
+        let keys = self.fetch(&source.issuer).await.map_err(transient)?;
+        self.remember(issuer, keys, now);
+        Ok(self.verify(token, published)?)
+    }
+
+    fn verify(&self, token: &str, published: Timestamp) -> Result<Claims, Forgery> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let Known { keys, fetched } = &mut *known;
+        fetched.retain(|issuer, at| {
+            let fresh = at.elapsed() < AGE_MAX;
+            if !fresh {
+                keys.insert(issuer.clone(), KeySet::default());
+            }
+            fresh
+        });
+        verify(token, &Expected { issuers: keys, audience: &self.audience, published })
+    }
+
+    /// When the keys that are known were asked for.
+    fn fetched(&self, issuer: &str) -> Option<Instant> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.fetched.get(issuer).copied()
+    }
+
+    fn remember(&self, issuer: &str, keys: KeySet, asked: Instant) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.keys.insert(issuer.to_owned(), keys);
+        known.fetched.insert(issuer.to_owned(), asked);
+    }
+
+    async fn fetch(&self, issuer: &Issuer) -> Result<KeySet, KeysError> {
+        let document = match &issuer.jwks_file {
+            Some(path) => read_file(path)
+                .await
+                .map_err(|source| KeysError::File { path: path.clone(), source })?,
+            None => self.discover(&issuer.issuer).await?,
+        };
+        Ok(KeySet::decode(&document)?)
+    }
+
+    async fn discover(&self, issuer: &str) -> Result<Vec<u8>, KeysError> {
+        #[derive(Deserialize)]
+        struct Document {
+            issuer: String,
+            jwks_uri: String,
+        }
+        let call = "read the OpenID configuration";
+        let url = format!("{issuer}{DISCOVERY}");
+        let own = Url::parse(&url).map_err(|_| Error::Address(url))?;
+        let origin = own.origin();
+        let body = http::read_public(&self.http, call, own, DOCUMENT_MAX).await?;
+        let document = serde_json::from_slice::<Document>(&body);
+        let document = document.map_err(|source| Error::Decode { call, source })?;
+        if document.issuer != issuer {
+            return Err(KeysError::OtherIssuer(cut(&document.issuer)));
+        }
+        // Of the issuer's own origin, it is as safe to ask as the issuer itself.
+        let keys = Url::parse(&document.jwks_uri).ok().filter(|it| it.origin() == origin);
+        let keys = keys.ok_or_else(|| KeysError::Elsewhere(cut(&document.jwks_uri)))?;
+        Ok(http::read_public(&self.http, "read the signing keys", keys, DOCUMENT_MAX).await?)
+    }
+}
+
+async fn read_file(path: &Path) -> std::io::Result<Vec<u8>> {
+    let file = tokio::fs::File::open(path).await?;
+    let mut bytes = Vec::new();
+    file.take(DOCUMENT_MAX as u64 + 1).read_to_end(&mut bytes).await?;
+    if bytes.len() > DOCUMENT_MAX {
+        return Err(std::io::Error::other(format!("it is larger than {DOCUMENT_MAX} bytes")));
+    }
+    Ok(bytes)
+}
+
+/// Whether it is an address that nobody else can answer for, written as in a token.
+fn is_issuer(text: &str) -> bool {
+    let Ok(url) = Url::parse(text) else { return false };
+    let host = url.host_str().unwrap_or_default();
+    let address = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
+    let loopback = host == "localhost" || address.is_ok_and(|it| it.is_loopback());
+    let safe = url.scheme() == "https" || url.scheme() == "http" && loopback;
+    let plain = url.query().is_none() && url.fragment().is_none();
+    let alone = url.username().is_empty() && url.password().is_none();
+    safe && !host.is_empty() && plain && alone && !text.ends_with('/')
+}
+
+/// As much of a foreign text as an error shows.
+fn cut(text: &str) -> String {
+    text.chars().take(80).collect()
+}

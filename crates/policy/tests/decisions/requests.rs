@@ -1,0 +1,93 @@
+//! Requests and facts to decide about.
+
+use branchline_contract::ArtifactReady;
+use branchline_policy::{Decision, Facts, Policy, Verdict};
+use serde_json::{Map, Value, json};
+
+/// A request with nothing special about it.
+pub(crate) fn request() -> Value {
+    json!({
+        "run": "train",
+        "artifacts": [
+            {"name": "data", "uri": "gs://acme-data/d.csv", "generation": 1, "size": 10, "crc32c": "AAAAAA=="},
+            {"name": "code", "uri": "gs://acme-code/t.sh", "generation": 1, "size": 20, "crc32c": "AAAAAA=="},
+        ],
+        "training": {"custom_job": {
+            "labels": {"team": "vision"},
+            "jobSpec": {
+                "workerPoolSpecs": [pool()],
+                "scheduling": {"timeout": "7200s"},
+                "serviceAccount": "train@acme.iam.gserviceaccount.com",
+            }
+        }},
+        "vertex": {"project": "acme", "region": "europe-west4"},
+        "gitlab": {
+            "host": "gitlab.example.com", "project_id": 574, "project_path": "ml/vision/flowers",
+            "sha": "9f2c1e0d8b7a65544332211000ffeeddccbbaa99", "ref": "main",
+            "pipeline_id": 90210, "job_id": 471_100,
+        },
+    })
+}
+
+/// Two machines with two accelerators each.
+pub(crate) fn pool() -> Value {
+    json!({
+        "machineSpec": {
+            "machineType": "n1-standard-8", "acceleratorType": "NVIDIA_TESLA_T4", "acceleratorCount": 2
+        },
+        "replicaCount": "2",
+        "containerSpec": {"imageUri": "europe-west4-docker.pkg.dev/acme/images/flowers:{{ commit.sha }}"},
+    })
+}
+
+/// What GitLab says about its job.
+pub(crate) fn claims() -> Value {
+    json!({
+        "ref_protected": "true", "user_login": "ada", "ref_type": "branch", "project_id": "574",
+        "groups_direct": ["ml", "ops"],
+    })
+}
+
+/// The facts of a request.
+pub(crate) fn facts(request: &Value, claims: &Value) -> Facts {
+    let ready: ArtifactReady = serde_json::from_value(request.clone()).unwrap();
+    Facts::new(&ready, claims.as_object()).unwrap()
+}
+
+/// A policy of one rule.
+pub(crate) fn rule(condition: &str, validations: &[&str]) -> String {
+    let validations: Vec<Value> =
+        validations.iter().map(|it| json!({"expression": it, "message": "no"})).collect();
+    rules(&[json!({"name": "r", "match": condition, "validations": validations})])
+}
+
+/// JSON is YAML.
+pub(crate) fn rules(rules: &[Value]) -> String {
+    json!({"rules": rules}).to_string()
+}
+
+/// A decision about the usual request.
+pub(crate) fn decide(policy: &str) -> Decision {
+    Policy::parse(policy).unwrap().decide(&facts(&request(), &claims()))
+}
+
+/// A decision in one text: the verdict, then the violations.
+pub(crate) fn shown(decision: &Decision) -> String {
+    let verdict = match decision.verdict {
+        Verdict::Allowed => "allowed".to_owned(),
+        Verdict::Denied => "denied".to_owned(),
+        Verdict::NeedsApproval(it) => {
+            format!("needs approval: {} and operator {}", it.merge_request, it.operators)
+        }
+    };
+    let violations = decision.violations.iter().map(|it| {
+        let rule = it.rule.as_deref().unwrap_or("-");
+        format!("; {rule}: {}", it.message)
+    });
+    verdict + &violations.collect::<String>()
+}
+
+/// No claims at all.
+pub(crate) fn unverified() -> Value {
+    Value::Object(Map::new())
+}
