@@ -129,13 +129,16 @@ fn in_vertex_ai(it: &Tracked) -> bool {
     }
 }
 
-/// A run that only waits costs nothing; of the others some go at once, and the first begin first.
+/// A run that only waits costs nothing; of the others some go at once. Calls go out in the order
+/// of the line: of those that a refusal cuts off nobody loses more than the turn that it took.
 async fn drive_domain(
     hands: &Hands<'_>,
     line: &Mutex<Line>,
-    runs: Vec<(Tracked, Option<Turn>)>,
+    mut runs: Vec<(Tracked, Option<Turn>)>,
     stop: &CancellationToken,
 ) -> Vec<Driven> {
+    let granted = |it: &Turn| it.granted.map(|_| it.place);
+    runs.sort_by_key(|(_, turn)| turn.as_ref().and_then(granted).unwrap_or(u32::MAX));
     let turns: Vec<_> =
         runs.into_iter().map(|(it, turn)| take_turn(hands, line, it, turn, stop)).collect();
     stream::iter(turns).buffer_unordered(AT_ONCE).collect().await
