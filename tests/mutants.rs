@@ -26,7 +26,7 @@ const MUTANTS: [Mutant; 11] = [
         file: "crates/worker/src/reconcile/step.rs",
         from: "if now < sight.since + duration + times.settle => Next::Rest",
         to: "if now < sight.since => Next::Rest",
-        seed: 524,
+        seed: 589,
     },
     Mutant {
         name: "the job is recorded before it is created",
@@ -76,7 +76,7 @@ async fn settled_before(
         from: "        if ours && matches!(it.run.state, State::Intended) {",
         to: "        let _ = ours;
         {",
-        seed: 43,
+        seed: 35,
     },
     Mutant {
         name: "ALREADY_EXISTS counts as a refusal",
