@@ -143,14 +143,14 @@ async fn nothing_is_sent_before_the_pause_that_vertex_ai_asks_for() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bad_wire_everywhere_delays_a_run_and_no_more() {
     let rules = json!([
-        {"service": "vertex", "method": "GET", "fault": {"answer": {"status": 503}}, "probability": 0.3},
-        {"service": "vertex", "method": "GET", "fault": "drop_response", "probability": 0.2},
+        {"service": "vertex", "method": "GET", "fault": {"answer": {"status": 503}}, "times": 2},
+        {"service": "vertex", "method": "GET", "fault": "drop_response", "times": 1},
         {"service": "vertex", "method": "POST", "fault": "drop_response", "times": 1},
         {"service": "gitlab", "path": "statuses", "fault": "drop_response", "times": 2},
         {"service": "gitlab", "path": "notes", "fault": {"answer": {"status": 502}}, "times": 1},
         {"service": "gitlab", "fault": {"delay_ms": 200}, "times": 3},
         {"service": "storage", "fault": "drop_response", "skip": 20, "times": 3},
-        {"service": "storage", "fault": {"answer": {"status": 503}}, "probability": 0.05},
+        {"service": "storage", "fault": {"answer": {"status": 503}}, "skip": 30, "times": 3},
         {"service": "pubsub", "path": "Publish", "fault": "drop_response", "skip": 1, "times": 2},
     ]);
     let creates = Faulty::start(rules).await.play().await;

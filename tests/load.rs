@@ -155,7 +155,8 @@ fn span(order: &[(Timestamp, String)]) -> f64 {
     first.duration_until(last).as_secs_f64()
 }
 
-/// Share of the quota that was used from the first job to the last.
+/// Share of the quota that was used from the first job to the last, on average: within its first
+/// minute a quota by the minute allows more than its rate.
 fn used(order: &[(Timestamp, String)], quota: u32) -> f64 {
     let count = u32::try_from(order.len()).unwrap();
     f64::from(count) / (span(order) * f64::from(quota))

@@ -188,6 +188,9 @@ fn checked<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Rule>, D::E
             Moment::Delivery | Moment::Ack => *service == Service::Pubsub,
             Moment::JobCreated | Moment::JobStarts | Moment::JobEnds => *service == Service::Vertex,
         };
+        if !body.is_empty() && *service != Service::Vertex {
+            return Err(D::Error::custom("only bodies of the service \"vertex\" are looked at"));
+        }
         let of_requests = method.is_some() || !body.is_empty();
         let fault = json(fault);
         if !fits {

@@ -162,19 +162,20 @@ async fn through(
     let creates = service == Service::Vertex
         && method == "POST"
         && (wire.log.is_some() || wire.dice.looks_at_bodies());
-    let mut job = Value::Null;
+    let mut written = String::new();
     if creates {
         let (parts, body) = request.into_parts();
         let body = match read_bytes(body).await {
             Ok(body) => body,
             Err(refusal) => return Ok(Ok(refusal.into_response())),
         };
-        job = serde_json::from_slice(&body).unwrap_or_default();
+        let job: Value = serde_json::from_slice(&body).unwrap_or_default();
+        written = job.to_string();
         let labels = LABELS.iter().filter_map(|it| Some((*it, job["labels"].get(it)?.clone())));
         line["labels"] = labels.collect();
         request = Request::from_parts(parts, Body::from(body));
     }
-    let fault = wire.dice.request(service, &method, &path, &job.to_string());
+    let fault = wire.dice.request(service, &method, &path, &written);
     match &fault {
         Some(Fault::DropRequest) => {
             wire.write(line, fault.as_ref(), None)?;

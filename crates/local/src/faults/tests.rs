@@ -86,6 +86,10 @@ fn a_rule_is_read_strictly() {
             "expected a status from 400 to 599",
         ),
         (
+            json!({"service": "gitlab", "body": "a", "fault": "reset"}),
+            "only bodies of the service \"vertex\"",
+        ),
+        (
             json!({"service": "vertex", "fault": "duplicate"}),
             r#""duplicate" is no fault of the service "vertex""#,
         ),

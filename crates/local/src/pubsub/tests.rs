@@ -66,7 +66,7 @@ async fn seen_under(fault: Value) -> [Vec<String>; 3] {
     // Another subscriber asks before the first has acknowledged.
     let second = pull(&pubsub).await;
     ack(&first);
-    tokio::time::sleep(Duration::from_millis(30)).await;
+    tokio::time::sleep(Duration::from_millis(600)).await;
     let third = pull(&pubsub).await;
     [seen(&first), seen(&second), seen(&third)]
 }
@@ -76,8 +76,8 @@ async fn deliveries_go_wrong_as_the_faults_say() {
     let cases = [
         (json!("duplicate"), [&["a", "b"][..], &["a"], &[]]),
         (json!("expire_lease"), [&["a", "b"], &["a"], &[]]),
-        (json!({"reorder_ms": 20}), [&["b"], &[], &["a"]]),
-        (json!({"redeliver_late_ms": 20}), [&["a", "b"], &[], &["a"]]),
+        (json!({"reorder_ms": 500}), [&["b"], &[], &["a"]]),
+        (json!({"redeliver_late_ms": 500}), [&["a", "b"], &[], &["a"]]),
     ];
     for (fault, expected) in cases {
         assert_eq!(seen_under(fault.clone()).await, expected.map(<[&str]>::to_vec), "{fault}");

@@ -129,8 +129,11 @@ pub(super) fn fail(shared: &Shared, name: &str, kind: Kind, message: String) {
 fn record(shared: &Shared, name: &str, kind: Kind, ending: &Ending) {
     let instead = match shared.dice.meets(Moment::JobEnds, name) {
         Some(Fault::EndAs { state, error }) => {
+            let state = State::from(state);
             let error = error.map(|(code, message)| Failure { code, message });
-            Some((state.into(), error)).filter(|(state, _)| kind.knows(*state))
+            // A fault that cannot happen is not passed over in silence.
+            let unknown = || Failure::internal(format!("no {kind:?} ends as {state:?}"));
+            Some(if kind.knows(state) { (state, error) } else { (State::Failed, Some(unknown())) })
         }
         _ => None,
     };

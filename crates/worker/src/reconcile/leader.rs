@@ -128,17 +128,16 @@ impl Leader {
             let held = match lease.hold(Instant::now()).await {
                 Ok(held) => {
                     health.ok(LEASE);
-                    held
+                    Some(held)
                 }
                 // Whose it is, is not known: nothing is done, and nothing is forgotten.
                 Err(error) => {
                     warn!(error = chain(&error), "lease not reached");
                     health.broken(LEASE, chain(&error));
-                    stop.run_until_cancelled(tokio::time::sleep(self.settings.tick)).await;
-                    continue;
+                    None
                 }
             };
-            if held != leads {
+            if let Some(held) = held.filter(|it| *it != leads) {
                 leads = held;
                 info!(leads, "lease changed hands");
                 // Whoever does not lead is ready to.
@@ -146,7 +145,7 @@ impl Leader {
                 self.runs.clear();
                 (self.watched, self.lines) = (Watched::default(), None);
             }
-            if held {
+            if held == Some(true) {
                 let handover = self.settings.handover;
                 let round = async {
                     match self.round_under(&mut lease, &stop).await {

@@ -24,6 +24,8 @@ pub(super) const ACTOR: &str = "branchline-worker";
 pub(super) const CAUSE: &str = "reconcile";
 /// A run takes a handful of steps in a round; more is a loop.
 const STEPS_MAX: u32 = 16;
+/// Two writers at one run collide a few times at most.
+pub(super) const COLLISIONS_MAX: u32 = 8;
 /// A cancel that was lost is sent again.
 pub(super) const CANCEL_AGAIN: Duration = Duration::from_mins(1);
 /// Pause before the next attempt of a run whose job ended for want of quota, in rounds; doubled
@@ -139,23 +141,23 @@ impl Hands<'_> {
         Ok(())
     }
 
+    /// What of the inputs has changed; where nothing has, the call is prepared.
+    async fn ready(&self, run: &Run) -> Result<Vec<String>, GcpError> {
+        let changed = verify::differences(self.storage, &run.request.artifacts, false).await?;
+        if changed.is_empty() {
+            self.vertex.warm_up(run.request.vertex.region.as_str()).await?;
+        }
+        Ok(changed)
+    }
+
     /// Looks at the inputs once more, then writes an intent and sends its one call.
     async fn dispatch(&self, it: &mut Tracked, line: &Mutex<Line>) -> Result<(), Error> {
-        let artifacts = it.run.request.artifacts.clone();
-        let looked = verify::differences(self.storage, &artifacts, false).await;
-        let ready = match looked {
-            Ok(changed) if changed.is_empty() => {
-                let region = it.run.request.vertex.region.clone();
-                self.vertex.warm_up(region.as_str()).await.map(|()| changed)
-            }
-            looked => looked,
-        };
-        let changed = match ready {
+        let changed = match self.ready(&it.run).await {
             Err(error) if error.class() == Class::Permission => {
                 self.back_off(it);
                 return self.lacks(it, &error).await;
             }
-            ready => ready?,
+            changed => changed?,
         };
         if !changed.is_empty() {
             let ending = Ending::without_job(Outcome::Failed, changed.join("\n"));

@@ -9,12 +9,10 @@ use branchline_ledger::{Body, Ending, Run, State};
 use tracing::warn;
 
 use super::line::{Line, waits_for};
-use super::perform::{Error, Hands, answer, locked};
+use super::perform::{COLLISIONS_MAX, Error, Hands, answer, locked};
 use super::step::{self, Answer};
 use super::tracked::Tracked;
 
-/// Two writers at one run collide a few times at most.
-const COLLISIONS_MAX: u32 = 8;
 /// Pauses, in rounds.
 const RETRY_MIN: u32 = 5;
 const RETRY_MAX: u32 = 600;

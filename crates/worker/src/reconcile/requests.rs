@@ -10,11 +10,8 @@ use branchline_service::telemetry::chain;
 use tracing::{info, warn};
 
 use super::leader::Leader;
-use super::perform;
+use super::perform::{self, COLLISIONS_MAX};
 use super::step::Hold;
-
-/// Two writers at one run collide a few times at most.
-const COLLISIONS_MAX: u32 = 8;
 
 /// What became of a request; `None` while it has to wait.
 type Told = Option<(Verdict, String)>;
