@@ -26,8 +26,9 @@ use std::env;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
+use std::time::Duration;
 
-use story::tell;
+use story::{take_over, tell};
 use world::Fault;
 
 /// Enough for every fault to meet a run in every state.
@@ -86,6 +87,13 @@ fn every_run_has_one_job_and_is_announced_whatever_goes_wrong() {
         seeds < ALL_PAIRS || missing.is_empty(),
         "faults that met no run in a state: {missing:?}"
     );
+}
+
+/// Facts are read one by one over a slow wire, and a lease that is not renewed meanwhile is lost.
+#[test]
+fn a_take_over_of_many_live_jobs_goes_on_in_minutes() {
+    let waited = take_over(1_000, Duration::from_mins(10)).expect("a new run gets its job");
+    println!("a new run waited {} s", waited.as_secs());
 }
 
 #[test]

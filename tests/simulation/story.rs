@@ -1,5 +1,6 @@
 //! One seed: what is asked for, who lives and dies, and what must have come of it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use branchline_ledger::State as RunState;
 use branchline_service::{Doors, Health};
 use bytes::Bytes;
 use serde_json::{Value, json};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::world::{Door, State, Texts, World, wall_clock};
@@ -20,6 +21,7 @@ pub(crate) const QUEUE: &str = "queue";
 const OPERATORS: &str = "requests";
 const OUTPUT: &str = "output";
 const ARTIFACTS: &str = "artifacts";
+const GONE: &str = "gs://artifacts/gone";
 pub(crate) const REQUESTS: &str = "projects/p/subscriptions/artifact-ready";
 const EVENTS: &str = "projects/p/subscriptions/run-events";
 const ARTIFACT_READY: &str = "projects/p/topics/artifact-ready";
@@ -41,7 +43,7 @@ pub(crate) struct Told {
     /// Every call, in order.
     pub(crate) trace: Vec<String>,
     /// Faults by the state of the run that they met.
-    pub(crate) seen: std::collections::BTreeSet<(&'static str, crate::world::Fault)>,
+    pub(crate) seen: BTreeSet<(&'static str, crate::world::Fault)>,
     /// Events that were published again.
     pub(crate) repeats: u32,
     /// Runs that were asked for.
@@ -82,6 +84,64 @@ pub(crate) fn tell(seed: u64) -> Told {
     })
 }
 
+/// All worker pods go at once while thousands of jobs train, and one comes back to storage
+/// that is slow. Tells how long a run that is asked for then waits for its job.
+pub(crate) fn take_over(runs: usize, patience: Duration) -> Option<Duration> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .expect("a runtime");
+    runtime.block_on(async {
+        let world = World::new(0, &PROCESSES);
+        let (requests, last) = {
+            let mut state = world.state();
+            state.topics.subscribe(REQUESTS, ARTIFACT_READY);
+            state.topics.subscribe(EVENTS, RUN_EVENTS);
+            state.jobs.pace = 1_000;
+            let requests = (0..).map(|it| request(&mut state, it));
+            let found = requests.filter(|it| it.artifacts[0].uri.to_string() != GONE);
+            let mut requests: Vec<_> = found.take(runs + 1).collect();
+            let last = requests.pop().expect("one more than that");
+            (requests, last)
+        };
+        let publish = |request: &ArtifactReady| {
+            let Envelope { data, attributes } = Envelope::artifact_ready(request, wall_clock());
+            let message = Message { data: data.into(), attributes, ordering_key: None };
+            world.state().publish(ARTIFACT_READY, &message);
+        };
+        let have_jobs = || -> BTreeSet<String> {
+            let live = world.state().live_jobs().into_iter();
+            live.map(|mut it| it.labels.remove("branchline-run").expect("a label")).collect()
+        };
+        let start = |process| tokio::spawn(live(world.clone(), process, CancellationToken::new()));
+        let before = [start(0), start(1)];
+        requests.iter().for_each(publish);
+        let begun = Instant::now();
+        while have_jobs().len() < requests.len() {
+            if begun.elapsed() > PATIENCE {
+                return None;
+            }
+            sleep(Duration::from_secs(5)).await;
+        }
+        for life in before {
+            life.abort();
+        }
+        world.state().slowness = 10;
+        let (after, begun) = (start(0), Instant::now());
+        publish(&last);
+        let (run, _) = RunId::derive(&last);
+        while !have_jobs().contains(run.as_str()) {
+            if begun.elapsed() > patience {
+                return None;
+            }
+            sleep(Duration::from_secs(1)).await;
+        }
+        after.abort();
+        Some(begun.elapsed())
+    })
+}
+
 /// Decides what the seed is about.
 fn prepare(world: &World) -> Vec<ArtifactReady> {
     let mut state = world.state();
@@ -98,6 +158,13 @@ fn prepare(world: &World) -> Vec<ArtifactReady> {
     }
     if state.rng.u32(..8) == 0 {
         state.jobs.exhausted_until = state.millis(0..200_000);
+    }
+    // Drawn apart, so that the seeds on record go on telling their stories.
+    let mut apart = fastrand::Rng::with_seed(state.rng.clone().u64(..));
+    if apart.u32(..6) == 0 {
+        let mut millis = |range| Duration::from_millis(apart.u64(range));
+        let (from, time) = (millis(0..100_000), millis(1_000..60_000));
+        state.lease_out = from..(from + time).min(state.calm_from);
     }
     (0..state.rng.u64(1..4)).map(|number| request(&mut state, number)).collect()
 }
@@ -127,8 +194,7 @@ fn request(state: &mut State, number: u64) -> ArtifactReady {
     let (content, name) = (Bytes::from_static(b"iris"), format!("a/{number}"));
     let object = state.buckets.put(ARTIFACTS, &name, content.clone(), Texts::new());
     let missing = state.rng.u32(..12) == 0;
-    let uri =
-        if missing { "gs://artifacts/gone".to_owned() } else { format!("gs://{ARTIFACTS}/{name}") };
+    let uri = if missing { GONE.to_owned() } else { format!("gs://{ARTIFACTS}/{name}") };
     serde_json::from_value(json!({
         "run": "iris",
         "attempts_max": 1 + number % 3,

@@ -25,10 +25,19 @@ pub(crate) struct Jobs {
     pub(crate) list_lag: Duration,
     /// Time that a request may be on its way after its sender gave up, at most.
     pub(crate) wire_lag: Duration,
+    /// How many times as long as usual a job stays in each of its states.
+    pub(crate) pace: u32,
     /// While it lasts, every create call is refused for want of a role.
     pub(crate) forbidden_until: Duration,
     /// Runs whose accelerators cannot be had before that time.
     pub(crate) exhausted_until: Duration,
+}
+
+impl Jobs {
+    /// None yet.
+    pub(crate) fn new() -> Self {
+        Self { pace: 1, ..Self::default() }
+    }
 }
 
 /// A job and what will become of it.
@@ -120,7 +129,7 @@ impl State {
         self.leave_metrics(created, *kind, body);
         if *kind == JobKind::PipelineJob {
             // Vertex AI copies a pipeline's labels to the jobs of its steps.
-            let child = format!("{parent}/{}/{number}1", JobKind::CustomJob.collection());
+            let child = format!("{parent}/{}/step-{number}", JobKind::CustomJob.collection());
             let job = Job { name: child, kind: JobKind::CustomJob, ..job.clone() };
             self.jobs.all.push(Planned { job, listed_from, plan: plan.clone(), short });
         }
@@ -133,7 +142,7 @@ impl State {
         let mut plan = Vec::new();
         let mut then = |state: &mut Self, to: JobState| {
             plan.push((at, to));
-            at += state.millis(500..40_000);
+            at += state.millis(500..40_000) * state.jobs.pace;
         };
         then(self, JobState::Queued);
         then(self, JobState::Pending);
@@ -259,8 +268,10 @@ impl JobsApi for Door {
             let late = || Err(Error::late(what.as_str(), Duration::ZERO));
             let sent = Sent { door: self, what: &what, order, open: AtomicBool::new(true) };
             let once = |state: &mut State| {
-                // One POST: whatever goes wrong, nobody repeats it.
-                if !sent.open.swap(false, Ordering::Relaxed) {
+                // One POST: nobody repeats it. A request that names its job is safe to
+                // repeat, and a proxy on the way may do so.
+                let first = sent.open.swap(false, Ordering::Relaxed);
+                if !first && sent.order.id.is_none() {
                     return late();
                 }
                 state.create_job(&what, &sent.order)

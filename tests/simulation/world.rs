@@ -5,6 +5,7 @@ use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::future::pending;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -68,6 +69,10 @@ pub(crate) struct State {
     pub(crate) calm_from: Duration,
     /// One call in so many goes wrong before.
     pub(crate) rarity: u32,
+    /// How many times as long as usual a call is on its way.
+    pub(crate) slowness: u32,
+    /// While it lasts, calls for the lease fail, and no others do for that.
+    pub(crate) lease_out: Range<Duration>,
     processes: Vec<Process>,
     pub(crate) buckets: Buckets,
     pub(crate) topics: Topics,
@@ -115,10 +120,12 @@ impl World {
         Self(Arc::new(Mutex::new(State {
             calm_from: Duration::ZERO,
             rarity: 20,
+            slowness: 1,
+            lease_out: Duration::ZERO..Duration::ZERO,
             processes: processes.iter().map(process).collect(),
             buckets: Buckets::default(),
             topics: Topics::default(),
-            jobs: Jobs::default(),
+            jobs: Jobs::new(),
             gitlab: Gitlab::default(),
             law: Law::default(),
             seen: BTreeSet::new(),
@@ -164,7 +171,7 @@ impl State {
         !self.is_calm() && self.rng.u32(..one_in) == 0
     }
 
-    pub(crate) fn millis(&mut self, range: std::ops::Range<u64>) -> Duration {
+    pub(crate) fn millis(&mut self, range: Range<u64>) -> Duration {
         Duration::from_millis(self.rng.u64(range))
     }
 
@@ -197,10 +204,13 @@ impl State {
     /// What goes wrong with a call.
     fn fault(&mut self, what: &str) -> Option<Fault> {
         let rarity = self.rarity;
-        if !self.chance(rarity) {
+        let fault = if what.ends_with("/lease") && self.lease_out.contains(&self.now()) {
+            [Fault::RequestLost, Fault::AnswerLost, Fault::Unavailable][self.rng.usize(..3)]
+        } else if self.chance(rarity) {
+            Fault::ALL[self.rng.usize(..Fault::ALL.len())]
+        } else {
             return None;
-        }
-        let fault = Fault::ALL[self.rng.usize(..Fault::ALL.len())];
+        };
         self.count(what, fault);
         Some(fault)
     }
@@ -231,7 +241,9 @@ impl Door {
         let (fault, there, back) = {
             let mut state = self.world.state();
             let fault = state.fault(what);
-            let (there, back) = (state.millis(1..40), state.millis(1..40));
+            let slowness = state.slowness;
+            let mut way = || state.millis(1..40) * slowness;
+            let (there, back) = (way(), way());
             (fault, there, back)
         };
         let there = if fault == Some(Fault::Slow) { there * 1_000 } else { there };
