@@ -15,12 +15,19 @@ pub(super) struct Turns {
 }
 
 impl Turns {
-    /// Those that wait, oldest first, in the order in which they are to go.
-    pub(super) fn order<T>(&self, waiting: Vec<T>, project: impl Fn(&T) -> u64) -> Vec<T> {
+    /// Those that wait, oldest first, in the order in which they are to go. Of each its project is
+    /// told, and what it waits for: those of one project that wait for different things do not
+    /// take each other's turns.
+    pub(super) fn order<T, For: Ord>(
+        &self,
+        waiting: Vec<T>,
+        of: impl Fn(&T) -> (u64, For),
+    ) -> Vec<T> {
         let mut starts = BTreeMap::new();
         let start = |it: T| {
-            let project = project(&it);
-            let start = starts.entry(project).or_insert_with(|| self.start(project));
+            let line = of(&it);
+            let project = line.0;
+            let start = starts.entry(line).or_insert_with(|| self.start(project));
             *start += 1;
             (*start, it)
         };
@@ -50,7 +57,7 @@ mod tests {
     /// The projects of the next runs, one create call after another.
     fn served(turns: &mut Turns, waiting: &mut Vec<u64>, count: usize) -> Vec<u64> {
         let next = |_| {
-            let next = turns.order(waiting.clone(), |it| *it)[0];
+            let next = turns.order(waiting.clone(), |it| (*it, ()))[0];
             waiting.remove(waiting.iter().position(|it| *it == next).unwrap());
             turns.went(next);
             next
@@ -68,7 +75,7 @@ mod tests {
             ("three", &[3, 3, 3, 1, 2, 2], &[3, 1, 2, 3, 2, 3]),
         ];
         for (name, waiting, expected) in cases {
-            let ordered = Turns::default().order(waiting.to_vec(), |it| *it);
+            let ordered = Turns::default().order(waiting.to_vec(), |it| (*it, ()));
             assert_eq!(ordered, expected, "{name}");
             let (mut turns, mut waiting) = (Turns::default(), waiting.to_vec());
             let one_by_one = served(&mut turns, &mut waiting, expected.len());
@@ -106,7 +113,7 @@ mod tests {
                 if waiting.is_empty() {
                     continue;
                 }
-                let (project, by) = turns.order(waiting.clone(), |it| it.0)[0];
+                let (project, by) = turns.order(waiting.clone(), |it| (it.0, ()))[0];
                 waiting.remove(waiting.iter().position(|it| it.0 == project).unwrap());
                 turns.went(project);
                 assert!(created < by, "seed {seed}: call {created}, and {by} was the latest");

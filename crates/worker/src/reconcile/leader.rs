@@ -245,7 +245,7 @@ impl Leader {
             behind && !self.paused.contains_key(run) && seen.insert(run)
         });
         // A project's few are not read behind another's thousands.
-        let behind = Turns::default().order(behind.collect(), |it| it.project_id);
+        let behind = Turns::default().order(behind.collect(), |it| (it.project_id, ()));
         let loads: Vec<_> = behind
             .into_iter()
             .take(RUNS_MAX)

@@ -90,7 +90,9 @@ impl Line {
         let mut places: BTreeMap<Queue<'_>, u32> = BTreeMap::new();
         let mut ahead: BTreeMap<u64, u32> = BTreeMap::new();
         let mut plan = BTreeMap::new();
-        for it in self.turns.order(waiting, |it| it.project) {
+        let (turns, scarce) = (&self.turns, &self.scarce);
+        let order = turns.order(waiting, |it| (it.project, (it.ready, scarce.lacked_by(it.need))));
+        for it in order {
             let lacked = self.scarce.lacked_by(it.need);
             let asks = askers.get_mut(it.need).filter(|left| **left > 0);
             let may =

@@ -83,9 +83,9 @@ fn places_are_the_order_in_which_runs_go() {
         &mut Active::default(),
         &expect![[r"
             0 of project 1: place 1
-            1 of project 1: place 3
+            1 of project 1: place 2, goes
             2 of project 1: place 4
-            3 of project 2: place 2, goes
+            3 of project 2: place 3
         "]],
     );
 }
@@ -118,6 +118,31 @@ fn who_wants_a_machine_that_is_scarce_waits_with_its_like_and_everybody_else_goe
     assert_eq!([113, 114].map(|at| asks(&mut line, at)), [vec![], vec![0]]);
     line.accepted(1, &need(8), SEC * 114);
     assert_eq!(asks(&mut line, 115), [1, 3], "it is the turn of other projects now");
+}
+
+#[test]
+fn who_cannot_go_takes_no_turn_of_those_of_its_project_that_can() {
+    let mut runs = runs(&[(1, 8), (1, 8), (1, 2), (1, 2), (2, 1), (2, 1), (1, 1), (1, 1)]);
+    let mut line = Line::new(6, SEC);
+    line.refused(&need(8), vec!["x/t4_gpus".to_owned()], (SEC * 99, None));
+    for it in &mut runs[2..4] {
+        it.ready = false;
+    }
+    check(
+        &mut line,
+        &runs,
+        &mut Active::default(),
+        &expect![[r"
+        0 of project 1: place 1, waits for quota of x/t4_gpus
+        1 of project 1: place 2, waits for quota of x/t4_gpus
+        2 of project 1: place 1
+        3 of project 1: place 4
+        4 of project 2: place 2, goes
+        5 of project 2: place 5
+        6 of project 1: place 3
+        7 of project 1: place 6
+    "]],
+    );
 }
 
 #[test]
