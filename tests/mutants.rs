@@ -20,7 +20,7 @@ struct Mutant {
     seed: u64,
 }
 
-const MUTANTS: [Mutant; 11] = [
+const MUTANTS: [Mutant; 12] = [
     Mutant {
         name: "the settle time is dropped",
         file: "crates/worker/src/reconcile/step.rs",
@@ -108,6 +108,15 @@ async fn settled_before(
             let page = self.vertex.list(kind, project, region, &filter, token).await?;
             let carries = |_: &Job| true;",
         seed: 429,
+    },
+    Mutant {
+        name: "a pipeline job is looked for in a list, which may lag",
+        file: "crates/worker/src/reconcile/settle.rs",
+        from: "            Some(id) => self.of_id(&it.run, &id).await?,
+            None =>",
+        to: "            Some(id) if id.is_empty() => self.of_id(&it.run, &id).await?,
+            _ =>",
+        seed: 7465,
     },
     Mutant {
         name: "a queue entry is deleted whatever became of it",

@@ -244,8 +244,11 @@ impl Leader {
             let behind = known.is_none() || known < entry.head;
             behind && !self.paused.contains_key(run) && seen.insert(run)
         });
-        // A project's few are not read behind another's thousands.
-        let behind = Turns::default().order(behind.collect(), |it| (it.project_id, ()));
+        // Whoever has come least far waits for us, and the others for their jobs. A project's few
+        // are not read behind another's thousands.
+        let mut behind: Vec<_> = behind.collect();
+        behind.sort_by_key(|it| it.published);
+        let behind = Turns::default().order(behind, |it| (it.project_id, ()));
         let loads: Vec<_> = behind
             .into_iter()
             .take(RUNS_MAX)
