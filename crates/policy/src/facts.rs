@@ -47,6 +47,11 @@ impl Facts {
         Ok(Self(facts))
     }
 
+    /// Whether the code is a fork's: in its merge request, where it runs in the project's own name.
+    pub(crate) fn is_of_a_fork(&self) -> bool {
+        self.0["origin"]["fork"] == true
+    }
+
     /// The variables by name.
     pub fn variables(&self) -> &Map<String, Value> {
         &self.0
@@ -75,6 +80,8 @@ fn origin(gitlab: &Gitlab, claims: &Map<String, Value>) -> Value {
         Some(Value::String(it)) => it.parse().ok(),
         Some(_) | None => None,
     };
+    let text = |name| claims.get(name).and_then(Value::as_str);
+    let fork = text("project_id").map(|it| text("job_project_id").is_some_and(|job| job != it));
     json!({
         "host": gitlab.host,
         "project_id": gitlab.project_id,
@@ -85,7 +92,8 @@ fn origin(gitlab: &Gitlab, claims: &Map<String, Value>) -> Value {
         "ref_protected": protected,
         "pipeline_id": gitlab.pipeline_id,
         "job_id": gitlab.job_id,
-        "user_login": claims.get("user_login").and_then(Value::as_str),
+        "user_login": text("user_login"),
+        "fork": fork,
         "merge_request": gitlab.merge_request,
     })
 }

@@ -19,6 +19,9 @@
 //! by people other than its author, for that of an operator, or for both; of several rules that
 //! match, the larger demand counts. Who approves is not looked at here.
 //!
+//! A fork's merge request whose pipeline runs in the project's own name has the project's path and
+//! a branch of the fork's. It is denied unless a rule that matches says `forks: true`.
+//!
 //! # The variables
 //!
 //! Every field is always there; what is not known is null. Numbers are `int`.
@@ -30,6 +33,7 @@
 //! | `origin.project_id`, `.pipeline_id`, `.job_id` | numbers |
 //! | `origin.ref_protected` | bool; null without verified claims |
 //! | `origin.user_login` | text; null without verified claims |
+//! | `origin.fork` | whether a fork's merge request runs in the project's name; null without verified claims |
 //! | `origin.merge_request` | null, or `iid` and `target_branch` (text or null) |
 //! | `claims` | the verified claims of the job's ID token, by their names in GitLab, where ids and bools are texts; empty without them, so ask with `has(claims.environment)` |
 //! | `artifacts` | list of `name`, `uri`, `bucket` and `size` in bytes |

@@ -114,6 +114,7 @@ struct Rule {
     condition: Option<Expression>,
     validations: Vec<(Expression, String)>,
     approval: Option<Approval>,
+    forks: bool,
 }
 
 /// CEL's functions, which have no `Debug`.
@@ -141,6 +142,8 @@ struct RuleText {
     validations: Vec<ValidationText>,
     #[serde(default, deserialize_with = "written")]
     approval: Option<Approval>,
+    #[serde(default)]
+    forks: bool,
 }
 
 #[derive(Deserialize)]
@@ -190,6 +193,7 @@ impl Policy {
         let context = expression::context(&self.env.0, facts, &self.patterns);
         let (mut rules, mut violations) = (Vec::new(), Vec::new());
         let mut approval = Approval::default();
+        let mut forks = false;
         for rule in &self.rules {
             match rule.condition.as_ref().map_or(Ok(true), |it| it.evaluate(&context)) {
                 Ok(false) => continue,
@@ -200,6 +204,7 @@ impl Policy {
                 }
             }
             rules.push(rule.name.clone());
+            forks |= rule.forks;
             let room = VIOLATIONS_MAX.saturating_sub(violations.len());
             violations.extend(rule.violations(&context).take(room));
             let wanted = rule.approval.unwrap_or_default();
@@ -208,6 +213,10 @@ impl Policy {
         }
         if rules.is_empty() && violations.is_empty() {
             let message = "no rule of the policy matches this request".to_owned();
+            violations.push(Violation { rule: None, message });
+        }
+        if facts.is_of_a_fork() && !forks {
+            let message = "no rule that matches lets the code of a fork in".to_owned();
             violations.push(Violation { rule: None, message });
         }
         violations.truncate(VIOLATIONS_MAX);
@@ -284,7 +293,7 @@ impl Compiler {
             let compiled = self.expression(&name, &place, &it.expression);
             validations.extend(compiled.map(|compiled| (compiled, it.message)));
         }
-        Rule { name, condition, validations, approval }
+        Rule { name, condition, validations, approval, forks: read.forks }
     }
 
     fn expression(&mut self, rule: &str, place: &str, text: &str) -> Option<Expression> {

@@ -45,6 +45,7 @@ const ORIGIN: &[(&str, Shape)] = &[
     ("pipeline_id", Scalar),
     ("job_id", Scalar),
     ("user_login", Scalar),
+    ("fork", Scalar),
     ("merge_request", Record(&[("iid", Scalar), ("target_branch", Scalar)])),
 ];
 
