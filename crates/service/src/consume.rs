@@ -21,6 +21,7 @@ use tracing::{Instrument, debug, error, field, info_span, warn};
 
 use crate::dead_letter::DeadLetters;
 use crate::period::Period;
+use crate::redact::redact_text;
 use crate::settlement::{Class, Settlement};
 use crate::telemetry::chain;
 
@@ -175,6 +176,8 @@ async fn settle(
         error!("handler panicked");
         Settlement::Retry { class: Class::Bug, reason: "the handler panicked".to_owned() }
     });
+    // What could not be decoded is quoted in its error.
+    let settlement = settlement.map_reason(|it| redact_text(&it));
     match settlement.on_attempt(message.delivery_attempt, attempts_max) {
         Settlement::Ack => {
             debug!("delivery was handled");

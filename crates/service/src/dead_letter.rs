@@ -1,4 +1,5 @@
-//! Gives a message that cannot be handled to people: as it came, with the reason.
+//! Gives a message that cannot be handled to people: as it came, without its ID token, and with
+//! the reason.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,6 +7,7 @@ use std::sync::Arc;
 use branchline_gcp::pubsub::{Message as Outgoing, Publish};
 
 use crate::consume::Message;
+use crate::redact::{redact, redact_text};
 use crate::settlement::Class;
 
 /// Pub/Sub's own limits.
@@ -35,7 +37,7 @@ impl DeadLetters {
         reason: &str,
     ) -> Result<(), branchline_gcp::Error> {
         let letter = Outgoing {
-            data: message.data.clone(),
+            data: redact(&message.data).into(),
             attributes: attributes(message, class, reason, &self.subscription),
             ordering_key: None,
         };
@@ -67,7 +69,9 @@ fn attributes(
         theirs.into_iter().partition(|(name, _)| name.starts_with("ce-"));
     let kept = context.len() + others.len() - excess;
     let ours = ours.into_iter().map(|(name, value)| (name.to_owned(), cut(value)));
-    context.into_iter().chain(others).take(kept).chain(ours).collect()
+    let theirs = context.into_iter().chain(others).take(kept);
+    let theirs = theirs.map(|(name, value)| (name, redact_text(&value)));
+    theirs.chain(ours).collect()
 }
 
 fn cut(mut text: String) -> String {
@@ -83,7 +87,7 @@ mod tests {
     fn message(attributes: BTreeMap<String, String>) -> Message {
         Message {
             id: "7".to_owned(),
-            data: "{}".into(),
+            data: r#"{"id_token": "eyJh.eyJc.s"}"#.into(),
             attributes,
             publish_time: "2026-11-23T04:00:00Z".parse().unwrap(),
             delivery_attempt: Some(100),
@@ -92,7 +96,8 @@ mod tests {
 
     #[test]
     fn a_dead_letter_keeps_its_attributes_and_says_why_it_is_one() {
-        let message = message(BTreeMap::from([("ce-id".to_owned(), "r/1".to_owned())]));
+        let theirs = [("ce-id", "r/1"), ("token", "eyJh.eyJc.s")];
+        let message = message(theirs.map(|(name, it)| (name.to_owned(), it.to_owned())).into());
         let actual =
             attributes(&message, Class::Transient, "no answer", "projects/p/subscriptions/s");
         expect![[r#"
@@ -103,6 +108,7 @@ mod tests {
                 "branchline-reason": "no answer",
                 "branchline-subscription": "projects/p/subscriptions/s",
                 "ce-id": "r/1",
+                "token": "REDACTED",
             }
         "#]]
         .assert_debug_eq(&actual);

@@ -11,6 +11,7 @@ pub mod telemetry;
 
 mod doors;
 mod period;
+mod redact;
 
 pub use consume::{Message, consume};
 pub use dead_letter::DeadLetters;

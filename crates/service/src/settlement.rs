@@ -67,6 +67,17 @@ pub enum Settlement {
 }
 
 impl Settlement {
+    /// The same with another reason.
+    pub(crate) fn map_reason(self, change: impl FnOnce(String) -> String) -> Self {
+        match self {
+            Self::Ack => Self::Ack,
+            Self::Retry { class, reason } => Self::Retry { class, reason: change(reason) },
+            Self::DeadLetter { class, reason } => {
+                Self::DeadLetter { class, reason: change(reason) }
+            }
+        }
+    }
+
     /// Turns a retry into a dead letter when no delivery is left. Where the
     /// subscription does not count attempts there is always another one.
     #[must_use]
