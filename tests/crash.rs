@@ -22,6 +22,7 @@ use branchline_gcp::storage::Storage;
 use branchline_gitlab::Client;
 use branchline_ledger::{RequestName, Requests, Run, State, Store};
 use branchline_local::installation::{ARTIFACTS, LEDGER, PROJECT, QUEUE, REQUESTS, topic};
+use branchline_tests::identity::signed;
 use branchline_tests::installation::{Installation, REGION};
 use branchline_tests::naps::{NAP, request};
 use branchline_tests::processes::Role;
@@ -265,7 +266,7 @@ impl<'a> Scene<'a> {
     async fn publish(&self, request: &Value, ci_job: u64) -> Result<()> {
         let mut request = request.clone();
         request["gitlab"]["job_id"] = ci_job.into();
-        let data = request.to_string().into_bytes().into();
+        let data = signed(self.at.signer(), request).to_string().into_bytes().into();
         let message = Message { data, ..Message::default() };
         self.publisher.publish(&topic(PROJECT, "artifact-ready"), message).await?;
         Ok(())

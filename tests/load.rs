@@ -125,7 +125,7 @@ fn faults(quota: u32, exhausted: bool) -> Faults {
 /// Queues that many requests, and tells their runs.
 async fn publish(at: &Installation, messages: u32) -> Runs {
     let mut runs = Runs::default();
-    let mut bodies = Vec::new();
+    let mut requests = Vec::new();
     for message in 0..messages {
         let distinct = usize::try_from(message).unwrap();
         let (mut request, _) = request(at, JobKind::CustomJob, "true", distinct).unwrap();
@@ -142,9 +142,9 @@ async fn publish(at: &Installation, messages: u32) -> Runs {
         }
         let line = if scarce { &mut runs.scarce } else { &mut runs.ready };
         line.insert(run_id(&request), project);
-        bodies.push(request.to_string());
+        requests.push(request);
     }
-    publish_all(at, bodies).await.unwrap();
+    publish_all(at, requests).await.unwrap();
     runs
 }
 

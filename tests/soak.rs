@@ -43,7 +43,7 @@ async fn as_many_jobs_as_runs_and_none_lost() {
     let started = Instant::now();
 
     // Every fifth is the message before once more, in turn with another id or by another CI job.
-    let (mut runs, mut bodies) = (BTreeSet::new(), Vec::new());
+    let (mut runs, mut requests) = (BTreeSet::new(), Vec::new());
     for message in 0..messages {
         let again = message % 5 == 4;
         let distinct = usize::try_from(if again { message - 1 } else { message }).unwrap();
@@ -55,9 +55,9 @@ async fn as_many_jobs_as_runs_and_none_lost() {
             request["gitlab"]["job_id"] = 1_000_000.into();
         }
         runs.insert(run);
-        bodies.push(request.to_string());
+        requests.push(request);
     }
-    publish_all(&at, bodies).await.unwrap();
+    publish_all(&at, requests).await.unwrap();
 
     let mut rng = Rng::with_seed(1);
     for _ in 0..kills {

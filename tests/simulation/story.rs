@@ -1,6 +1,5 @@
 //! One seed: what is asked for, who lives and dies, and what must have come of it.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,9 +10,10 @@ use branchline_ledger::State as RunState;
 use branchline_service::{Doors, Health};
 use bytes::Bytes;
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use crate::identity;
 use crate::world::{Door, State, Texts, World, wall_clock};
 
 pub(crate) const LEDGER: &str = "ledger";
@@ -21,18 +21,18 @@ pub(crate) const QUEUE: &str = "queue";
 const OPERATORS: &str = "requests";
 const OUTPUT: &str = "output";
 const ARTIFACTS: &str = "artifacts";
-const GONE: &str = "gs://artifacts/gone";
+pub(crate) const GONE: &str = "gs://artifacts/gone";
 pub(crate) const REQUESTS: &str = "projects/p/subscriptions/artifact-ready";
-const EVENTS: &str = "projects/p/subscriptions/run-events";
-const ARTIFACT_READY: &str = "projects/p/topics/artifact-ready";
+pub(crate) const EVENTS: &str = "projects/p/subscriptions/run-events";
+pub(crate) const ARTIFACT_READY: &str = "projects/p/topics/artifact-ready";
 pub(crate) const RUN_EVENTS: &str = "projects/p/topics/run-events";
 pub(crate) const DEAD_LETTERS: &str = "projects/p/topics/dead-letters";
-const HOST: &str = "gitlab.example.com";
-const PROCESSES: [&str; 3] = ["worker-0", "worker-1", "notifier"];
+pub(crate) const HOST: &str = "gitlab.example.com";
+pub(crate) const PROCESSES: [&str; 3] = ["worker-0", "worker-1", "notifier"];
 
 const SETTLE: Duration = Duration::from_secs(20);
 /// Everything has to be over so long after the last fault.
-const PATIENCE: Duration = Duration::from_hours(2);
+pub(crate) const PATIENCE: Duration = Duration::from_hours(2);
 /// How long the world is watched when all is done: nothing may begin again.
 const AFTERWARDS: Duration = Duration::from_mins(2);
 
@@ -43,7 +43,7 @@ pub(crate) struct Told {
     /// Every call, in order.
     pub(crate) trace: Vec<String>,
     /// Faults by the state of the run that they met.
-    pub(crate) seen: BTreeSet<(&'static str, crate::world::Fault)>,
+    pub(crate) seen: std::collections::BTreeSet<(&'static str, crate::world::Fault)>,
     /// Events that were published again.
     pub(crate) repeats: u32,
     /// Runs that were asked for.
@@ -84,64 +84,6 @@ pub(crate) fn tell(seed: u64) -> Told {
     })
 }
 
-/// All worker pods go at once while thousands of jobs train, and one comes back to storage
-/// that is slow. Tells how long a run that is asked for then waits for its job.
-pub(crate) fn take_over(runs: usize, patience: Duration) -> Option<Duration> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .expect("a runtime");
-    runtime.block_on(async {
-        let world = World::new(0, &PROCESSES);
-        let (requests, last) = {
-            let mut state = world.state();
-            state.topics.subscribe(REQUESTS, ARTIFACT_READY);
-            state.topics.subscribe(EVENTS, RUN_EVENTS);
-            state.jobs.pace = 1_000;
-            let requests = (0..).map(|it| request(&mut state, it));
-            let found = requests.filter(|it| it.artifacts[0].uri.to_string() != GONE);
-            let mut requests: Vec<_> = found.take(runs + 1).collect();
-            let last = requests.pop().expect("one more than that");
-            (requests, last)
-        };
-        let publish = |request: &ArtifactReady| {
-            let Envelope { data, attributes } = Envelope::artifact_ready(request, wall_clock());
-            let message = Message { data: data.into(), attributes, ordering_key: None };
-            world.state().publish(ARTIFACT_READY, &message);
-        };
-        let have_jobs = || -> BTreeSet<String> {
-            let live = world.state().live_jobs().into_iter();
-            live.map(|mut it| it.labels.remove("branchline-run").expect("a label")).collect()
-        };
-        let start = |process| tokio::spawn(live(world.clone(), process, CancellationToken::new()));
-        let before = [start(0), start(1)];
-        requests.iter().for_each(publish);
-        let begun = Instant::now();
-        while have_jobs().len() < requests.len() {
-            if begun.elapsed() > PATIENCE {
-                return None;
-            }
-            sleep(Duration::from_secs(5)).await;
-        }
-        for life in before {
-            life.abort();
-        }
-        world.state().slowness = 10;
-        let (after, begun) = (start(0), Instant::now());
-        publish(&last);
-        let (run, _) = RunId::derive(&last);
-        while !have_jobs().contains(run.as_str()) {
-            if begun.elapsed() > patience {
-                return None;
-            }
-            sleep(Duration::from_secs(1)).await;
-        }
-        after.abort();
-        Some(begun.elapsed())
-    })
-}
-
 /// Decides what the seed is about.
 fn prepare(world: &World) -> Vec<ArtifactReady> {
     let mut state = world.state();
@@ -169,7 +111,7 @@ fn prepare(world: &World) -> Vec<ArtifactReady> {
     (0..state.rng.u64(1..4)).map(|number| request(&mut state, number)).collect()
 }
 
-fn request(state: &mut State, number: u64) -> ArtifactReady {
+pub(crate) fn request(state: &mut State, number: u64) -> ArtifactReady {
     let kinds = [
         JobKind::CustomJob,
         JobKind::PipelineJob,
@@ -222,6 +164,7 @@ async fn ask(world: World, requests: Vec<ArtifactReady>) {
         sleep(pause).await;
         for other in 0..=again {
             request.gitlab.job_id += u64::from(other.min(1));
+            identity::sign(&mut request, wall_clock());
             for _ in 0..copies {
                 let Envelope { data, attributes } =
                     Envelope::artifact_ready(&request, wall_clock());
@@ -263,7 +206,7 @@ async fn operate(world: World, requests: Vec<ArtifactReady>) {
 }
 
 /// The lives of one process: each ends by a kill, by a rollout, or never.
-async fn live(world: World, process: usize, end: CancellationToken) {
+pub(crate) async fn live(world: World, process: usize, end: CancellationToken) {
     while !end.is_cancelled() {
         let (door, killed) = world.begin(process);
         let stop = CancellationToken::new();
@@ -302,7 +245,8 @@ async fn work(door: Door, stop: CancellationToken) {
         let client = Client::over(door, HOST.to_owned());
         branchline_notifier::work(notifier(), doors, client, health, stop).await;
     } else {
-        Box::pin(branchline_worker::work(worker(), doors, door, health, stop)).await;
+        let trust = identity::trust(&door);
+        Box::pin(branchline_worker::work(worker(), doors, door, trust, health, stop)).await;
     }
 }
 
@@ -315,6 +259,8 @@ fn worker() -> branchline_worker::Config {
         "queue_bucket": QUEUE,
         "request_bucket": OPERATORS,
         "output_bucket": OUTPUT,
+        "identity": {"issuers": []},
+        "policy": "policy.yaml",
         "regions": ["europe-west4"],
         "lease": "15s",
         "tick": "3s",

@@ -87,7 +87,8 @@ impl Installation {
         }
     }
 
-    async fn pull(&self, name: &str) -> Result<Vec<Value>> {
+    /// What waits in a subscription; it is leased for a moment.
+    pub async fn pull(&self, name: &str) -> Result<Vec<Value>> {
         let url = format!("{}:pull", self.pubsub(&subscription(PROJECT, name)));
         let body = json!({"maxMessages": 1_000, "returnImmediately": true});
         let answer = reqwest::Client::new().post(url).json(&body).send().await?;
@@ -101,4 +102,4 @@ impl Installation {
 }
 
 /// A subscription that nobody else reads.
-const KEPT: &str = "run-events-kept";
+pub const KEPT: &str = "run-events-kept";

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Output;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use branchline_contract::RunId;
 use branchline_gcp::{Config as Google, Credentials};
 use branchline_ledger::Entry;
 use branchline_local::faults::Faults;
-use branchline_local::gitlab::{CiJob, GitLab, Trigger};
+use branchline_local::gitlab::{CiJob, GitLab, Signer, Trigger};
 use branchline_local::installation::{self, PROJECT, subscription, topic};
 use branchline_local::stack::{Options, Stack};
 use rustix::process::Pid;
@@ -22,6 +23,7 @@ use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio::process::Command;
 
+use crate::identity::ANYBODY;
 use crate::processes::{Role, executable, free_ports, is_gone};
 
 /// Region of the repository's run.
@@ -49,12 +51,18 @@ echo '{"naps": 1}' > "$output/metrics.json"
 echo "ended $$" >> "$2"
 "#;
 
+const CI: &str =
+    "train: {id_tokens: {BRANCHLINE_ID_TOKEN: {aud: branchline}}, script: [branchline publish]}";
+
 /// One installation. Its processes are the caller's, and its directory goes with it.
 pub struct Installation {
     directory: TempDir,
     ports: [u16; 4],
     grace: Duration,
+    /// What the roles log.
+    pub log: &'static str,
     job: CiJob,
+    signer: Signer,
     project_id: u64,
     merge_request: u64,
     started: AtomicU32,
@@ -69,15 +77,30 @@ impl Installation {
         let gitlab = GitLab::open(Some(&directory.path().join("data/gitlab")))?;
         gitlab.set_external_url(&address(ports[3]));
         let config = config(&directory.path().join("progress"));
-        let files = [("branchline.yaml", config.as_bytes()), ("train.sh", TRAIN.as_bytes())];
+        let files = [
+            ("branchline.yaml", config.as_bytes()),
+            (".gitlab-ci.yml", CI.as_bytes()),
+            ("train.sh", TRAIN.as_bytes()),
+        ];
         let project_id = gitlab.create_project("team/naps", TARGET, &files)?;
         gitlab.commit(project_id, BRANCH, "Try", &[("try", b"try")])?;
         let merge_request = gitlab.open_merge_request(project_id, BRANCH, TARGET, "Try")?;
         let job =
             gitlab.start_pipeline(project_id, Trigger::MergeRequest(merge_request), "train")?;
         gitlab.checkout(project_id, &job.sha, &directory.path().join("checkout"))?;
-        let started = AtomicU32::new(0);
-        Ok(Self { directory, ports, grace, job, project_id, merge_request, started })
+        fs::write(directory.path().join("policy.yaml"), ANYBODY)?;
+        let (signer, started) = (gitlab.signer()?, AtomicU32::new(0));
+        Ok(Self {
+            directory,
+            ports,
+            grace,
+            log: "info",
+            job,
+            signer,
+            project_id,
+            merge_request,
+            started,
+        })
     }
 
     /// Starts the stack, and returns it with the token of the notifier.
@@ -137,6 +160,8 @@ impl Installation {
             "queue_bucket": installation::QUEUE,
             "request_bucket": installation::REQUESTS,
             "output_bucket": installation::OUTPUT,
+            "identity": {"issuers": [{"issuer": self.gitlab()}]},
+            "policy": self.path("policy.yaml"),
             "regions": [REGION],
             "tick": "100ms",
             "lease": "3s",
@@ -163,6 +188,7 @@ impl Installation {
         changes: Value,
         mut environment: Vec<(String, String)>,
     ) -> Result<(Role, TcpStream)> {
+        environment.push(("RUST_LOG".to_owned(), self.log.to_owned()));
         let failpoints = self.failpoints();
         if failpoints.is_dir() {
             let failpoints = failpoints.to_str().context("a path in UTF-8")?.to_owned();
@@ -197,6 +223,14 @@ impl Installation {
 
     /// Runs `branchline publish` as the repository's CI job, and returns the id of its run.
     pub async fn publish(&self) -> Result<RunId> {
+        let done = self.publish_output().await?;
+        let said = String::from_utf8_lossy(&done.stderr);
+        ensure!(done.status.success(), "publish ended with {}: {said}", done.status);
+        Ok(RunId::parse(String::from_utf8(done.stdout)?.trim())?)
+    }
+
+    /// The same, and returns how it ended and what it said.
+    pub async fn publish_output(&self) -> Result<Output> {
         let publish = Command::new(executable())
             .args(["publish", RUN])
             .current_dir(self.path("checkout"))
@@ -207,11 +241,7 @@ impl Installation {
             .env("BRANCHLINE_STORAGE_ENDPOINT", address(self.ports[1]))
             .kill_on_drop(true)
             .output();
-        let done =
-            tokio::time::timeout(PUBLISHED_WITHIN, publish).await.context("publishing")??;
-        let said = String::from_utf8_lossy(&done.stderr);
-        ensure!(done.status.success(), "publish ended with {}: {said}", done.status);
-        Ok(RunId::parse(String::from_utf8(done.stdout)?.trim())?)
+        Ok(tokio::time::timeout(PUBLISHED_WITHIN, publish).await.context("publishing")??)
     }
 
     /// The kinds of the facts on record, in order, read beneath the stack: it may be down.
@@ -285,6 +315,11 @@ impl Installation {
     /// The CI job that asks for runs.
     pub const fn job(&self) -> &CiJob {
         &self.job
+    }
+
+    /// What signs the tokens of other CI jobs.
+    pub const fn signer(&self) -> &Signer {
+        &self.signer
     }
 
     /// Number of the merge request of its branch.

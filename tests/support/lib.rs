@@ -1,8 +1,9 @@
 //! What the whole-system tests share.
 
-mod counts;
+pub mod counts;
 pub mod emulator;
 pub mod eventually;
+pub mod identity;
 pub mod installation;
 pub mod naps;
 pub mod processes;

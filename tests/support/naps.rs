@@ -9,6 +9,7 @@ use branchline_local::installation::{PROJECT, topic};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use serde_json::{Value, json};
 
+use crate::identity::signed;
 use crate::installation::{Installation, REGION};
 
 /// Long enough to be seen running.
@@ -48,10 +49,11 @@ pub fn request(
 }
 
 /// Publishes requests as fast as it goes.
-pub async fn publish_all(at: &Installation, bodies: Vec<String>) -> Result<()> {
+pub async fn publish_all(at: &Installation, requests: Vec<Value>) -> Result<()> {
     let publisher = Publisher::connect(&at.google()).await?;
     let topic = topic(PROJECT, "artifact-ready");
-    let calls = bodies.into_iter().map(|body| {
+    let calls = requests.into_iter().map(|request| {
+        let body = signed(at.signer(), request).to_string();
         let message = Message { data: body.into_bytes().into(), ..Message::default() };
         publisher.publish(&topic, message)
     });

@@ -20,17 +20,19 @@ use branchline_gcp::vertex::{Jobs as _, Vertex};
 use branchline_gcp::{Config, Credentials};
 use branchline_ledger::{History, Store};
 use branchline_local::faults::Faults;
-use branchline_local::gitlab::{CiJob, Trigger};
+use branchline_local::gitlab::{CiJob, Signer, Trigger};
 use branchline_local::installation::{self, PROJECT, subscription, topic};
 use branchline_local::stack::{Endpoints, Options, Stack};
 use jiff::Timestamp;
 use secrecy::SecretString;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::eventually::eventually;
+use crate::identity::{ANYBODY, signed};
 
 /// Project of every CI job.
 const PROJECT_PATH: &str = "team/iris";
@@ -50,7 +52,10 @@ pub struct World {
     /// Its merge request.
     pub iid: u64,
     publisher: Publisher,
+    signer: Signer,
     google: Config,
+    /// Keeps the policy.
+    _directory: TempDir,
     stop: CancellationToken,
     roles: Vec<JoinHandle<()>>,
 }
@@ -100,8 +105,17 @@ impl World {
             let router = stack.storage.router().layer(from_fn_with_state(code, refuse));
             worker_google.storage_endpoint = Some(serve(router).await);
         }
+        let directory = tempfile::tempdir().expect("a directory can be made");
+        let policy = directory.path().join("policy.yaml");
+        std::fs::write(&policy, ANYBODY).expect("a file can be written");
+        let mut config = json!({
+            "policy": policy,
+            "identity": {"issuers": [{"issuer": format!("http://{gitlab}")}]},
+            "consume": {"attempts_max": attempts_max},
+        });
+        extend(&mut config, more);
         let roles = vec![
-            worker(&worker_google, attempts_max, more, &stop),
+            worker(&worker_google, config, &stop),
             notifier(&google, &format!("http://{gitlab}"), stack.gitlab.token(), &stop),
         ];
         let gitlab = &stack.gitlab;
@@ -120,6 +134,8 @@ impl World {
             ),
             publisher: Publisher::connect(&google).await.expect("Pub/Sub is there"),
             job: job.expect("the pipeline starts"),
+            signer: gitlab.signer().expect("there is a key"),
+            _directory: directory,
             storage,
             project_id,
             iid,
@@ -180,8 +196,26 @@ impl World {
         })
     }
 
-    /// Publishes a body as people do by hand, without CloudEvents attributes.
+    /// The request with a token of its CI job.
+    pub fn signed(&self, request: Value) -> Value {
+        signed(&self.signer, request)
+    }
+
+    /// Publishes a request with the token of its CI job, or else a body as it is. It has no
+    /// CloudEvents attributes, as with people who do it by hand.
     pub async fn publish(&self, body: impl Into<Vec<u8>>) {
+        let mut body = body.into();
+        if let Ok(request @ Value::Object(_)) = serde_json::from_slice::<Value>(&body)
+            && request.get("gitlab").is_some()
+            && request.get("id_token").is_none()
+        {
+            body = self.signed(request).to_string().into_bytes();
+        }
+        self.publish_as_it_is(body).await;
+    }
+
+    /// Publishes any body.
+    pub async fn publish_as_it_is(&self, body: impl Into<Vec<u8>>) {
         let message = Message { data: body.into().into(), ..Message::default() };
         let published = self.publisher.publish(&topic(PROJECT, "artifact-ready"), message).await;
         published.expect("the message is published");
@@ -300,12 +334,13 @@ async fn refuse(State(code): State<Arc<AtomicU16>>, request: Request, next: Next
     headers.into_response()
 }
 
-fn worker(
-    google: &Config,
-    attempts_max: u32,
-    more: Value,
-    stop: &CancellationToken,
-) -> JoinHandle<()> {
+/// Sets keys.
+fn extend(config: &mut Value, more: Value) {
+    let more: serde_json::Map<_, _> = serde_json::from_value(more).expect("keys and values");
+    config.as_object_mut().expect("it has keys").extend(more);
+}
+
+fn worker(google: &Config, more: Value, stop: &CancellationToken) -> JoinHandle<()> {
     let mut config = json!({
         "subscription": subscription(PROJECT, "artifact-ready-worker"),
         "dead_letter_topic": topic(PROJECT, "dead-letters"),
@@ -316,14 +351,12 @@ fn worker(
         "output_bucket": installation::OUTPUT,
         "regions": ["europe-west4"],
         "verify_sha256": true,
-        "consume": {"attempts_max": attempts_max},
         "tick": "50ms",
         "settle": "1s",
         "listen": "127.0.0.1:0",
         "google": endpoints(google),
     });
-    let more: serde_json::Map<_, _> = serde_json::from_value(more).expect("keys and values");
-    config.as_object_mut().expect("it has keys").extend(more);
+    extend(&mut config, more);
     let config = serde_json::from_value(config).expect("the worker's configuration is one");
     let stop = stop.clone();
     tokio::spawn(async move { branchline_worker::run(config, stop).await.expect("it runs") })

@@ -16,7 +16,7 @@ const LAYERS: [(&str, &[&str]); 9] = [
     ("gitlab", &["contract"]),
     ("ledger", &["contract", "gcp"]),
     ("service", &["contract", "gcp", "ledger"]),
-    ("worker", &["contract", "gcp", "gitlab", "ledger", "service"]),
+    ("worker", &["contract", "gcp", "gitlab", "ledger", "policy", "service"]),
     ("notifier", &["contract", "gcp", "gitlab", "ledger", "service"]),
 ];
 

@@ -116,7 +116,10 @@ fn exit_code(error: &anyhow::Error) -> u8 {
         || error.is::<branchline_service::telemetry::TelemetryError>()
         || error.is::<operate::Misplaced>()
         || error.is::<roles::NoToken>()
-        || matches!(error.downcast_ref(), Some(branchline_worker::Error::Lease { .. }));
+        || matches!(
+            error.downcast_ref(),
+            Some(branchline_worker::Error::Lease { .. } | branchline_worker::Error::Trust(_))
+        );
     let google = error.chain().find_map(|it| it.downcast_ref::<branchline_gcp::Error>());
     match google {
         _ if configuration => exit::CONFIG,

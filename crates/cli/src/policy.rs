@@ -28,10 +28,11 @@ A minimal policy:
       approval: {merge_request: 1}
 
 A request is allowed when a rule matches and every validation of every rule that matches holds;
-what cannot be evaluated does not hold. `match`, `validations` and `approval` may be left out.
+what cannot be evaluated does not hold. `match`, `validations` and `approval` may be left out. The
+code of a fork is denied unless a rule that matches has `forks: true`.
 Expressions are CEL over these variables; what is not known is null:
   origin     host, project_id, project_path, namespace, sha, ref, ref_protected, pipeline_id,
-             job_id, user_login, merge_request {iid, target_branch}
+             job_id, user_login, fork, merge_request {iid, target_branch}
   claims     the verified claims of the job's ID token, by their names in GitLab
   artifacts  list of {name, uri, bucket, size}
   vertex     project, region

@@ -296,33 +296,37 @@ fn a_path_that_is_no_file_of_the_repository_is_refused() {
 #[test]
 fn a_variable_that_gitlab_would_have_set_is_missed_by_name() {
     let directory = repository(CONFIG);
-    let job: Vec<_> = JOB.into_iter().filter(|it| !it.0.ends_with("_ID")).collect();
-    check(
-        directory.path(),
-        &[],
-        &job,
-        &expect![[r"
-        78: error: CI_PROJECT_ID, CI_PIPELINE_ID, CI_JOB_ID are not set; publish is made for a GitLab CI job, where GitLab sets them
-    "]],
-    );
-    let job: Vec<_> = JOB.into_iter().filter(|it| it.0 != "CI_SERVER_URL").collect();
-    check(
-        directory.path(),
-        &[],
-        &job,
-        &expect![[r"
-        78: error: CI_SERVER_URL is not set; publish is made for a GitLab CI job, where GitLab sets it
-    "]],
-    );
+    let cases = [
+        (
+            "_ID",
+            expect![[r"
+                78: error: CI_PROJECT_ID, CI_PIPELINE_ID, CI_JOB_ID are not set; publish is made for a GitLab CI job, where GitLab sets them
+            "]],
+        ),
+        (
+            "CI_SERVER_URL",
+            expect![[r"
+                78: error: CI_SERVER_URL is not set; publish is made for a GitLab CI job, where GitLab sets it
+            "]],
+        ),
+        (
+            "ID_TOKEN",
+            expect![[r"
+                78: error: BRANCHLINE_ID_TOKEN is not set, and without it no worker takes a request; add to the job in .gitlab-ci.yml:
+                  id_tokens:
+                    BRANCHLINE_ID_TOKEN: {aud: branchline}
+            "]],
+        ),
+    ];
+    for (missing, expect) in cases {
+        let job: Vec<_> = JOB.into_iter().filter(|it| !it.0.ends_with(missing)).collect();
+        check(directory.path(), &[], &job, &expect);
+    }
     let job = [&JOB[..], &[("CI_COMMIT_SHA", "main")]].concat();
-    check(
-        directory.path(),
-        &[],
-        &job,
-        &expect![[r#"
+    let expect = expect![[r#"
         78: error: CI_COMMIT_SHA: "main" is not a full commit hash (40 or 64 lower-case hex digits)
-    "#]],
-    );
+    "#]];
+    check(directory.path(), &[], &job, &expect);
 }
 
 #[test]

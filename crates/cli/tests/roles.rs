@@ -44,6 +44,36 @@ fn a_wrong_configuration_is_one_sentence_with_the_field() {
 }
 
 #[test]
+fn a_worker_that_believes_nobody_or_has_no_policy_does_not_start() {
+    let worker = include_str!("../../../examples/local/worker.yaml");
+    let issuer = "    - issuer: http://127.0.0.1:8087\n";
+    let policy = "examples/local/policy.yaml";
+    let cases = [
+        (worker.replace(issuer, "").replace("issuers:", "issuers: []"), "identity has no issuers"),
+        (
+            worker.replace("issuer: http", "issuer: ftp"),
+            "identity cannot be used: the issuer \"ftp",
+        ),
+        (
+            format!("{worker}\n").replace("issuers:", "audience: ''\n  issuers:"),
+            "identity cannot be used: the audience",
+        ),
+        (
+            worker.replace(policy, "/none.yaml"),
+            "the policy /none.yaml cannot be read: No such file",
+        ),
+        (worker.replace(policy, "/dev/null"), "the policy /dev/null cannot be used: "),
+    ];
+    for (config, sentence) in cases {
+        let (code, text) = start("worker", &config);
+        assert_eq!(code, Some(78), "{sentence}: {text}");
+        assert!(text.starts_with(&format!("error: {sentence}")), "{sentence}: {text}");
+        let minimal = text.contains("a minimal one is:\nrules:\n- name: ");
+        assert_eq!(minimal, sentence.contains("No such file"), "{text}");
+    }
+}
+
+#[test]
 fn a_configuration_that_is_not_there_is_said_once() {
     let output = Command::new(env!("CARGO_BIN_EXE_branchline"))
         .args(["worker", "--config", "/none.yaml"])

@@ -95,6 +95,7 @@ impl Cloud {
             .env("CI_COMMIT_REF_NAME", "main")
             .env("CI_PIPELINE_ID", "7")
             .env("CI_JOB_ID", "70")
+            .env("BRANCHLINE_ID_TOKEN", "header.claims.signature")
             .stdin(Stdio::null());
         command
     }

@@ -10,6 +10,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -109,6 +110,21 @@ pub enum KeysError {
     /// What was there is no set of keys.
     #[error("the JWK set cannot be used")]
     Unusable(#[from] Unusable),
+}
+
+/// A proof under way.
+pub type Proving<'a> = Pin<Box<dyn Future<Output = Result<Claims, Unproven>> + Send + 'a>>;
+
+/// Tells what an ID token proves.
+pub trait Prove: Send + Sync {
+    /// Reads the claims of a token that came with a message published at that time.
+    fn prove<'a>(&'a self, token: &'a str, published: Timestamp) -> Proving<'a>;
+}
+
+impl Prove for SigningKeys {
+    fn prove<'a>(&'a self, token: &'a str, published: Timestamp) -> Proving<'a> {
+        Box::pin(self.prove(token, published))
+    }
 }
 
 /// The keys of all issuers that are configured.

@@ -2,6 +2,7 @@
 //! chained to the fact before it.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use branchline_contract::{ArtifactReady, Outcome, Sha256};
 use jiff::Timestamp;
@@ -47,6 +48,9 @@ pub enum Body {
     Verified {
         /// Whether contents were read and their SHA-256 compared, beside the checksums that Cloud Storage keeps.
         contents_read: bool,
+        /// What let it in.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        grounds: Option<Box<Grounds>>,
     },
     /// An approval is wanted.
     Held {
@@ -64,6 +68,9 @@ pub enum Body {
     Rejected {
         /// Every reason, one sentence each.
         reasons: Vec<String>,
+        /// What it was decided on.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        grounds: Option<Box<Grounds>>,
     },
     /// Another CI job announced the same request.
     Duplicate {
@@ -192,6 +199,25 @@ impl Body {
             Self::Retried { .. } => "retried",
             Self::Stalled { .. } => "stalled",
         }
+    }
+}
+
+/// What a decision rests on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grounds {
+    /// What the ID token of the CI job proved, by GitLab's names of the claims. Never the token.
+    pub claims: BTreeMap<String, String>,
+    /// SHA-256 of the policy, in hex.
+    pub policy: String,
+    /// Its rules that matched.
+    pub rules: Vec<String>,
+}
+
+/// In a few words, for people.
+impl fmt::Display for Grounds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let login = self.claims.get("user_login").map_or("?", String::as_str);
+        write!(f, "{login} asked; policy rules: {}", self.rules.join(", "))
     }
 }
 

@@ -10,8 +10,9 @@ mod queue;
 mod request;
 mod run;
 mod store;
+mod tokens;
 
-pub use fact::{Body, DecodeError, Entry, Fact, Intent};
+pub use fact::{Body, DecodeError, Entry, Fact, Grounds, Intent};
 pub use lease::Lease;
 pub use newest::{Line, Newest, Newests};
 pub use pause::{Applied, Order, Pause, Pauses};
@@ -20,3 +21,4 @@ pub use queue::{Queue, Queued, Ticket};
 pub use request::{Answer, Asked, RequestName, Requests, Verdict};
 pub use run::{Ending, FoldError, Run, State};
 pub use store::{Appended, Author, Clock, Error, History, Store};
+pub use tokens::Tokens;

@@ -219,7 +219,7 @@ impl Run {
             (S::Verified, Body::Admitted {}) => self.to(S::Admitted, Some(Phase::Queued)),
             (
                 S::Requested | S::Stalled(_) | S::Verified | S::Held(_),
-                Body::Rejected { reasons },
+                Body::Rejected { reasons, .. },
             ) => self.finish(Ending::without_job(Outcome::Rejected, reasons.join("\n"))),
             (S::Admitted | S::Intended, Body::Intended(intent)) => {
                 self.intents.push(intent.clone());

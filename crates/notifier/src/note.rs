@@ -110,11 +110,11 @@ fn timeline(entries: &[Entry]) -> String {
 fn tell(body: &Body) -> (&'static str, Option<String>) {
     match body {
         Body::Requested { .. } => ("requested", None),
-        Body::Verified { .. } => ("verified", None),
+        Body::Verified { grounds, .. } => ("verified", grounds.as_ref().map(ToString::to_string)),
         Body::Held { reason } => ("held", Some(reason.clone())),
         Body::Approved { reason } => ("approved", Some(reason.clone())),
         Body::Admitted {} => ("admitted", None),
-        Body::Rejected { reasons } => ("rejected", Some(reasons.join(" "))),
+        Body::Rejected { reasons, .. } => ("rejected", Some(reasons.join(" "))),
         Body::Duplicate { ci_job, .. } => ("duplicate", Some(format!("CI job {ci_job}"))),
         Body::Intended(_) => ("intended", None),
         Body::Refused { message, .. } => ("refused", Some(message.clone())),

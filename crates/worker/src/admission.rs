@@ -1,14 +1,52 @@
 //! Whether a request may become a run, as far as the request itself tells.
 //! Pure, and decided before the first object is read.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use branchline_contract::{ArtifactReady, Region};
+use branchline_ledger::Grounds;
+use branchline_policy::{Facts, Policy, Verdict, Violation};
 
 use crate::job_body;
 
-/// Every reason against the request, one sentence each; empty when there is none.
-pub(crate) fn violations(request: &ArtifactReady, regions: &BTreeSet<Region>) -> Vec<String> {
+const NO_APPROVALS: &str = "the policy wants an approval, and approvals cannot be given yet";
+const DENIED: &str = "the policy denies it";
+
+/// Every reason against the request, one sentence each, and what was looked at; no reason lets it in.
+pub(crate) fn decide(
+    request: &ArtifactReady,
+    regions: &BTreeSet<Region>,
+    policy: &Policy,
+    claims: BTreeMap<String, String>,
+) -> (Vec<String>, Grounds) {
+    let mut reasons = violations(request, regions);
+    let written = claims.iter().map(|(name, it)| (name.clone(), it.as_str().into())).collect();
+    let rules = match Facts::new(request, Some(&written)) {
+        Ok(facts) => {
+            let decision = policy.decide(&facts);
+            reasons.extend(decision.violations.iter().map(sentence));
+            match decision.verdict {
+                Verdict::NeedsApproval(_) => reasons.push(NO_APPROVALS.to_owned()),
+                // Nothing is let in because a reason was not told.
+                Verdict::Denied if reasons.is_empty() => reasons.push(DENIED.to_owned()),
+                Verdict::Allowed | Verdict::Denied => {}
+            }
+            decision.rules
+        }
+        Err(error) => {
+            reasons.push(format!("the policy cannot decide: {error}"));
+            Vec::new()
+        }
+    };
+    (reasons, Grounds { claims, policy: policy.digest().to_owned(), rules })
+}
+
+fn sentence(violation: &Violation) -> String {
+    let Violation { rule, message } = violation;
+    rule.as_ref().map_or_else(|| message.clone(), |rule| format!("{message} (policy rule {rule})"))
+}
+
+fn violations(request: &ArtifactReady, regions: &BTreeSet<Region>) -> Vec<String> {
     let mut found = Vec::new();
     let region = &request.vertex.region;
     if !regions.contains(region) {

@@ -3,10 +3,13 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
+use std::path::PathBuf;
 
 use branchline_contract::{Installation, Region};
 use branchline_service::Period;
 use serde::Deserialize;
+
+use crate::trust::Identity;
 
 /// `worker.yaml`.
 #[derive(Clone, Debug, Deserialize)]
@@ -26,6 +29,10 @@ pub struct Config {
     pub request_bucket: String,
     /// Bucket that `{{ output }}` lies in.
     pub output_bucket: String,
+    /// Whose word counts about where a request comes from.
+    pub identity: Identity,
+    /// File with the policy, by which requests are let in.
+    pub policy: PathBuf,
     /// Regions that a run may name; any other is refused.
     pub regions: BTreeSet<Region>,
     /// Value of the label `branchline-installation` on every job: tells the

@@ -5,11 +5,13 @@
 
 use std::sync::Arc;
 
-use branchline_contract::{ArtifactReady, DecodeError, Envelope, RunId, Sha256};
+use branchline_contract::{ArtifactReady, DecodeError, Envelope, RunId, RunName, Sha256};
 use branchline_gcp::Error as GcpError;
 use branchline_gcp::pubsub::Publish;
 use branchline_gcp::storage::Objects;
-use branchline_ledger::{Appended, Author, Body, Entry, Queue, Run, State, Store, Ticket};
+use branchline_gitlab::id_token::{Claims, agree};
+use branchline_gitlab::signing_keys::Unproven;
+use branchline_ledger::{Appended, Author, Body, Entry, Queue, Run, State, Store, Ticket, Tokens};
 use branchline_service::telemetry::chain;
 use branchline_service::{Class, Health, Message, Settlement};
 use jiff::Timestamp;
@@ -17,6 +19,7 @@ use tracing::{Span, field, info, warn};
 
 use crate::config::Config;
 use crate::reconcile::publish;
+use crate::trust::Trust;
 use crate::{admission, verify};
 
 /// Two pods at one run collide a few times at most.
@@ -33,10 +36,14 @@ pub(crate) struct Intake {
     pub store: Store,
     /// The queue.
     pub queue: Queue,
+    /// What each ID token has announced.
+    pub tokens: Tokens,
     /// Where the last event of a run is told once more.
     pub publisher: Arc<dyn Publish>,
     /// What is wrong for everybody.
     pub health: Health,
+    /// Who is believed, and what is let in.
+    pub trust: Trust,
     /// Rules and limits.
     pub config: Config,
 }
@@ -50,6 +57,12 @@ enum Error {
     Ledger(#[from] branchline_ledger::Error),
     #[error(transparent)]
     Google(#[from] GcpError),
+    #[error("it carries no ID token, so nothing proves where it comes from")]
+    Anonymous,
+    #[error(transparent)]
+    Unproven(#[from] Unproven),
+    #[error("its ID token has announced another request for {0} before")]
+    TokenUsed(RunName),
     #[error("{0} is the id of another request, whose digest is {1}")]
     OtherRequest(RunId, Sha256),
     #[error("{0} is written by too many at once")]
@@ -61,10 +74,13 @@ impl Error {
     fn class(&self) -> Class {
         match self {
             Self::Decode(_) => Class::Undecodable,
-            Self::OtherRequest(..) => Class::Refused,
+            Self::Anonymous
+            | Self::Unproven(Unproven::Forgery(_))
+            | Self::TokenUsed(_)
+            | Self::OtherRequest(..) => Class::Refused,
             Self::Ledger(source) => source.class().into(),
             Self::Google(source) => source.class().into(),
-            Self::Collisions(_) => Class::Transient,
+            Self::Unproven(Unproven::Transient { .. }) | Self::Collisions(_) => Class::Transient,
         }
     }
 }
@@ -101,7 +117,9 @@ impl Intake {
     /// The message becomes a dead letter. A run that it has asked for already
     /// says so on its commit, and a replay resumes it.
     async fn stall(&self, message: &Message, reason: &str) -> Result<(), Error> {
-        let request = Envelope::decode_artifact_ready(&message.data, &message.attributes)?;
+        let mut request = Envelope::decode_artifact_ready(&message.data, &message.attributes)?;
+        // What nobody proves touches nothing that it names.
+        self.identify(message, &mut request).await?;
         let (id, _) = RunId::derive(&request);
         let author = Author { actor: ACTOR, cause: &message.id };
         for _ in 0..COLLISIONS_MAX {
@@ -121,19 +139,35 @@ impl Intake {
 
     async fn admit(&self, message: &Message) -> Result<(), Error> {
         let mut request = Envelope::decode_artifact_ready(&message.data, &message.attributes)?;
-        // The token proves the origin and is then forgotten: it never reaches the ledger.
-        request.id_token = None;
+        let claims = self.identify(message, &mut request).await?;
         let (id, digest) = RunId::derive(&request);
         Span::current().record("run.id", field::display(&id));
+        let token = (claims.issuer.as_str(), claims.token_id.as_str());
+        if !self.tokens.announce(token, &request.run, digest).await? {
+            return Err(Error::TokenUsed(request.run));
+        }
         let author = Author { actor: ACTOR, cause: &message.id };
         let mut run = self.request(message, &request, (&id, digest), author).await?;
         for _ in 0..COLLISIONS_MAX {
-            let Some(body) = self.next_fact(&run).await? else {
+            let Some(body) = self.next_fact(&run, &claims).await? else {
                 return self.hand_over(&run, request.gitlab.merge_request.is_some()).await;
             };
             run = self.append(run, body, author).await?;
         }
         Err(Error::Collisions(id))
+    }
+
+    /// Takes the ID token out of a request, and believes nobody without it. It proves the origin
+    /// and is then forgotten: it never reaches the ledger.
+    async fn identify(
+        &self,
+        message: &Message,
+        request: &mut ArtifactReady,
+    ) -> Result<Claims, Error> {
+        let token = request.id_token.take().ok_or(Error::Anonymous)?;
+        let claims = self.trust.keys.prove(&token.0, message.publish_time).await?;
+        agree(&claims, &request.gitlab).map_err(Unproven::Forgery)?;
+        Ok(claims)
     }
 
     /// Makes sure that the request and the CI job behind it are on record.
@@ -186,11 +220,14 @@ impl Intake {
     }
 
     /// The fact that intake owes the run, if any.
-    async fn next_fact(&self, run: &Run) -> Result<Option<Body>, Error> {
+    async fn next_fact(&self, run: &Run, claims: &Claims) -> Result<Option<Body>, Error> {
         Ok(match run.state {
             State::Requested | State::Stalled(_) => {
                 // Rules over the request come before the first object is read.
-                let mut reasons = admission::violations(&run.request, &self.config.regions);
+                let (regions, policy) = (&self.config.regions, &self.trust.policy);
+                let (mut reasons, grounds) =
+                    admission::decide(&run.request, regions, policy, claims.written());
+                let grounds = Some(Box::new(grounds));
                 if reasons.is_empty() {
                     let artifacts = &run.request.artifacts;
                     let read_contents = self.config.verify_sha256;
@@ -198,9 +235,9 @@ impl Intake {
                         .await?;
                 }
                 Some(if reasons.is_empty() {
-                    Body::Verified { contents_read: self.config.verify_sha256 }
+                    Body::Verified { contents_read: self.config.verify_sha256, grounds }
                 } else {
-                    Body::Rejected { reasons }
+                    Body::Rejected { reasons, grounds }
                 })
             }
             State::Verified => Some(Body::Admitted {}),

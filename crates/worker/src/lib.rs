@@ -12,6 +12,7 @@ mod need;
 mod reconcile;
 #[cfg(test)]
 mod testing;
+mod trust;
 mod verify;
 
 use std::num::NonZeroU32;
@@ -19,7 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use branchline_gcp::vertex::{Jobs, Vertex};
-use branchline_ledger::{Clock, Lease, Newests, Pauses, Places, Queue, Requests, Store};
+use branchline_ledger::{Clock, Lease, Newests, Pauses, Places, Queue, Requests, Store, Tokens};
 use branchline_service::shutdown::within_grace;
 use branchline_service::{DeadLetters, Doors, Health, consume, health};
 use tokio::net::TcpListener;
@@ -27,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 pub use config::Config;
+pub use trust::{Error as TrustError, Trust};
 
 /// A worker that could not start.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +44,9 @@ pub enum Error {
         /// `tick` of the configuration.
         tick: Duration,
     },
+    /// It is not configured whom to trust.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
     /// The health port could not be bound.
     #[error("listening on {address}")]
     Listen {
@@ -70,6 +75,7 @@ pub async fn serve(
     if lease < tick * 3 {
         return Err(Error::Lease { lease, tick });
     }
+    let trust = Trust::load(&config)?;
     let listener = TcpListener::bind(config.listen)
         .await
         .map_err(|source| Error::Listen { address: config.listen, source })?;
@@ -78,7 +84,7 @@ pub async fn serve(
     let grace = config.consume.grace.get();
     // A probe that never says what it wants does not hold up the end.
     let served = within_grace(served, &stop, grace);
-    tokio::join!(served, Box::pin(work(config, doors, vertex, health, stop.clone())));
+    tokio::join!(served, Box::pin(work(config, doors, vertex, trust, health, stop.clone())));
     Ok(())
 }
 
@@ -87,6 +93,7 @@ pub async fn work(
     config: Config,
     doors: Doors,
     vertex: Arc<dyn Jobs>,
+    trust: Trust,
     health: Health,
     stop: CancellationToken,
 ) {
@@ -116,6 +123,7 @@ pub async fn work(
         newests: Newests::new(storage.clone(), config.queue_bucket.clone()),
     };
     let publisher = doors.publisher.clone();
+    let tokens = Tokens::new(storage.clone(), config.queue_bucket.clone());
     let leader = reconcile::Leader::new(doors, ledger, vertex, settings);
     let options = config.consume;
     let grace = options.grace.get();
@@ -123,7 +131,9 @@ pub async fn work(
         storage,
         store,
         queue,
+        tokens,
         publisher,
+        trust,
         health: health.clone(),
         config,
     });

@@ -67,7 +67,7 @@ pub(crate) fn history(request: &ArtifactReady, facts: Vec<Body>) -> History {
 
 /// The facts of a run that waits in line.
 pub(crate) fn admitted() -> Vec<Body> {
-    vec![Body::Verified { contents_read: false }, Body::Admitted {}]
+    vec![Body::Verified { contents_read: false, grounds: None }, Body::Admitted {}]
 }
 
 /// The facts of a run whose create call may be under way for ten seconds.

@@ -49,6 +49,9 @@ pub(crate) struct Args {
     /// The example project
     #[arg(long, value_name = "DIR", default_value = "examples/iris")]
     example: PathBuf,
+    /// The policy by which the worker decides
+    #[arg(long, value_name = "FILE", default_value = "examples/local/policy.yaml")]
+    policy: PathBuf,
     /// Run of its branchline.yaml to ask for
     #[arg(long, value_name = "NAME", default_value = "iris")]
     run: String,
@@ -75,7 +78,7 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<()> {
     let stack = Stack::start(Options::default()).await?;
     let stop = CancellationToken::new();
     installation::create(&stack, PROJECT)?;
-    let roles = start_roles(&stack, &stop)?;
+    let roles = start_roles(&stack, &args.policy, &stop)?;
 
     let shown = show(args, &stack).await;
     stop.cancel();
@@ -100,6 +103,7 @@ fn google(stack: &Stack) -> Config {
 /// The worker and the notifier, configured as their files would.
 fn start_roles(
     stack: &Stack,
+    policy: &Path,
     stop: &CancellationToken,
 ) -> anyhow::Result<[JoinHandle<anyhow::Result<()>>; 2]> {
     let Endpoints { pubsub, storage, vertex, gitlab } = stack.endpoints();
@@ -117,6 +121,8 @@ fn start_roles(
         "queue_bucket": installation::QUEUE,
         "request_bucket": installation::REQUESTS,
         "output_bucket": installation::OUTPUT,
+        "identity": {"issuers": [{"issuer": format!("http://{gitlab}")}]},
+        "policy": policy,
         "regions": ["europe-west4"],
         "tick": "200ms",
         "settle": "5s",

@@ -61,7 +61,7 @@ fn line(entry: &Entry) -> String {
         | Body::Blocked { reason, .. }
         | Body::CancelRequested { reason, .. }
         | Body::Stalled { reason } => reason.clone(),
-        Body::Rejected { reasons } => reasons.join("; "),
+        Body::Rejected { reasons, .. } => reasons.join("; "),
         Body::Duplicate { ci_job, .. } => format!("by CI job {ci_job}"),
         Body::Retried { request, reason, .. } => {
             let asked = request.as_ref().map(|it| format!("by CI job {}", it.gitlab.job_id));
@@ -74,9 +74,10 @@ fn line(entry: &Entry) -> String {
             let reason = reason.as_ref().map(|it| format!(": {it}")).unwrap_or_default();
             format!("{}{reason}", outcome.as_str())
         }
-        Body::Verified { .. } | Body::Admitted {} | Body::Running {} | Body::Unblocked {} => {
-            String::new()
+        Body::Verified { grounds, .. } => {
+            grounds.as_ref().map(ToString::to_string).unwrap_or_default()
         }
+        Body::Admitted {} | Body::Running {} | Body::Unblocked {} => String::new(),
     };
     format!("{:>3}  {time}  {:<10} {detail}", fact.sequence, fact.body.kind())
 }

@@ -53,6 +53,11 @@ pub(crate) enum Error {
     /// `--wait` without a ledger to look at.
     #[error("{0} has no `ledger`, the bucket that --wait reads; add it, or leave --wait out")]
     NoLedger(String),
+    /// Nothing would prove where the request comes from.
+    #[error(
+        "BRANCHLINE_ID_TOKEN is not set, and without it no worker takes a request; add to the job in .gitlab-ci.yml:\n  id_tokens:\n    BRANCHLINE_ID_TOKEN: {{aud: branchline}}"
+    )]
+    NoIdToken,
     /// The CI job does not say where it is.
     #[error(transparent)]
     Job(#[from] gitlab_ci::Error),
@@ -84,9 +89,11 @@ impl Error {
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::Read(..) | Self::Artifact(_) => exit::NO_INPUT,
-            Self::Config { .. } | Self::NoLedger(_) | Self::Job(_) | Self::Environment(_) => {
-                exit::CONFIG
-            }
+            Self::Config { .. }
+            | Self::NoLedger(_)
+            | Self::NoIdToken
+            | Self::Job(_)
+            | Self::Environment(_) => exit::CONFIG,
             Self::UnknownRun { .. } | Self::WhichRun { .. } | Self::UnknownParam { .. } => {
                 exit::USAGE
             }

@@ -51,16 +51,13 @@ pub(crate) fn read(environment: &BTreeMap<String, String>) -> Result<Job, Error>
     if !missing.is_empty() {
         return Err(Error::Missing(missing));
     }
-    // In a merged results pipeline CI_COMMIT_SHA is a temporary merge commit that no branch holds.
-    let sha = match variables.get("CI_MERGE_REQUEST_SOURCE_BRANCH_SHA") {
-        Some(_) => variables.parse("CI_MERGE_REQUEST_SOURCE_BRANCH_SHA")?,
-        None => variables.parse("CI_COMMIT_SHA")?,
-    };
     let origin = Gitlab {
         host: variables.host()?,
         project_id: variables.parse("CI_PROJECT_ID")?,
         project_path: variables.parse("CI_PROJECT_PATH")?,
-        sha,
+        // In a merged results pipeline a temporary merge commit: it is what is checked out, what
+        // the ID token names, and what GitLab knows the pipeline by.
+        sha: variables.parse("CI_COMMIT_SHA")?,
         git_ref: variables.parse("CI_COMMIT_REF_NAME")?,
         pipeline_id: variables.parse("CI_PIPELINE_ID")?,
         job_id: variables.parse("CI_JOB_ID")?,
@@ -168,18 +165,17 @@ mod tests {
     }
 
     #[test]
-    fn a_merge_request_pipeline_is_about_the_branch_and_not_about_a_temporary_merge() {
+    fn a_merge_request_pipeline_is_about_the_commit_that_is_checked_out() {
         let pipeline = [
             ("CI_MERGE_REQUEST_IID", "3"),
             ("CI_MERGE_REQUEST_PROJECT_PATH", "ml/iris"),
             ("CI_MERGE_REQUEST_TARGET_BRANCH_NAME", "main"),
-            ("CI_MERGE_REQUEST_SOURCE_BRANCH_SHA", ""),
         ];
         check(&pipeline, &expect![[r#"gitlab.example.com 1111 !3 into Some("main")"#]]);
         let merged = [("CI_COMMIT_SHA", MERGED), ("CI_MERGE_REQUEST_SOURCE_BRANCH_SHA", SHA)];
         check(
             &[&pipeline[..], &merged].concat(),
-            &expect![[r#"gitlab.example.com 1111 !3 into Some("main")"#]],
+            &expect![[r#"gitlab.example.com 2222 !3 into Some("main")"#]],
         );
     }
 

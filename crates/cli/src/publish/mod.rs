@@ -175,7 +175,7 @@ fn plan(args: &Args, environment: &Environment) -> Result<Plan, Error> {
     let training = training::resolve(&run, &params, &repository).map_err(wrong)?;
     let job = gitlab_ci::read(environment)?;
     if job.id_token.is_none() {
-        eprintln!("BRANCHLINE_ID_TOKEN is not set: nothing proves where this request comes from");
+        return Err(Error::NoIdToken);
     }
     Ok(Plan { config, run, training, repository, job })
 }

@@ -261,7 +261,7 @@ mod tests {
         let intent = Intent { nonce: "n".to_owned(), duration_ms: 1, output };
         vec![
             requested(),
-            Body::Verified { contents_read: false },
+            Body::Verified { contents_read: false, grounds: None },
             Body::Admitted {},
             Body::Blocked { reason: "no\u{1b}[2J\nquota".to_owned(), pause: None },
             Body::Intended(intent),
@@ -293,7 +293,8 @@ mod tests {
     fn each_outcome_has_its_exit_code() {
         let codes = Outcome::ALL.map(exit::of_outcome);
         assert_eq!(codes, [0, 10, 11, 12, 13]);
-        let rejected = Body::Rejected { reasons: vec!["no".to_owned(), "never".to_owned()] };
+        let rejected =
+            Body::Rejected { reasons: vec!["no".to_owned(), "never".to_owned()], grounds: None };
         check(
             JOB,
             vec![requested(), rejected],

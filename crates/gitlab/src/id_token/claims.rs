@@ -2,6 +2,8 @@
 //!
 //! GitLab writes ids and booleans as texts; numbers and booleans are read as well.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -95,6 +97,46 @@ impl Claims {
     /// Whether the job runs the code of another project than the one in which it runs.
     pub fn is_of_a_fork(&self) -> bool {
         self.job_project().0 != self.project_id
+    }
+
+    /// As GitLab writes them, where ids and booleans are texts: what is on record, and what a
+    /// policy reads. Times, audience and the token's own id are not among them.
+    pub fn written(&self) -> BTreeMap<String, String> {
+        let (job_project_id, job_project_path) = self.job_project();
+        let ref_type = match self.ref_type {
+            RefType::Branch => "branch",
+            RefType::Tag => "tag",
+        };
+        let always = [
+            ("iss", self.issuer.clone()),
+            ("sub", self.subject.clone()),
+            ("project_id", self.project_id.to_string()),
+            ("project_path", self.project_path.clone()),
+            ("namespace_id", self.namespace_id.to_string()),
+            ("namespace_path", self.namespace_path.clone()),
+            ("user_id", self.user_id.to_string()),
+            ("user_login", self.user_login.clone()),
+            ("sha", self.sha.clone()),
+            ("ref", self.git_ref.clone()),
+            ("ref_type", ref_type.to_owned()),
+            ("ref_protected", self.ref_protected.to_string()),
+            ("pipeline_id", self.pipeline_id.to_string()),
+            ("pipeline_source", self.pipeline_source.clone()),
+            ("job_id", self.job_id.to_string()),
+            ("job_project_id", job_project_id.to_string()),
+            ("job_project_path", job_project_path.to_owned()),
+        ];
+        let sometimes = [
+            ("user_access_level", self.user_access_level.clone()),
+            ("environment", self.environment.clone()),
+            ("environment_protected", self.environment_protected.map(|it| it.to_string())),
+            ("deployment_tier", self.deployment_tier.clone()),
+            ("runner_environment", self.runner_environment.clone()),
+            ("ci_config_ref_uri", self.ci_config_ref_uri.clone()),
+            ("ci_config_sha", self.ci_config_sha.clone()),
+        ];
+        let sometimes = sometimes.into_iter().filter_map(|(name, it)| Some((name, it?)));
+        always.into_iter().chain(sometimes).map(|(name, it)| (name.to_owned(), it)).collect()
     }
 
     pub(super) fn read(checks: Checks, claims: &Object) -> Result<Self, Forgery> {

@@ -96,7 +96,7 @@ fn a_run_goes_from_request_to_outcome() {
     let submitted = Body::Submitted { intent: "a".to_owned(), job: "jobs/1".to_owned() };
     let facts = vec![
         requested(),
-        (1, Body::Verified { contents_read: false }),
+        (1, Body::Verified { contents_read: false, grounds: None }),
         (1, Body::Admitted {}),
         intended("a"),
         (1, submitted),
@@ -121,8 +121,8 @@ fn a_run_goes_from_request_to_outcome() {
 fn a_late_or_repeated_fact_changes_nothing_and_says_nothing() {
     let facts = vec![
         requested(),
-        (1, Body::Rejected { reasons: vec!["no".to_owned()] }),
-        (1, Body::Verified { contents_read: false }),
+        (1, Body::Rejected { reasons: vec!["no".to_owned()], grounds: None }),
+        (1, Body::Verified { contents_read: false, grounds: None }),
         (1, Body::Admitted {}),
         (1, Body::Running {}),
         (1, finished(Outcome::Succeeded)),
@@ -151,7 +151,7 @@ fn a_retry_begins_the_next_attempt_only_behind_an_end() {
         retried(3, 12),
         retried(2, 13),
         (1, finished(Outcome::Succeeded)),
-        (2, Body::Verified { contents_read: true }),
+        (2, Body::Verified { contents_read: true, grounds: None }),
     ];
     check(
         facts,
@@ -177,7 +177,7 @@ fn a_failure_that_is_not_made_the_end_puts_the_next_attempt_in_line() {
     let facts = vec![
         requested(),
         again(2),
-        (1, Body::Verified { contents_read: false }),
+        (1, Body::Verified { contents_read: false, grounds: None }),
         (1, Body::Admitted {}),
         again(2),
         intended("a"),
@@ -227,7 +227,7 @@ fn an_attempt_has_its_own_place_in_the_queue() {
 fn a_refused_call_goes_back_in_line_and_the_job_belongs_to_the_intent_it_carries() {
     let facts = vec![
         requested(),
-        (1, Body::Verified { contents_read: false }),
+        (1, Body::Verified { contents_read: false, grounds: None }),
         (1, Body::Admitted {}),
         intended("a"),
         (1, Body::Refused { intent: "a".to_owned(), message: "no right".to_owned() }),
@@ -285,7 +285,7 @@ fn what_blocks_a_run_is_over_when_that_is_said_or_it_has_a_job() {
     let blocked = || (1, Body::Blocked { reason: "paused".to_owned(), pause: pause.clone() });
     let waits = vec![
         requested(),
-        (1, Body::Verified { contents_read: false }),
+        (1, Body::Verified { contents_read: false, grounds: None }),
         (1, Body::Admitted {}),
         blocked(),
     ];
@@ -315,7 +315,7 @@ fn facts_that_were_tampered_with_do_not_fold() {
     let facts = || {
         ledger(vec![
             requested(),
-            (1, Body::Verified { contents_read: false }),
+            (1, Body::Verified { contents_read: false, grounds: None }),
             (1, Body::Admitted {}),
         ])
     };
@@ -361,7 +361,7 @@ fn a_retry_takes_the_inputs_as_they_are_pinned_now() {
     (again.gitlab.job_id, again.gitlab.pipeline_id) = (11, 2);
     let pinned = Some(Box::new(again.clone()));
     let retried = (2, Body::Retried { request: pinned, reason: None, asked_at: noon(2) });
-    let rejected = || (1, Body::Rejected { reasons: vec!["gone".to_owned()] });
+    let rejected = || (1, Body::Rejected { reasons: vec!["gone".to_owned()], grounds: None });
     let (run, _) = Run::fold(&ledger(vec![requested(), rejected(), retried.clone()])).unwrap();
     assert_eq!((run.attempt, &run.request), (2, &again));
     assert_eq!(run.pipeline_id, 2);
@@ -373,7 +373,7 @@ fn a_retry_takes_the_inputs_as_they_are_pinned_now() {
 
 #[test]
 fn a_wait_in_line_counts_from_when_the_run_was_let_in() {
-    let verified = || (1, Body::Verified { contents_read: false });
+    let verified = || (1, Body::Verified { contents_read: false, grounds: None });
     let admitted = vec![requested(), verified(), (1, Body::Admitted {})];
     let hours = |count| noon(3) + jiff::SignedDuration::from_hours(count);
     let (run, _) = Run::fold(&ledger(admitted.clone())).unwrap();

@@ -27,6 +27,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use axum::Router;
 
 pub use self::error::Error;
+pub use self::oidc::Signer;
 pub use self::user::AccessLevel;
 pub use self::variables::Variables;
 
@@ -227,6 +228,11 @@ impl GitLab {
     /// `.gitlab-ci.yml` has `id_tokens: {NAME: {aud: AUDIENCE}}`.
     pub fn id_token(&self, job_id: u64, audience: &str) -> Result<String, Error> {
         self.lock().id_token(job_id, &audience.into())
+    }
+
+    /// What signs ID tokens now, for tests whose CI jobs were never started here.
+    pub fn signer(&self) -> Result<Signer, Error> {
+        self.lock().signer()
     }
 
     /// Replaces the key that signs ID tokens; those before it stay published.

@@ -31,8 +31,8 @@ pub(super) struct SigningKey {
     private: String,
 }
 
-/// What a key is used with.
-struct Signer {
+/// Signs tokens with one key.
+pub struct Signer {
     pair: RsaKeyPair,
     id: String,
 }
@@ -71,7 +71,7 @@ impl State {
     }
 
     /// The newest key. The first is made when it is needed, for that takes a moment.
-    fn signer(&mut self) -> Result<Signer, Error> {
+    pub(super) fn signer(&mut self) -> Result<Signer, Error> {
         if self.signing_keys.is_empty() {
             self.rotate_key()?;
         }
@@ -175,12 +175,14 @@ impl Signer {
         Ok(Self { pair, id })
     }
 
-    fn public(&self) -> Value {
+    /// Its public half, as a JWK set lists it.
+    pub fn public(&self) -> Value {
         let (n, e) = components(&self.pair);
         json!({"kty": "RSA", "kid": self.id, "e": e, "n": n, "use": "sig", "alg": "RS256"})
     }
 
-    fn sign(&self, claims: &Value) -> Result<String, Error> {
+    /// A token with these claims, whatever they say.
+    pub fn sign(&self, claims: &Value) -> Result<String, Error> {
         let header = json!({"kid": self.id, "typ": "JWT", "alg": "RS256"});
         let [header, claims] =
             [&header, claims].map(|it| BASE64_URL_SAFE_NO_PAD.encode(it.to_string()));

@@ -18,7 +18,7 @@ fn running_then(more: impl IntoIterator<Item = Body>) -> Vec<Body> {
 #[test]
 fn every_state_of_a_run_has_its_status() {
     use StatusState as S;
-    let verified = || Body::Verified { contents_read: false };
+    let verified = || Body::Verified { contents_read: false, grounds: None };
     let reason = |it: &str| it.to_owned();
     check(vec![], None, S::Pending, "inputs are being checked");
     check(vec![verified()], None, S::Pending, "inputs were checked");
@@ -36,7 +36,7 @@ fn every_state_of_a_run_has_its_status() {
     check(running(), None, S::Running, "training");
     let cancel = Body::CancelRequested { reason: reason("superseded"), request: None };
     check(running_then([cancel]), None, S::Running, "being cancelled: superseded");
-    let rejected = Body::Rejected { reasons: vec![reason("a.\n"), reason("b.")] };
+    let rejected = Body::Rejected { reasons: vec![reason("a.\n"), reason("b.")], grounds: None };
     check(vec![rejected], None, S::Failed, "rejected: a. b.");
 }
 

@@ -1,0 +1,157 @@
+//! Who is believed, and what is let in: over sockets, from the token of a CI job to the ledger.
+
+#![expect(clippy::unwrap_used, reason = "a helper of a test may panic as the test may")]
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use branchline_contract::Outcome;
+use branchline_ledger::Body;
+use branchline_local::faults::Faults;
+use branchline_tests::identity::claims;
+use branchline_tests::world::World;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+/// Signs what a request says of its CI job, with changes.
+fn token(world: &World, request: &Value, changes: &Value) -> String {
+    static TOKENS: AtomicU64 = AtomicU64::new(0);
+    let token_id = format!("t{}", TOKENS.fetch_add(1, Ordering::Relaxed));
+    let mut claims = claims(request, &token_id, Timestamp::now());
+    for (name, value) in changes.as_object().unwrap() {
+        claims[name] = value.clone();
+    }
+    world.stack.gitlab.signer().unwrap().sign(&claims).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_proves_becomes_a_dead_letter_and_leaves_nothing_in_the_ledger() {
+    let world = World::start().await;
+    let request = world.request("iris", &json!([]), "true");
+    let (sha, audience) = ("f".repeat(40), "//iam.googleapis.com/projects/1/locations/global");
+    let cases = [
+        (json!({"job_id": "4711"}), "the token is for the job \"4711\""),
+        (json!({"sha": sha}), "the token is for the commit"),
+        (json!({"iss": "https://gitlab.example.org"}), "is not one of the configured ones"),
+        (json!({"aud": audience}), "audience"),
+        (
+            json!({"exp": 1_700_000_000, "iat": 1_699_999_000, "nbf": 1_699_999_000}),
+            "the token expired at",
+        ),
+    ];
+    let cases = cases.map(|(changes, reason)| (token(&world, &request, &changes), reason));
+    let forged = token(&world, &request, &json!({}));
+    let forged = (format!("{}x", &forged[..forged.len() - 1]), "signature");
+    let redacted = ("REDACTED".to_owned(), "the token does not have three segments");
+    let nothing = (String::new(), "it carries no ID token");
+    for (token, reason) in cases.into_iter().chain([forged, redacted, nothing]) {
+        let mut body = request.clone();
+        // An empty one stands for none.
+        body["id_token"] = if token.is_empty() { Value::Null } else { json!(token) };
+        world.publish_as_it_is(body.to_string()).await;
+        let letter = world.dead_letter().await;
+        assert_eq!(letter.class, "refused", "{reason}");
+        assert!(letter.reason.contains(reason), "{reason}: {}", letter.reason);
+        let kept = String::from_utf8(letter.data).unwrap();
+        assert!(token.len() < 9 || !kept.contains(&token), "{reason}: {kept}");
+    }
+    assert!(world.history(&request).await.is_none());
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_announces_one_request_of_a_name_however_often() {
+    let world = World::start().await;
+    let mut request = world.request("iris", &json!([]), "true");
+    let token = token(&world, &request, &json!({}));
+    request["id_token"] = json!(token);
+    world.publish(request.to_string()).await;
+    world.publish(request.to_string()).await;
+    // Another run of the same job has a name of its own.
+    let mut beside = world.request("beside", &json!([]), "true");
+    beside["id_token"] = json!(token);
+    world.publish(beside.to_string()).await;
+    for request in [&request, &beside] {
+        let history = world.ended(request, 1).await;
+        assert_eq!(history.run.ending().unwrap().outcome, Outcome::Succeeded);
+    }
+    let mut other = world.request("iris", &json!([]), "false");
+    other["id_token"] = json!(token);
+    world.publish(other.to_string()).await;
+    let letter = world.dead_letter().await;
+    assert_eq!(letter.class, "refused");
+    assert!(letter.reason.contains("has announced another request for iris"), "{}", letter.reason);
+    assert!(world.history(&other).await.is_none());
+    world.stop().await;
+}
+
+const POLICY: &str = r#"
+rules:
+- name: small
+  match: origin.namespace == "team"
+  validations:
+  - expression: job.replicas == 1
+    message: one machine only
+  - expression: claims.user_login == "anna"
+    message: anna only
+- name: large
+  match: job.replicas == 3
+  approval: {operators: true}
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_policy_decides_on_what_is_proven_and_the_ledger_says_on_what_grounds() {
+    let directory = tempfile::tempdir().unwrap();
+    let policy = directory.path().join("policy.yaml");
+    std::fs::write(&policy, POLICY).unwrap();
+    let world = World::start_faulty(Faults::default(), None, json!({"policy": policy})).await;
+    let digest = branchline_contract::Sha256::of(POLICY.as_bytes()).to_string();
+
+    let allowed = world.request("allowed", &json!([]), "true");
+    world.publish(allowed.to_string()).await;
+    let history = world.ended(&allowed, 1).await;
+    assert_eq!(history.run.ending().unwrap().outcome, Outcome::Succeeded);
+    let Body::Verified { grounds: Some(grounds), .. } = &history.entries[1].fact.body else {
+        panic!("{:?}", history.entries[1].fact.body);
+    };
+    assert_eq!(
+        (grounds.policy.as_str(), grounds.rules.as_slice()),
+        (digest.as_str(), &["small".to_owned()][..])
+    );
+    assert_eq!(grounds.claims["user_login"], "anna");
+    assert_eq!(grounds.claims["sha"], world.job.sha);
+
+    // All that is wrong is told at once, before anything is read: its artifact is not there.
+    let mut denied = world.request("denied", &json!([]), "true");
+    denied["artifacts"] = json!([{
+        "name": "data", "uri": "gs://nowhere/a", "generation": 1, "size": 1, "crc32c": "AAAAAA==",
+    }]);
+    denied["training"]["custom_job"]["jobSpec"]["workerPoolSpecs"][0]["replicaCount"] = json!(2);
+    let mut body = denied.clone();
+    body["id_token"] = json!(token(&world, &denied, &json!({"user_login": "bert"})));
+    world.publish(body.to_string()).await;
+    let history = world.ended(&denied, 1).await;
+    let Body::Rejected { reasons, grounds: Some(grounds) } = &history.entries[1].fact.body else {
+        panic!("{:?}", history.entries[1].fact.body);
+    };
+    assert_eq!(reasons, &["one machine only (policy rule small)", "anna only (policy rule small)"]);
+    assert_eq!(
+        (grounds.policy.as_str(), grounds.claims["user_login"].as_str()),
+        (digest.as_str(), "bert")
+    );
+
+    // The code of a fork is let in by name only.
+    let fork = world.request("fork", &json!([]), "true");
+    let mut body = fork.clone();
+    let project = |id: &Value| json!(id.to_string());
+    let changes = json!({
+        "project_id": "99", "project_path": "bert/iris",
+        "job_project_id": project(&fork["gitlab"]["project_id"]), "job_project_path": "team/iris",
+    });
+    body["id_token"] = json!(token(&world, &fork, &changes));
+    world.publish(body.to_string()).await;
+    let history = world.ended(&fork, 1).await;
+    let ending = history.run.ending().unwrap();
+    assert_eq!(ending.outcome, Outcome::Rejected);
+    assert_eq!(ending.reason.as_deref(), Some("no rule that matches lets the code of a fork in"));
+    world.stop().await;
+}
