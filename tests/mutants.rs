@@ -116,7 +116,7 @@ async fn settled_before(
             None =>",
         to: "            Some(id) if id.is_empty() => self.of_id(&it.run, &id).await?,
             _ =>",
-        seed: 7465,
+        seed: 15970,
     },
     Mutant {
         name: "a queue entry is deleted whatever became of it",
