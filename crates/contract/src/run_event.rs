@@ -1,6 +1,8 @@
 //! `branchline.run.*.v1`: what became of a run, told to whoever subscribes.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -10,6 +12,7 @@ use crate::artifact::Sha256;
 use crate::job_kind::JobKind;
 use crate::origin::{Gitlab, Vertex};
 use crate::run_id::{RunId, RunName};
+use crate::text::Invalid;
 
 /// Where a run stands, as far as the outside is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -136,6 +139,26 @@ pub struct LedgerHead {
     pub sequence: u32,
     /// SHA-256 of the fact's bytes.
     pub sha256: Sha256,
+}
+
+/// `SEQUENCE:HASH`, as the note shows it and `branchline audit verify --head` takes it.
+impl fmt::Display for LedgerHead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.sequence, self.sha256)
+    }
+}
+
+impl FromStr for LedgerHead {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let read = || {
+            let (sequence, sha256) = text.split_once(':')?;
+            let sha256 = Sha256::try_from(sha256.to_owned()).ok()?;
+            Some(Self { sequence: sequence.parse().ok()?, sha256 })
+        };
+        read().ok_or_else(|| Invalid::new(text, "a position, a colon and 64 lower-case hex digits"))
+    }
 }
 
 /// A job in Vertex AI.

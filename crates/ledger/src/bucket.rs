@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use branchline_gcp::storage::{List, Object, Objects};
+use branchline_gcp::storage::{List, Object, Objects, Page};
 use branchline_gcp::{Class, Error as GcpError};
 use bytes::Bytes;
 
@@ -24,9 +24,7 @@ impl Bucket {
     pub(crate) async fn list(&self, prefix: &str, max: usize) -> Result<Vec<Object>, GcpError> {
         let (mut objects, mut page_token) = (Vec::new(), None);
         while objects.len() <= max {
-            let bucket = &self.name;
-            let list = List { bucket, prefix, start: None, page_token, page_size: 1_000 };
-            let page = self.storage.list(list).await?;
+            let page = self.page(prefix, page_token).await?;
             objects.extend(page.objects);
             page_token = page.next;
             if page_token.is_none() {
@@ -34,6 +32,27 @@ impl Bucket {
             }
         }
         Ok(objects)
+    }
+
+    /// One page of them.
+    pub(crate) async fn page(
+        &self,
+        prefix: &str,
+        page_token: Option<String>,
+    ) -> Result<Page, GcpError> {
+        let bucket = &self.name;
+        self.storage.list(List { bucket, prefix, start: None, page_token, page_size: 1_000 }).await
+    }
+
+    /// The first object whose name begins so and is not smaller than `start`.
+    pub(crate) async fn first(
+        &self,
+        prefix: &str,
+        start: &str,
+    ) -> Result<Option<Object>, GcpError> {
+        let start = Some(start);
+        let list = List { bucket: &self.name, prefix, start, page_token: None, page_size: 1 };
+        Ok(self.storage.list(list).await?.objects.into_iter().next())
     }
 
     /// What is known of an object, if it is there.

@@ -3,6 +3,7 @@
 mod bucket;
 mod fact;
 mod lease;
+mod name;
 mod newest;
 mod pause;
 mod places;
@@ -11,9 +12,12 @@ mod request;
 mod run;
 mod store;
 mod tokens;
+mod trail;
+mod verify;
 
 pub use fact::{Body, DecodeError, Entry, Fact, Grounds, Intent};
 pub use lease::Lease;
+pub use name::FactName;
 pub use newest::{Line, Newest, Newests};
 pub use pause::{Applied, Order, Pause, Pauses};
 pub use places::{Place, Places};
@@ -22,3 +26,5 @@ pub use request::{Answer, Asked, RequestName, Requests, Verdict};
 pub use run::{Ending, FoldError, Run, State};
 pub use store::{Appended, Author, Clock, Error, History, Store};
 pub use tokens::Tokens;
+pub use trail::{Stored, Trail};
+pub use verify::{Fault, Problem, Witness, verify};

@@ -12,13 +12,14 @@ use jiff::Timestamp;
 
 use crate::bucket::Bucket;
 use crate::fact::{Body, DecodeError, Entry, Fact};
+use crate::name::{FactName, directory};
 use crate::run::{FoldError, Run};
 
 /// Facts are small; a larger object is not one.
-const FACT_BYTES_MAX: u64 = 8 << 20;
+pub(crate) const FACT_BYTES_MAX: u64 = 8 << 20;
 /// More facts than any run can have.
-const FACTS_MAX: usize = 10_000;
-const READS_AT_ONCE: usize = 16;
+pub(crate) const FACTS_MAX: usize = 10_000;
+pub(crate) const READS_AT_ONCE: usize = 16;
 
 /// Reads and appends facts.
 #[derive(Clone)]
@@ -106,8 +107,7 @@ impl Store {
 
     /// Reads the whole history of a run; `None` when nothing was ever requested.
     pub async fn load(&self, project_id: u64, run: &RunId) -> Result<Option<History>, Error> {
-        let prefix = prefix(project_id, run);
-        let objects = self.bucket.list(&prefix, FACTS_MAX).await?;
+        let objects = self.bucket.list(&directory(project_id, run), FACTS_MAX).await?;
         if objects.len() > FACTS_MAX {
             return Err(Error::TooMany(run.clone()));
         }
@@ -163,7 +163,7 @@ impl Store {
             attempt,
             body,
         };
-        let name = format!("{}{:06}.json", prefix(project_id, run), fact.sequence);
+        let name = FactName { project_id, run: run.clone(), position: fact.sequence }.to_string();
         let bytes = fact.encode();
         let written = Entry::decode(&bytes).expect("a fact decodes as it was encoded");
         if self.bucket.create(&name, bytes.into(), BTreeMap::new()).await? {
@@ -179,10 +179,6 @@ impl Store {
         let bytes = self.bucket.read(&name, None, FACT_BYTES_MAX).await?;
         Entry::decode(&bytes).map_err(|source| Error::Decode { object: name, source })
     }
-}
-
-fn prefix(project_id: u64, run: &RunId) -> String {
-    format!("runs/{project_id}/{run}/")
 }
 
 #[cfg(test)]

@@ -58,10 +58,7 @@ fn facts(run: &Run) -> String {
     if let Some(model) = run.ending().and_then(|it| it.model_uri.as_deref()) {
         rows.push(("Model", cell(model)));
     }
-    rows.push((
-        "Ledger",
-        format!("position {}, {}", run.head.sequence, cell(&run.head.sha256.to_string())),
-    ));
+    rows.push(("Ledger head", cell(&run.head.to_string())));
     let rows: Vec<_> = rows.into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect();
     table(&["Branchline", ""], &rows)
 }

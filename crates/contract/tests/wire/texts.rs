@@ -1,8 +1,8 @@
 //! Which texts each type takes: by its parser and, with the same verdict, by its schema.
 
 use branchline_contract::{
-    ArtifactName, CloudProject, CommitSha, Crc32c, GitlabHost, ObjectUri, ProjectPath, RefName,
-    Region, RunId, RunName, Sha256, schemas,
+    ArtifactName, CloudProject, CommitSha, Crc32c, GitlabHost, LedgerHead, ObjectUri, ProjectPath,
+    RefName, Region, RunId, RunName, Sha256, schemas,
 };
 use serde_json::{Value, json};
 
@@ -19,6 +19,17 @@ fn check<T: TryFrom<String>>(name: &str, accepted: &[&str], refused: &[&str]) {
         assert_eq!(T::try_from((*text).to_owned()).is_ok(), expected, "{name} of {text:?}");
         let valid = schema.is_valid(&Value::from(*text));
         assert_eq!(valid, expected, "schema of {name} and {text:?}");
+    }
+}
+
+#[test]
+fn a_ledger_head_is_a_position_and_a_hash() {
+    let hash = Sha256::of(b"");
+    let head: LedgerHead = format!("6:{hash}").parse().unwrap();
+    assert_eq!(head, LedgerHead { sequence: 6, sha256: hash });
+    assert_eq!(head.to_string(), format!("6:{hash}"));
+    for wrong in ["", "6", "6:", ":ab", &format!("-1:{hash}"), &format!("6:{hash}0")] {
+        assert!(wrong.parse::<LedgerHead>().is_err(), "{wrong}");
     }
 }
 

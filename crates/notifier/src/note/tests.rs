@@ -155,7 +155,7 @@ fn a_finished_run_is_told_whole() {
         | Commit | 0123456789abcdef0123456789abcdef01234567 |
         | Job | [Vertex AI](https://console.cloud.google.com/vertex-ai/locations/europe-west4/training/42/cpu?project=acme) |
         | Model | `gs://o/churn/1-n/model/` |
-        | Ledger | position 6, `440cb33d92f8ba8239df1c3005aba3c37bdcaa348b90448e00de3fc30ec705f9` |
+        | Ledger head | `6:440cb33d92f8ba8239df1c3005aba3c37bdcaa348b90448e00de3fc30ec705f9` |
 
         | Metric | Value |
         | --- | --- |
