@@ -1,5 +1,6 @@
 //! The executable `branchline`: the command line, and errors as one sentence.
 
+mod audit;
 mod completions;
 mod env;
 mod exit;
@@ -44,6 +45,7 @@ enum Command {
     Pause(operate::Pause),
     Resume(operate::Resume),
     Policy(policy::Args),
+    Audit(audit::Audit),
     Schema(schema::Args),
     Completions(completions::Args),
     #[cfg(feature = "local")]
@@ -85,6 +87,7 @@ fn run(command: &Command) -> anyhow::Result<u8> {
         Command::Pause(args) => runtime()?.block_on(operate::pause(args, &environment)),
         Command::Resume(args) => runtime()?.block_on(operate::resume(args, &environment)),
         Command::Policy(args) => policy::run(args),
+        Command::Audit(args) => runtime()?.block_on(audit::run(args, &environment)),
         Command::Schema(args) => schema::run(args).context("writing to stdout").map(|()| 0),
         Command::Completions(args) => {
             completions::run(args).context("writing to stdout").map(|()| 0)

@@ -125,7 +125,7 @@ struct Common {
 /// A `BRANCHLINE_` variable is wrong.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub(crate) struct Misplaced(String);
+pub(crate) struct Misplaced(pub(crate) String);
 
 /// Acts on runs.
 pub(crate) async fn runs(args: &Runs, environment: &Environment) -> anyhow::Result<u8> {

@@ -7,11 +7,11 @@ use branchline_ledger::{Intent, Run};
 use serde_json::{Value, json};
 
 /// Label with the run's id.
-pub(crate) const LABEL_RUN: &str = "branchline-run";
+pub const LABEL_RUN: &str = "branchline-run";
 /// Label with the id of the run's GitLab project: with it the run is found in the ledger.
-pub(crate) const LABEL_PROJECT: &str = "branchline-gitlab-project";
+pub const LABEL_PROJECT: &str = "branchline-gitlab-project";
 /// Label with the nonce of the create call.
-pub(crate) const LABEL_INTENT: &str = "branchline-intent";
+pub const LABEL_INTENT: &str = "branchline-intent";
 /// Label with the installation's name.
 pub(crate) const LABEL_INSTALLATION: &str = "branchline-installation";
 

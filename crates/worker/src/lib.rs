@@ -28,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 pub use config::Config;
+pub use job_body::{LABEL_INTENT, LABEL_PROJECT, LABEL_RUN};
 pub use trust::{Error as TrustError, Trust};
 
 /// A worker that could not start.

@@ -5,7 +5,9 @@ use std::time::Duration;
 use branchline_contract::RunId;
 use branchline_gcp::Class;
 use branchline_gcp::vertex::{JobState, Jobs as _, Vertex};
-use branchline_ledger::{Body, Entry, History, Run, Store};
+use branchline_ledger::{Entry, History, Run, Store};
+
+use crate::audit::detail;
 
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
@@ -52,32 +54,6 @@ async fn job_state(vertex: &Vertex, run: &Run) -> anyhow::Result<Option<JobState
 fn line(entry: &Entry) -> String {
     let fact = &entry.fact;
     let time = fact.time.strftime("%H:%M:%S");
-    let detail = match &fact.body {
-        Body::Requested { request, .. } => {
-            format!("{} by CI job {}", request.run, request.gitlab.job_id)
-        }
-        Body::Held { reason }
-        | Body::Approved { reason }
-        | Body::Blocked { reason, .. }
-        | Body::CancelRequested { reason, .. }
-        | Body::Stalled { reason } => reason.clone(),
-        Body::Rejected { reasons, .. } => reasons.join("; "),
-        Body::Duplicate { ci_job, .. } => format!("by CI job {ci_job}"),
-        Body::Retried { request, reason, .. } => {
-            let asked = request.as_ref().map(|it| format!("by CI job {}", it.gitlab.job_id));
-            asked.or_else(|| reason.clone()).unwrap_or_default()
-        }
-        Body::Intended(intent) => format!("one create call, output {}", intent.output),
-        Body::Refused { message, .. } => message.clone(),
-        Body::Submitted { job, .. } | Body::Surplus { job, .. } => job.clone(),
-        Body::Finished { outcome, reason, .. } => {
-            let reason = reason.as_ref().map(|it| format!(": {it}")).unwrap_or_default();
-            format!("{}{reason}", outcome.as_str())
-        }
-        Body::Verified { grounds, .. } => {
-            grounds.as_ref().map(ToString::to_string).unwrap_or_default()
-        }
-        Body::Admitted {} | Body::Running {} | Body::Unblocked {} => String::new(),
-    };
+    let detail = detail(&fact.body);
     format!("{:>3}  {time}  {:<10} {detail}", fact.sequence, fact.body.kind())
 }
