@@ -67,6 +67,21 @@ impl Trail {
         pages.map_ok(|it| stream::iter(it).map(Ok)).try_flatten()
     }
 
+    /// The objects of each run, in the order of names. A run of more than any has comes in parts.
+    pub fn runs(&self) -> impl Stream<Item = Result<Vec<Object>, GcpError>> + '_ {
+        let begin = (Box::pin(self.objects().fuse()), None);
+        stream::try_unfold(begin, async |(mut objects, first)| {
+            let mut run: Vec<Object> = Vec::from_iter(first);
+            loop {
+                match objects.try_next().await? {
+                    Some(next) if run.is_empty() || goes_on(&run, &next) => run.push(next),
+                    None if run.is_empty() => return Ok(None),
+                    next => return Ok(Some((run, (objects, next)))),
+                }
+            }
+        })
+    }
+
     /// Reads the objects, some at once, and keeps their order.
     pub fn read<'a>(
         &'a self,
@@ -80,4 +95,13 @@ impl Trail {
         let bytes = self.0.read(&object.name, generation, FACT_BYTES_MAX).await?;
         Ok(Stored { object: object.name, created: object.created, bytes: bytes.into() })
     }
+}
+
+/// Whether an object is the next one of a run.
+fn goes_on(run: &[Object], next: &Object) -> bool {
+    run.len() < FACTS_MAX && directory_of(&run[0]) == directory_of(next)
+}
+
+fn directory_of(object: &Object) -> &str {
+    object.name.rsplit_once('/').map_or("", |(directory, _)| directory)
 }

@@ -23,6 +23,7 @@ use crate::operate::Misplaced;
 
 #[cfg(feature = "local")]
 pub(crate) use detail::detail;
+pub(crate) use moment::{is_within, moment};
 
 const AFTER_HELP: &str = "\
 Environment:
@@ -53,7 +54,7 @@ enum AuditCommand {
 
 /// Where the ledger is.
 #[derive(Debug, clap::Args)]
-struct Ledger {
+pub(crate) struct Ledger {
     /// Bucket of the run ledger, `ledger_bucket` in worker.yaml
     #[arg(long, value_name = "BUCKET", env = "BRANCHLINE_LEDGER_BUCKET")]
     ledger_bucket: String,
@@ -71,7 +72,8 @@ pub(crate) async fn run(args: &Audit, environment: &Environment) -> anyhow::Resu
 }
 
 impl Ledger {
-    async fn connect(&self, google: &Config) -> anyhow::Result<Trail> {
+    /// The ledger, for reading.
+    pub(crate) async fn connect(&self, google: &Config) -> anyhow::Result<Trail> {
         let storage = Arc::new(Storage::connect(google).await?);
         Ok(Trail::new(storage, self.ledger_bucket.clone()))
     }

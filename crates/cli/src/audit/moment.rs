@@ -6,7 +6,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
 /// Reads a time, or a date for its beginning in UTC.
-pub(super) fn moment(text: &str) -> Result<Timestamp, String> {
+pub(crate) fn moment(text: &str) -> Result<Timestamp, String> {
     let date = || text.parse::<Date>().ok()?.to_zoned(TimeZone::UTC).ok();
     match text.parse::<Timestamp>() {
         Ok(time) => Ok(time),
@@ -21,7 +21,7 @@ pub(super) fn moment(text: &str) -> Result<Timestamp, String> {
 
 /// Whether Cloud Storage took the object in within the span; where it does not say, too.
 /// The time that a fact states is its writer's, and could be any.
-pub(super) fn is_within(object: &Object, since: Timestamp, until: Option<Timestamp>) -> bool {
+pub(crate) fn is_within(object: &Object, since: Timestamp, until: Option<Timestamp>) -> bool {
     object.created.is_none_or(|it| it >= since && until.is_none_or(|until| it < until))
 }
 

@@ -6,7 +6,6 @@ use std::pin::pin;
 use anyhow::Context as _;
 use branchline_contract::{LedgerHead, RunId, Sha256};
 use branchline_gcp::Config;
-use branchline_gcp::storage::Object;
 use branchline_ledger::{FactName, Problem, Stored, Trail, verify};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
@@ -15,9 +14,6 @@ use super::moment::{is_within, moment};
 use super::{AFTER_HELP, Ledger, absent, find};
 use crate::exit;
 use crate::publish::plain;
-
-/// More than any run has. Beyond it a run is judged in parts, none of which can be whole.
-const FACTS_MAX: usize = 10_000;
 
 /// Look for facts that were changed, moved, removed or added
 ///
@@ -78,27 +74,14 @@ pub(super) async fn run(args: &Args, google: &Config) -> anyhow::Result<u8> {
 /// Judges every run of the ledger, one after the other.
 async fn every(trail: &Trail, since: Option<Timestamp>, report: &mut Report) -> anyhow::Result<()> {
     let since = since.unwrap_or(Timestamp::MIN);
-    let mut objects = pin!(trail.objects());
-    let mut run: Vec<Object> = Vec::new();
-    loop {
-        let next = objects.try_next().await?;
-        let same = next.as_ref().zip(run.last()).is_some_and(|(a, b)| directory(a) == directory(b));
-        if !same || run.len() >= FACTS_MAX {
-            let whole = std::mem::take(&mut run);
-            if whole.iter().any(|it| is_within(it, since, None)) {
-                let facts = trail.read(stream::iter(whole).map(Ok)).try_collect().await?;
-                report.judge(facts, None)?;
-            }
-        }
-        match next {
-            Some(object) => run.push(object),
-            None => return Ok(()),
+    let mut runs = pin!(trail.runs());
+    while let Some(run) = runs.try_next().await? {
+        if run.iter().any(|it| is_within(it, since, None)) {
+            let facts = trail.read(stream::iter(run).map(Ok)).try_collect().await?;
+            report.judge(facts, None)?;
         }
     }
-}
-
-fn directory(object: &Object) -> &str {
-    object.name.rsplit_once('/').map_or("", |(directory, _)| directory)
+    Ok(())
 }
 
 /// The last fact, as its run's head would be noted.
