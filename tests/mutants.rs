@@ -88,8 +88,9 @@ async fn settled_before(
     Mutant {
         name: "the kind is part of a fact's name",
         file: "crates/ledger/src/store.rs",
-        from: "format!(\"{}{:06}.json\", prefix(project_id, run), fact.sequence)",
-        to: "format!(\"{}{:06}-{}.json\", prefix(project_id, run), fact.sequence, fact.body.kind())",
+        from: "position: fact.sequence }.to_string();",
+        to: "position: fact.sequence }.to_string()
+            .replace(\".json\", &format!(\"-{}.json\", fact.body.kind()));",
         seed: 1,
     },
     Mutant {

@@ -5,8 +5,10 @@ use branchline_gitlab::StatusState;
 use serde_json::json;
 
 /// Every point, each with a signal that ends or freezes the process.
-pub(crate) const POINTS: [(&str, &str); 60] = [
+pub(crate) const POINTS: [(&str, &str); 62] = [
     ("worker.receive", "KILL"),
+    ("token.before", "KILL"),
+    ("token.after", "KILL"),
     ("ledger.requested.before", "KILL"),
     ("ledger.requested.after", "KILL"),
     ("ledger.duplicate.before", "KILL"),

@@ -144,6 +144,7 @@ fn written(name: &str, content: Option<&[u8]>) -> Option<String> {
         }
         ("queue", Some(_)) => Some("queue.create".to_owned()),
         ("queue", None) => Some("queue.update".to_owned()),
+        ("by-token", _) => Some("token".to_owned()),
         ("lease", _) => Some("lease".to_owned()),
         _ => None,
     }
