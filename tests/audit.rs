@@ -1,17 +1,14 @@
 //! The audit trail of a run that trained, with the executable as auditors use it.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
-use std::process::Output;
-
 use branchline_contract::LedgerHead;
 use branchline_gcp::storage::Objects as _;
 use branchline_ledger::FactName;
 use branchline_local::installation::LEDGER;
+use branchline_tests::auditor::Told;
 use branchline_tests::eventually::eventually;
-use branchline_tests::processes::executable;
 use branchline_tests::world::{World, run_id};
 use serde_json::{Value, json};
-use tokio::process::Command;
 
 /// A world with one run that came to its end.
 struct Trained {
@@ -31,29 +28,20 @@ impl Trained {
         Self { run, job: history.run.job.unwrap(), head, world }
     }
 
-    async fn audit(&self, arguments: &[&str]) -> Output {
-        let endpoints = self.world.stack.endpoints();
-        let mut command = Command::new(executable());
-        command
-            .arg("audit")
-            .args(arguments)
-            .env_clear()
-            .env("BRANCHLINE_CREDENTIALS", "anonymous")
-            .env("BRANCHLINE_STORAGE_ENDPOINT", format!("http://{}", endpoints.storage))
-            .env("BRANCHLINE_VERTEX_ENDPOINT", format!("http://{}", endpoints.vertex))
-            .env("BRANCHLINE_LEDGER_BUCKET", LEDGER);
-        command.output().await.unwrap()
+    async fn audit(&self, arguments: &[&str]) -> (i32, String, String) {
+        let Told { code, stdout, stderr } =
+            self.world.branchline(&[&["audit"], arguments].concat()).await;
+        (code, stdout, stderr)
     }
 
     /// Verifies the run, and expects a problem with each of these positions and no other.
     async fn verify(&self, head: Option<LedgerHead>, positions: &[u32]) {
         let head = head.map(|it| it.to_string());
         let arguments = ["verify", &self.run];
-        let output = match &head {
+        let (code, stdout, stderr) = match &head {
             Some(head) => self.audit(&[&arguments[..], &["--head", head]].concat()).await,
             None => self.audit(&arguments).await,
         };
-        let (code, stdout, stderr) = told(&output);
         assert_eq!(code, if positions.is_empty() { 0 } else { 65 }, "{stdout}{stderr}");
         let causes = stdout.lines().filter(|it| !it.contains("cannot be judged"));
         let causes = causes.filter_map(|it| it.split_once(": ").map(|(object, _)| object));
@@ -82,15 +70,10 @@ impl Trained {
     }
 }
 
-fn told(output: &Output) -> (i32, String, String) {
-    let text = |it: &[u8]| String::from_utf8(it.to_vec()).unwrap();
-    (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_is_told_from_request_to_outcome_and_found_again_by_its_job() {
     let it = Trained::start().await;
-    let (code, shown, stderr) = told(&it.audit(&["show", &it.run]).await);
+    let (code, shown, stderr) = it.audit(&["show", &it.run]).await;
     assert_eq!((code, stderr.as_str()), (0, ""));
     assert!(shown.starts_with("team/iris ("), "{shown}");
     for part in [" requested ", " verified ", " intended ", " finished ", "succeeded", &it.job] {
@@ -100,17 +83,17 @@ async fn a_run_is_told_from_request_to_outcome_and_found_again_by_its_job() {
     // By its labels, and, without Vertex AI, by the fact that names it.
     for more in [&[][..], &["--since", "2020-01-01"]] {
         let arguments = [&["why", it.job.as_str()][..], more].concat();
-        let (code, why, stderr) = told(&it.audit(&arguments).await);
+        let (code, why, stderr) = it.audit(&arguments).await;
         assert_eq!((code, stderr.as_str()), (0, ""));
         let line = format!("{} is the job of attempt 1 of run {}\n\n", it.job, it.run);
         assert_eq!(why, line + &shown);
     }
     let unknown = it.job.rsplit_once('/').unwrap().0.to_owned() + "/404";
     for more in [&[][..], &["--since", "2020-01-01"]] {
-        let (code, ..) = told(&it.audit(&[&["why", unknown.as_str()][..], more].concat()).await);
+        let (code, ..) = it.audit(&[&["why", unknown.as_str()][..], more].concat()).await;
         assert_eq!(code, 66);
     }
-    let (code, ..) = told(&it.audit(&["show", "iris-00000000000000000000"]).await);
+    let (code, ..) = it.audit(&["show", "iris-00000000000000000000"]).await;
     assert_eq!(code, 66);
     it.world.stop().await;
 }
@@ -118,7 +101,7 @@ async fn a_run_is_told_from_request_to_outcome_and_found_again_by_its_job() {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_fact_is_exported_as_a_line() {
     let it = Trained::start().await;
-    let (code, lines, _) = told(&it.audit(&["export", "--since", "2020-01-01"]).await);
+    let (code, lines, _) = it.audit(&["export", "--since", "2020-01-01"]).await;
     assert_eq!(code, 0);
     let lines: Vec<Value> = lines.lines().map(|it| serde_json::from_str(it).unwrap()).collect();
     assert_eq!(lines.len(), it.head.sequence as usize + 1);
@@ -132,8 +115,8 @@ async fn every_fact_is_exported_as_a_line() {
     // From the time of the last one on, and up to it.
     let time = last["stored_at"].as_str().unwrap();
     let csv = ["export", "--format", "csv", "--since"];
-    let since = told(&it.audit(&[&csv[..], &[time]].concat()).await).1;
-    let until = told(&it.audit(&[&csv[..], &["2020-01-01", "--until", time]].concat()).await).1;
+    let since = it.audit(&[&csv[..], &[time]].concat()).await.1;
+    let until = it.audit(&[&csv[..], &["2020-01-01", "--until", time]].concat()).await.1;
     assert_eq!(since.lines().count(), 2, "{since}");
     assert_eq!(until.lines().count(), lines.len(), "{until}");
     assert!(since.lines().nth(1).unwrap().contains(",finished,"), "{since}");
@@ -166,10 +149,10 @@ async fn tampering_is_found_and_located() {
 
     it.delete(middle).await;
     it.verify(None, &[middle]).await;
-    let (code, all, _) = told(&it.audit(&["verify", "--since", "2020-01-01"]).await);
+    let (code, all, _) = it.audit(&["verify", "--since", "2020-01-01"]).await;
     assert_eq!(code, 65);
     assert!(all.contains(&format!("{}: missing\n", it.object(middle))), "{all}");
-    let (code, all, _) = told(&it.audit(&["verify", "--since", "2100-01-01"]).await);
+    let (code, all, _) = it.audit(&["verify", "--since", "2100-01-01"]).await;
     assert_eq!(code, 0, "{all}");
     mend(middle);
 

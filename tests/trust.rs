@@ -2,13 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper of a test may panic as the test may")]
 
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use branchline_contract::Outcome;
-use branchline_ledger::Body;
+use branchline_ledger::{Body, Decided};
 use branchline_local::faults::Faults;
 use branchline_tests::identity::claims;
-use branchline_tests::world::World;
+use branchline_tests::world::{World, run_id};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -113,10 +114,8 @@ async fn the_policy_decides_on_what_is_proven_and_the_ledger_says_on_what_ground
     let Body::Verified { grounds: Some(grounds), .. } = &history.entries[1].fact.body else {
         panic!("{:?}", history.entries[1].fact.body);
     };
-    assert_eq!(
-        (grounds.policy.as_str(), grounds.rules.as_slice()),
-        (digest.as_str(), &["small".to_owned()][..])
-    );
+    assert_eq!((grounds.decided, &grounds.policy), (Decided::Allowed, &digest));
+    assert_eq!(grounds.rules, ["small"]);
     assert_eq!(grounds.claims["user_login"], "anna");
     assert_eq!(grounds.claims["sha"], world.job.sha);
 
@@ -153,5 +152,31 @@ async fn the_policy_decides_on_what_is_proven_and_the_ledger_says_on_what_ground
     let ending = history.run.ending().unwrap();
     assert_eq!(ending.outcome, Outcome::Rejected);
     assert_eq!(ending.reason.as_deref(), Some("no rule that matches lets the code of a fork in"));
+    would_have_been_decided(&world, &policy, &denied).await;
     world.stop().await;
+}
+
+/// Another policy is tried on what is on record by now.
+async fn would_have_been_decided(world: &World, policy: &Path, denied: &Value) {
+    let path = policy.to_str().unwrap();
+    let told = world.branchline(&["policy", "replay", "--policy", path]).await;
+    let same = "3 decisions on record, 0 would be another\n";
+    assert_eq!((told.code, told.stdout.as_str(), told.stderr.as_str()), (0, same, ""));
+
+    let other = POLICY.replace("== \"anna\"", "== \"bert\"").replace("job.replicas == 1", "true");
+    std::fs::write(policy, other.replace("anna only", "bert only")).unwrap();
+    let told = world.branchline(&["policy", "replay", "--policy", path, "--json"]).await;
+    assert_eq!(told.code, 65, "{told:?}");
+    let changes = told.stdout.lines().map(|it| serde_json::from_str(it).unwrap());
+    let mut changes: Vec<Value> = changes.collect();
+    changes.sort_by_key(|it| it["was"].to_string());
+    assert_eq!(changes.len(), 2, "{changes:?}");
+    let [allowed, refused] = [&changes[0], &changes[1]];
+    assert_eq!((&allowed["now"], &allowed["user_login"]), (&json!("denied"), &json!("anna")));
+    assert_eq!(allowed["violations"], json!(["small: bert only"]));
+    assert_eq!((&refused["was"], &refused["now"]), (&json!("denied"), &json!("allowed")));
+    assert_eq!(refused["run"], run_id(denied).to_string());
+    let since = ["policy", "replay", "--policy", path, "--since", "2100-01-01"];
+    let told = world.branchline(&since).await;
+    assert_eq!(told.stdout, "0 decisions on record, 0 would be another\n");
 }

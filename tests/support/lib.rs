@@ -1,5 +1,6 @@
 //! What the whole-system tests share.
 
+pub mod auditor;
 pub mod counts;
 pub mod emulator;
 pub mod eventually;

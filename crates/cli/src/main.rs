@@ -86,7 +86,7 @@ fn run(command: &Command) -> anyhow::Result<u8> {
         Command::Runs(args) => runtime()?.block_on(operate::runs(args, &environment)),
         Command::Pause(args) => runtime()?.block_on(operate::pause(args, &environment)),
         Command::Resume(args) => runtime()?.block_on(operate::resume(args, &environment)),
-        Command::Policy(args) => policy::run(args),
+        Command::Policy(args) => runtime()?.block_on(policy::run(args, &environment)),
         Command::Audit(args) => runtime()?.block_on(audit::run(args, &environment)),
         Command::Schema(args) => schema::run(args).context("writing to stdout").map(|()| 0),
         Command::Completions(args) => {

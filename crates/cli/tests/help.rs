@@ -17,6 +17,7 @@ fn every_help_text_reads_well() {
         "resume",
         "policy",
         "policy check",
+        "policy replay",
         "policy test",
         "audit",
         "audit show",

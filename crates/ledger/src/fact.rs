@@ -205,12 +205,37 @@ impl Body {
 /// What a decision rests on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Grounds {
+    /// What the policy said.
+    pub decided: Decided,
     /// What the ID token of the CI job proved, by GitLab's names of the claims. Never the token.
     pub claims: BTreeMap<String, String>,
     /// SHA-256 of the policy, in hex.
     pub policy: String,
     /// Its rules that matched.
     pub rules: Vec<String>,
+}
+
+/// What a policy says of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Decided {
+    /// It may train.
+    Allowed,
+    /// It may, once it is approved.
+    NeedsApproval,
+    /// It may not.
+    Denied,
+}
+
+impl Decided {
+    /// As it is written.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Allowed => "allowed",
+            Self::NeedsApproval => "needs-approval",
+            Self::Denied => "denied",
+        }
+    }
 }
 
 /// In a few words, for people.

@@ -15,7 +15,7 @@ mod tokens;
 mod trail;
 mod verify;
 
-pub use fact::{Body, DecodeError, Entry, Fact, Grounds, Intent};
+pub use fact::{Body, Decided, DecodeError, Entry, Fact, Grounds, Intent};
 pub use lease::Lease;
 pub use name::FactName;
 pub use newest::{Line, Newest, Newests};

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use branchline_contract::{ArtifactReady, Region};
-use branchline_ledger::Grounds;
+use branchline_ledger::{Decided, Grounds};
 use branchline_policy::{Facts, Policy, Verdict, Violation};
 
 use crate::job_body;
@@ -21,24 +21,32 @@ pub(crate) fn decide(
 ) -> (Vec<String>, Grounds) {
     let mut reasons = violations(request, regions);
     let written = claims.iter().map(|(name, it)| (name.clone(), it.as_str().into())).collect();
-    let rules = match Facts::new(request, Some(&written)) {
+    let (decided, rules) = match Facts::new(request, Some(&written)) {
         Ok(facts) => {
             let decision = policy.decide(&facts);
             reasons.extend(decision.violations.iter().map(sentence));
-            match decision.verdict {
-                Verdict::NeedsApproval(_) => reasons.push(NO_APPROVALS.to_owned()),
-                // Nothing is let in because a reason was not told.
-                Verdict::Denied if reasons.is_empty() => reasons.push(DENIED.to_owned()),
-                Verdict::Allowed | Verdict::Denied => {}
-            }
-            decision.rules
+            let decided = match decision.verdict {
+                Verdict::Allowed => Decided::Allowed,
+                Verdict::NeedsApproval(_) => {
+                    reasons.push(NO_APPROVALS.to_owned());
+                    Decided::NeedsApproval
+                }
+                Verdict::Denied => {
+                    // Nothing is let in because a reason was not told.
+                    if reasons.is_empty() {
+                        reasons.push(DENIED.to_owned());
+                    }
+                    Decided::Denied
+                }
+            };
+            (decided, decision.rules)
         }
         Err(error) => {
             reasons.push(format!("the policy cannot decide: {error}"));
-            Vec::new()
+            (Decided::Denied, Vec::new())
         }
     };
-    (reasons, Grounds { claims, policy: policy.digest().to_owned(), rules })
+    (reasons, Grounds { decided, claims, policy: policy.digest().to_owned(), rules })
 }
 
 fn sentence(violation: &Violation) -> String {

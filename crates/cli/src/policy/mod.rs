@@ -1,16 +1,20 @@
 //! `branchline policy`: what a policy says about requests, before it is in force.
 
+mod replay;
+
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use branchline_contract::{ArtifactReady, DATA_MAX, DecodeError, Envelope};
+use branchline_ledger::Decided;
 use branchline_policy::{Decision, Facts, FactsError, Policy, Verdict};
 use clap::Subcommand;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use crate::env::Environment;
 use crate::exit;
 use crate::publish::plain;
 
@@ -78,6 +82,7 @@ pub(crate) struct Args {
 enum Command {
     Check(Check),
     Test(Test),
+    Replay(replay::Args),
 }
 
 /// Decide about one request
@@ -155,24 +160,17 @@ struct Case {
     request: Value,
     #[serde(default)]
     claims: Map<String, Value>,
-    expect: Expected,
+    expect: Decided,
     #[serde(default)]
     violations: Vec<String>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum Expected {
-    Allowed,
-    Denied,
-    NeedsApproval,
-}
-
 /// Tries a policy.
-pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
+pub(crate) async fn run(args: &Args, environment: &Environment) -> anyhow::Result<u8> {
     match &args.command {
         Command::Check(args) => check(args),
         Command::Test(args) => test(args),
+        Command::Replay(args) => replay::run(args, environment).await,
     }
 }
 
@@ -231,21 +229,11 @@ fn test(args: &Test) -> anyhow::Result<u8> {
 
 /// What is not as the case expects, and then what was said.
 fn differences(case: &Case, decision: &Decision) -> Vec<String> {
-    let found = match decision.verdict {
-        Verdict::Allowed => Expected::Allowed,
-        Verdict::NeedsApproval(_) => Expected::NeedsApproval,
-        Verdict::Denied => Expected::Denied,
-    };
     let told = violations(decision);
     let missing = case.violations.iter().filter(|part| !told.iter().any(|it| it.contains(*part)));
     let mut lines: Vec<_> = missing.map(|it| format!("no violation says {it:?}")).collect();
-    if found != case.expect {
-        let expected = match case.expect {
-            Expected::Allowed => "allowed",
-            Expected::Denied => "denied",
-            Expected::NeedsApproval => "needs-approval",
-        };
-        lines.insert(0, format!("expected {expected}"));
+    if decided(decision) != case.expect {
+        lines.insert(0, format!("expected {}", case.expect.as_str()));
     }
     if !lines.is_empty() {
         lines.extend(told);
@@ -299,6 +287,15 @@ fn read(path: &Path, bytes_max: usize) -> Result<String, Error> {
         return Err(unreadable(io::Error::other(format!("it has more than {bytes_max} bytes"))));
     }
     Ok(text)
+}
+
+/// As the ledger has it.
+fn decided(decision: &Decision) -> Decided {
+    match decision.verdict {
+        Verdict::Allowed => Decided::Allowed,
+        Verdict::NeedsApproval(_) => Decided::NeedsApproval,
+        Verdict::Denied => Decided::Denied,
+    }
 }
 
 fn verdict(decision: &Decision) -> String {
