@@ -1,7 +1,7 @@
 //! GitLab as the issuer of ID tokens: the shipped proof, behind calls that go wrong.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, Mutex};
 
 use branchline_contract::{ArtifactReady, IdToken};
 use branchline_gitlab::id_token::{Expected, verify};
@@ -13,7 +13,7 @@ use branchline_worker::Trust;
 use jiff::Timestamp;
 use serde_json::json;
 
-use crate::world::Door;
+use crate::world::{BEGINNING, Door};
 
 /// One key for all worlds: making one takes a moment, and nothing that is told rests on it.
 static SIGNER: LazyLock<Signer> = LazyLock::new(|| {
@@ -28,12 +28,19 @@ static KEYS: LazyLock<BTreeMap<String, KeySet>> = LazyLock::new(|| {
 static POLICY: LazyLock<Arc<Policy>> =
     LazyLock::new(|| Arc::new(Policy::parse(ANYBODY).expect("it is a policy")));
 
-/// Adds the token that GitLab gave to the CI job of the request.
-pub(crate) fn sign(request: &mut ArtifactReady, now: Timestamp) {
-    let said = serde_json::to_value(&*request).expect("a request is JSON");
-    let token_id = format!("{}-{}", request.gitlab.project_id, request.gitlab.job_id);
-    let token = SIGNER.sign(&claims(&said, &token_id, now));
-    request.id_token = Some(IdToken(token.expect("the key signs")));
+/// Tokens by project and job. They are the same in all worlds, and signing takes a while.
+static TOKENS: Mutex<BTreeMap<(u64, u64), String>> = Mutex::new(BTreeMap::new());
+
+/// Adds the token that GitLab gave to the CI job of the request when the world began.
+pub(crate) fn sign(request: &mut ArtifactReady) {
+    let job = (request.gitlab.project_id, request.gitlab.job_id);
+    let mut tokens = TOKENS.lock().expect("no holder panics");
+    let token = tokens.entry(job).or_insert_with(|| {
+        let said = serde_json::to_value(&*request).expect("a request is JSON");
+        let claims = claims(&said, &format!("{}-{}", job.0, job.1), BEGINNING);
+        SIGNER.sign(&claims).expect("the key signs")
+    });
+    request.id_token = Some(IdToken(token.clone()));
 }
 
 /// Whom a worker behind that door believes.

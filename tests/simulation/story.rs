@@ -164,7 +164,7 @@ async fn ask(world: World, requests: Vec<ArtifactReady>) {
         sleep(pause).await;
         for other in 0..=again {
             request.gitlab.job_id += u64::from(other.min(1));
-            identity::sign(&mut request, wall_clock());
+            identity::sign(&mut request);
             for _ in 0..copies {
                 let Envelope { data, attributes } =
                     Envelope::artifact_ready(&request, wall_clock());

@@ -37,7 +37,7 @@ pub(crate) fn take_over(runs: usize, patience: Duration) -> Option<Duration> {
         };
         let publish = |request: &ArtifactReady| {
             let mut request = request.clone();
-            identity::sign(&mut request, wall_clock());
+            identity::sign(&mut request);
             let Envelope { data, attributes } = Envelope::artifact_ready(&request, wall_clock());
             let message = Message { data: data.into(), attributes, ordering_key: None };
             world.state().publish(ARTIFACT_READY, &message);

@@ -96,11 +96,14 @@ thread_local! {
     static EPOCH: Cell<Option<Instant>> = const { Cell::new(None) };
 }
 
+/// When every world begins, by its wall clock.
+pub(crate) const BEGINNING: Timestamp = Timestamp::constant(1_800_000_000, 0);
+
 /// The wall clock of the world that this thread simulates.
 pub(crate) fn wall_clock() -> Timestamp {
     let start = EPOCH.get().expect("a world was made on this thread");
     let elapsed = jiff::SignedDuration::try_from(start.elapsed()).expect("a world is young");
-    Timestamp::from_second(1_800_000_000).expect("in range") + elapsed
+    BEGINNING + elapsed
 }
 
 impl World {
