@@ -10,6 +10,7 @@ use branchline_ledger::State as RunState;
 use branchline_service::{Doors, Health};
 use bytes::Bytes;
 use serde_json::{Value, json};
+use tokio::runtime::Runtime;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
@@ -52,12 +53,7 @@ pub(crate) struct Told {
 
 /// Tells the story of one seed, on a clock of its own.
 pub(crate) fn tell(seed: u64) -> Told {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .expect("a runtime");
-    runtime.block_on(async {
+    runtime().block_on(async {
         let world = World::new(seed, &PROCESSES);
         let requests = prepare(&world);
         let stop = CancellationToken::new();
@@ -82,6 +78,12 @@ pub(crate) fn tell(seed: u64) -> Told {
             runs: requests.len(),
         }
     })
+}
+
+/// A runtime of this thread, whose clock goes on when everybody waits.
+pub(crate) fn runtime() -> Runtime {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_time().start_paused(true).build().expect("a runtime")
 }
 
 /// Decides what the seed is about.

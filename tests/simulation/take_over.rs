@@ -10,19 +10,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::identity;
 use crate::story::{
-    ARTIFACT_READY, EVENTS, GONE, PATIENCE, PROCESSES, REQUESTS, RUN_EVENTS, live, request,
+    ARTIFACT_READY, EVENTS, GONE, PATIENCE, PROCESSES, REQUESTS, RUN_EVENTS, live, request, runtime,
 };
 use crate::world::{World, wall_clock};
 
 /// All worker pods go at once while thousands of jobs train, and one comes back to storage
 /// that is slow. Tells how long a run that is asked for then waits for its job.
 pub(crate) fn take_over(runs: usize, patience: Duration) -> Option<Duration> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .expect("a runtime");
-    runtime.block_on(async {
+    runtime().block_on(async {
         let world = World::new(0, &PROCESSES);
         let (requests, last) = {
             let mut state = world.state();
