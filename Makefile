@@ -24,6 +24,7 @@ help:
 	@echo 'make crash        real processes, killed at every named point of the protocol, for all kinds of jobs'
 	@echo 'make soak         10,000 messages with 100 kills and lost answers (MESSAGES=N KILLS=N)'
 	@echo 'make load         10,000 queued messages against a quota of 60 calls a second, three workers (MESSAGES=N QUOTA=N)'
+	@echo 'make bench        how long a decision by a policy of 500 rules takes'
 	@echo 'make fuzz         decoders under 10,000,000 inputs that went wrong (CASES=N)'
 	@echo
 	@echo 'make check ADVISORY_DB=DIR takes advisories from a copy of the RustSec database.'
@@ -70,4 +71,7 @@ load:
 fuzz:
 	@FUZZ_CASES='$(CASES)' cargo test --locked --profile fast --package branchline-tests --test fuzz -- --nocapture no_foreign
 
-.PHONY: help demo test check conformance sim mutants crash soak load fuzz
+bench:
+	@cargo test --locked --release --package branchline-policy --test decisions -- --nocapture 500_rules
+
+.PHONY: help demo test check conformance sim mutants crash soak load fuzz bench

@@ -43,14 +43,16 @@ fn measure(policy: &Policy, matching: usize) -> [Duration; 2] {
     [times[500], times[990]]
 }
 
+/// What is promised holds for a release (`make bench`).
+const MOST: Duration = Duration::from_millis(if cfg!(debug_assertions) { 10 } else { 1 });
+
 #[test]
-fn a_decision_by_500_rules_takes_less_than_10_ms() {
+fn a_decision_by_500_rules_takes_no_time_to_speak_of() {
     let one = policy(|i| format!("origin.project_id == {} || origin.ref == 'team'", 574 + i));
     let every = policy(|i| format!("origin.project_path.startsWith('ml/') && {i} >= 0"));
     let [half, most] = measure(&one, 1);
     println!("one rule matches: p50 {half:?}, p99 {most:?}");
     let [all_half, all_most] = measure(&every, 500);
     println!("every rule matches: p50 {all_half:?}, p99 {all_most:?}");
-    // Debug code: in a release a decision is to take less than 1 ms.
-    assert!(most < Duration::from_millis(10), "p99 {most:?}");
+    assert!(most < MOST, "p99 {most:?}");
 }
