@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use branchline_contract::{
-    ArtifactName, ArtifactReady, AttemptsMax, CloudProject, JobKind, ObjectUri, Region, RunName,
-    Training, Vertex,
+    ArtifactName, ArtifactReady, AttemptsMax, CloudProject, Invalid, JobKind, ObjectUri, Region,
+    RunName, Training, Vertex,
 };
 use serde_json::Value;
 
@@ -281,7 +281,7 @@ fn local(text: &str) -> Result<Source, String> {
     let text = text.strip_prefix("./").unwrap_or(text);
     let inside = |it: &str| !matches!(it, "" | "." | "..");
     if !text.split('/').all(inside) {
-        return Err(format!("{text:?} is not a path inside the repository"));
+        return Err(Invalid::new(text, "a path inside the repository").to_string());
     }
     if Glob::is_one(text) {
         return Ok(Source::Files(Glob::parse(text).map_err(|error| error.to_string())?));
@@ -303,7 +303,11 @@ fn cloud(text: &str) -> Result<Source, String> {
 
 fn bucket(text: &str) -> Result<String, String> {
     let valid = ObjectUri::new(text, "object").is_ok_and(|it| it.bucket() == text);
-    if valid { Ok(text.to_owned()) } else { Err(format!("{text:?} is not the name of a bucket")) }
+    if valid {
+        Ok(text.to_owned())
+    } else {
+        Err(Invalid::new(text, "the name of a bucket").to_string())
+    }
 }
 
 fn topic(text: &str) -> Result<String, String> {
@@ -311,6 +315,6 @@ fn topic(text: &str) -> Result<String, String> {
         ["projects", project, "topics", topic] if !project.is_empty() && topic.len() >= 3 => {
             Ok(text.to_owned())
         }
-        _ => Err(format!("{text:?} is not a topic (projects/PROJECT/topics/TOPIC)")),
+        _ => Err(Invalid::new(text, "a topic (projects/PROJECT/topics/TOPIC)").to_string()),
     }
 }

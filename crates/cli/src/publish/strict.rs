@@ -10,6 +10,9 @@ pub(crate) fn yaml(text: &str) -> Result<Value, serde_saphyr::Error> {
     serde_saphyr::from_str_with_options(text, serde_saphyr::options! { strict_booleans: true })
 }
 
+/// Bytes of a path, or of what is wrong there; more of a foreign text nobody reads.
+const SHOWN_MAX: usize = 1_000;
+
 /// One thing wrong with a configuration file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{path}: {what}")]
@@ -51,7 +54,7 @@ pub(crate) struct Problems(pub(crate) Vec<Problem>);
 impl Problems {
     /// Remembers a problem.
     pub(crate) fn report(&mut self, path: String, what: impl Display) {
-        self.0.push(Problem { path, what: what.to_string() });
+        self.0.push(Problem { path: cut(path), what: cut(what.to_string()) });
     }
 
     /// The value as a mapping with these keys and no others.
@@ -142,6 +145,14 @@ fn likeness(a: &str, b: &str) -> f64 {
     strsim::jaro_winkler(a, b)
 }
 
+fn cut(mut text: String) -> String {
+    if text.len() > SHOWN_MAX {
+        text.truncate(text.floor_char_boundary(SHOWN_MAX));
+        text.push('…');
+    }
+    text
+}
+
 fn shown(path: &str) -> String {
     if path.is_empty() { "the file".to_owned() } else { path.to_owned() }
 }
@@ -162,11 +173,22 @@ fn kind(value: &Value) -> &'static str {
 mod tests {
     use serde_json::json;
 
-    use super::yaml;
+    use super::{Problems, SHOWN_MAX, yaml};
 
     #[test]
     fn what_looks_like_an_old_boolean_is_a_text() {
         let read = yaml("{a: y, b: no, c: on, d: true, e: 'y'}").unwrap();
         assert_eq!(read, json!({"a": "y", "b": "no", "c": "on", "d": true, "e": "y"}));
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_in_a_few_words_however_long_it_is() {
+        let mut problems = Problems::default();
+        problems.section(&json!({"ü".repeat(10_000): 1}), "", &["known"]).unwrap();
+        problems.report("a".to_owned(), "b".repeat(10_000));
+        let [key, what] = &problems.0[..] else { panic!("{problems:?}") };
+        for it in [&key.path, &what.what] {
+            assert!(it.len() <= SHOWN_MAX + '…'.len_utf8() && it.ends_with('…'), "{it}");
+        }
     }
 }
