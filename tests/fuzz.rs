@@ -19,6 +19,8 @@ mod corpus;
 mod gitlab;
 #[path = "fuzz/google.rs"]
 mod google;
+#[path = "fuzz/identity.rs"]
+mod identity;
 #[path = "fuzz/json.rs"]
 mod json;
 #[path = "fuzz/ledger.rs"]
@@ -52,6 +54,7 @@ fn no_foreign_bytes_make_a_decoder_panic_or_take_memory_or_time_out_of_proportio
         markdown::TARGETS,
         google::TARGETS,
         gitlab::TARGETS,
+        identity::TARGETS,
         config::TARGETS,
         stack::TARGETS,
     ];
