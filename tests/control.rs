@@ -1,6 +1,8 @@
 //! What ends or holds back a run beside its training, over sockets.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+#[path = "control/approvals.rs"]
+mod approvals;
 #[path = "control/merge_request.rs"]
 mod merge_request;
 #[path = "control/requests.rs"]

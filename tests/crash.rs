@@ -291,7 +291,7 @@ impl<'a> Scene<'a> {
         let (actor, reason) = (Actor::parse("anna")?, Reason::parse("enough")?);
         let storage = Arc::new(Storage::connect(&self.at.google()).await?);
         let requests = Requests::new(storage, REQUESTS.to_owned(), LEDGER.to_owned());
-        requests.ask(&name, &Request { id, actor, reason, ask }).await?;
+        requests.ask(&name, &Request { id, actor, id_token: None, reason, ask }).await?;
         Ok(())
     }
 

@@ -22,5 +22,6 @@ async fn serve(router: Router) -> Config {
         pubsub_endpoint: Some(endpoint.clone()),
         storage_endpoint: Some(endpoint.clone()),
         vertex_endpoint: Some(endpoint),
+        ..Config::default()
     }
 }

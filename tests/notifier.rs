@@ -83,7 +83,7 @@ impl World {
             credentials: Credentials::Anonymous,
             pubsub_endpoint: Some(exports["BRANCHLINE_PUBSUB_ENDPOINT"].clone()),
             storage_endpoint: Some(exports["BRANCHLINE_STORAGE_ENDPOINT"].clone()),
-            vertex_endpoint: None,
+            ..Google::default()
         };
         let gitlab_url = exports["BRANCHLINE_GITLAB_ENDPOINT"].clone();
         let storage = Arc::new(Storage::connect(&google).await.unwrap());

@@ -94,9 +94,6 @@ rules:
     message: one machine only
   - expression: claims.user_login == "anna"
     message: anna only
-- name: large
-  match: job.replicas == 3
-  approval: {operators: true}
 "#;
 
 #[tokio::test(flavor = "multi_thread")]

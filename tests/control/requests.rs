@@ -13,19 +13,19 @@ use serde_json::{Value, json};
 
 use crate::{Training, count, reaches};
 
-fn door(world: &World) -> Requests {
+pub(crate) fn door(world: &World) -> Requests {
     Requests::new(Arc::new(world.storage.clone()), REQUESTS.to_owned(), LEDGER.to_owned())
 }
 
 /// Asks as an operator does.
-async fn ask(world: &World, request: &Value) -> RequestName {
+pub(crate) async fn ask(world: &World, request: &Value) -> RequestName {
     let request: Request = serde_json::from_value(request.clone()).unwrap();
     let name = RequestName::new(Timestamp::now(), &request.id);
     door(world).ask(&name, &request).await.unwrap();
     name
 }
 
-async fn answered(world: &World, name: &RequestName) -> Answer {
+pub(crate) async fn answered(world: &World, name: &RequestName) -> Answer {
     let door = door(world);
     eventually("the request is answered", async || door.answered(name).await.unwrap()).await
 }

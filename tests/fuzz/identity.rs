@@ -76,7 +76,7 @@ fn token(rng: &mut Rng) -> Vec<u8> {
 /// What is proven is of a bounded size, and so is what is said about the rest.
 fn proof(bytes: &[u8], rng: &mut Rng) -> bool {
     let token = String::from_utf8_lossy(bytes);
-    let expected = Expected { issuers: &KEYS, audience: AUDIENCE, published: NOW };
+    let expected = Expected { issuers: &KEYS, audiences: &[AUDIENCE.to_owned()], published: NOW };
     match verify(&token, &expected) {
         Err(forgery) => refused(&chain(&forgery)),
         Ok(claims) => {

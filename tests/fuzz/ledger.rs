@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use branchline_contract::{ArtifactReady, Envelope, Outcome, RunId};
 use branchline_ledger::{
-    Body, DecodeError, Entry, Fact, History, Intent, Lease, Queue, Run, Store, Ticket,
+    Approval, Body, Decided, DecodeError, Entry, Fact, Grounds, History, Intent, Lease, Queue, Run,
+    Store, Ticket, Wanted,
 };
 use branchline_service::telemetry::chain;
 use fastrand::Rng;
@@ -74,6 +75,18 @@ static HISTORIES: LazyLock<Vec<Value>> = LazyLock::new(|| {
 static FACTS: LazyLock<Vec<Value>> =
     LazyLock::new(|| HISTORIES.iter().flat_map(|it| it.as_array().unwrap().clone()).collect());
 
+fn grounds(text: &str) -> Grounds {
+    Grounds {
+        decided: Decided::NeedsApproval,
+        claims: [("user_login", text), ("user_email", text)]
+            .map(|(name, it)| (name.to_owned(), it.to_owned()))
+            .into(),
+        policy: "0".repeat(64),
+        rules: vec![text.to_owned()],
+        wanted: Some(Wanted { merge_request: 0, operator: true }),
+    }
+}
+
 /// Every kind of fact but the first, with the text wherever there is room for a stranger's.
 pub(crate) fn every_kind(request: &ArtifactReady, text: &str) -> Vec<Body> {
     let reason = || text.to_owned();
@@ -85,8 +98,9 @@ pub(crate) fn every_kind(request: &ArtifactReady, text: &str) -> Vec<Body> {
     let job = "projects/42/locations/europe-west4/customJobs/7771".to_owned();
     vec![
         Body::Stalled { reason: reason() },
+        Body::Verified { contents_read: false, grounds: Some(Box::new(grounds(text))) },
         Body::Held { reason: reason() },
-        Body::Approved { reason: reason() },
+        Body::Approved { given: Approval::Operator, by: vec![reason()], reason: reason() },
         Body::Admitted {},
         Body::Duplicate { ci_job: 471_101, pipeline_id: Some(90_211) },
         Body::Blocked { reason: reason(), pause: Some("0a-pause".to_owned()) },

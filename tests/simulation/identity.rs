@@ -45,13 +45,14 @@ pub(crate) fn sign(request: &mut ArtifactReady) {
 
 /// Whom a worker behind that door believes.
 pub(crate) fn trust(door: &Arc<Door>) -> Trust {
-    Trust { keys: door.clone(), policy: POLICY.clone() }
+    Trust { keys: door.clone(), policy: POLICY.clone(), gitlab: None, operators: None }
 }
 
 impl Prove for Door {
     fn prove<'a>(&'a self, token: &'a str, published: Timestamp) -> Proving<'a> {
         Box::pin(async move {
-            let expected = Expected { issuers: &KEYS, audience: AUDIENCE, published };
+            let expected =
+                Expected { issuers: &KEYS, audiences: &[AUDIENCE.to_owned()], published };
             match self.call("prove", |_| Ok(verify(token, &expected))).await {
                 Ok(proven) => Ok(proven?),
                 Err(_) => Err(Unproven::Transient {

@@ -245,7 +245,7 @@ async fn work(door: Door, stop: CancellationToken) {
     let health = Health::default();
     if door.process == 2 {
         let client = Client::over(door, HOST.to_owned());
-        branchline_notifier::work(notifier(), doors, client, health, stop).await;
+        branchline_notifier::work(notifier(), doors, client, None, health, stop).await;
     } else {
         let trust = identity::trust(&door);
         Box::pin(branchline_worker::work(worker(), doors, door, trust, health, stop)).await;

@@ -33,6 +33,7 @@ pub fn claims(request: &Value, token_id: &str, now: Timestamp) -> Value {
         "namespace_path": namespace,
         "user_id": "7",
         "user_login": "anna",
+        "user_email": "anna@example.com",
         "sha": origin["sha"],
         "ref": git_ref,
         "ref_type": "branch",

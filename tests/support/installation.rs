@@ -299,6 +299,7 @@ impl Installation {
             pubsub_endpoint: Some(address(self.ports[0])),
             storage_endpoint: Some(address(self.ports[1])),
             vertex_endpoint: Some(address(self.ports[2])),
+            ..Google::default()
         }
     }
 

@@ -54,7 +54,6 @@ pub struct World {
     publisher: Publisher,
     signer: Signer,
     google: Config,
-    /// Keeps the policy.
     _directory: TempDir,
     stop: CancellationToken,
     roles: Vec<JoinHandle<()>>,
@@ -72,7 +71,7 @@ pub struct DeadLetter {
 }
 
 impl World {
-    /// Starts everything in memory, on free ports.
+    /// Starts everything in memory.
     pub async fn start() -> Self {
         Self::start_with(Options::default(), None, json!({})).await
     }
@@ -89,7 +88,7 @@ impl World {
     }
 
     async fn start_with(options: Options, refusal: Option<Arc<AtomicU16>>, more: Value) -> Self {
-        let stack = Stack::start(options).await.expect("the stack starts");
+        let stack = Stack::start(options).await.expect("it starts");
         installation::create(&stack, PROJECT).expect("the installation is made");
         let Endpoints { pubsub, storage, vertex, gitlab } = stack.endpoints();
         let google = Config {
@@ -97,6 +96,7 @@ impl World {
             pubsub_endpoint: Some(format!("http://{pubsub}")),
             storage_endpoint: Some(format!("http://{storage}")),
             vertex_endpoint: Some(format!("http://{vertex}")),
+            ..Config::default()
         };
         let stop = CancellationToken::new();
         let attempts_max = if refusal.is_some() { 1 } else { 100 };
@@ -111,11 +111,12 @@ impl World {
         let mut config = json!({
             "policy": policy,
             "identity": {"issuers": [{"issuer": format!("http://{gitlab}")}]},
+            "gitlab": format!("http://{gitlab}"),
             "consume": {"attempts_max": attempts_max},
         });
         extend(&mut config, more);
         let roles = vec![
-            worker(&worker_google, config, &stop),
+            worker(&worker_google, config, stack.gitlab.token(), &stop),
             notifier(&google, &format!("http://{gitlab}"), stack.gitlab.token(), &stop),
         ];
         let gitlab = &stack.gitlab;
@@ -334,13 +335,12 @@ async fn refuse(State(code): State<Arc<AtomicU16>>, request: Request, next: Next
     headers.into_response()
 }
 
-/// Sets keys.
 fn extend(config: &mut Value, more: Value) {
     let more: serde_json::Map<_, _> = serde_json::from_value(more).expect("keys and values");
     config.as_object_mut().expect("it has keys").extend(more);
 }
 
-fn worker(google: &Config, more: Value, stop: &CancellationToken) -> JoinHandle<()> {
+fn worker(google: &Config, more: Value, token: String, stop: &CancellationToken) -> JoinHandle<()> {
     let mut config = json!({
         "subscription": subscription(PROJECT, "artifact-ready-worker"),
         "dead_letter_topic": topic(PROJECT, "dead-letters"),
@@ -358,8 +358,10 @@ fn worker(google: &Config, more: Value, stop: &CancellationToken) -> JoinHandle<
     });
     extend(&mut config, more);
     let config = serde_json::from_value(config).expect("the worker's configuration is one");
-    let stop = stop.clone();
-    tokio::spawn(async move { branchline_worker::run(config, stop).await.expect("it runs") })
+    let (token, stop) = (SecretString::from(token), stop.clone());
+    tokio::spawn(async move {
+        branchline_worker::run(config, Some(token), stop).await.expect("it runs");
+    })
 }
 
 fn notifier(

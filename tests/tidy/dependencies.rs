@@ -39,8 +39,9 @@ fn only_the_embedded_stack_and_the_tests_speak_googles_grpc_themselves() {
 }
 
 #[test]
-fn only_gitlab_and_the_tests_use_an_http_client() {
-    none(users(|it| it.on == "reqwest", &["branchline-gitlab", "branchline-tests"]));
+fn only_the_doors_and_the_tests_use_an_http_client() {
+    let doors = ["branchline-gcp", "branchline-gitlab", "branchline-tests"];
+    none(users(|it| it.on == "reqwest", &doors));
 }
 
 #[test]

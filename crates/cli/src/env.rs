@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use branchline_contract::IdToken;
 use branchline_gcp::{Config, Credentials};
 
 /// Variables by name.
@@ -32,9 +33,16 @@ pub(crate) fn google(environment: &Environment) -> Result<Config, String> {
         pubsub_endpoint: get("BRANCHLINE_PUBSUB_ENDPOINT"),
         storage_endpoint: get("BRANCHLINE_STORAGE_ENDPOINT"),
         vertex_endpoint: get("BRANCHLINE_VERTEX_ENDPOINT"),
+        iam_endpoint: get("BRANCHLINE_IAM_ENDPOINT"),
     };
     match config.problems() {
         problems if problems.is_empty() => Ok(config),
         problems => Err(format!("in the BRANCHLINE_ variables, {}", problems.join("; "))),
     }
+}
+
+/// The Google ID token of whoever operates.
+pub(crate) fn operator_token(environment: &Environment) -> Option<IdToken> {
+    let token = environment.get("BRANCHLINE_OPERATOR_TOKEN")?.trim();
+    (!token.is_empty()).then(|| IdToken(token.to_owned()))
 }

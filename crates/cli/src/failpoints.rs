@@ -61,12 +61,13 @@ impl Failpoints {
     pub(crate) async fn worker(
         self,
         config: branchline_worker::Config,
+        token: Option<SecretString>,
         stop: CancellationToken,
     ) -> anyhow::Result<()> {
         let doors = self.doors(Doors::connect(&config.google).await?);
         let vertex: Arc<dyn Jobs> = Arc::new(Vertex::connect(&config.google).await?);
         let vertex = Arc::new(self.guard(vertex));
-        Ok(branchline_worker::serve(config, doors, vertex, stop).await?)
+        Ok(branchline_worker::serve(config, doors, vertex, token, stop).await?)
     }
 
     /// A notifier with points around its doors.

@@ -1,4 +1,4 @@
-//! `branchline runs cancel`, `pause` and `resume`: an operator asks the leader
+//! `branchline runs cancel` and `approve`, `pause` and `resume`: an operator asks the leader
 //! for something, and is told what became of it.
 
 use std::io::Write as _;
@@ -22,10 +22,13 @@ use crate::publish::plain;
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 const AFTER_HELP: &str = "\
-The leader answers within a few seconds; the answer stays in the ledger's bucket. Who asks is
-believed, and recorded as claimed.
+The leader answers within a few seconds; the answer stays in the ledger's bucket. Where the
+workers' configuration names operators, who asks is whom the token proves; otherwise --actor
+is believed, and recorded as claimed.
 
 Environment:
+  BRANCHLINE_OPERATOR_TOKEN       Google ID token of whoever asks, such as $(gcloud auth
+                                  print-identity-token); it is sent along and kept nowhere
   BRANCHLINE_CREDENTIALS          application_default (the default) or anonymous
   BRANCHLINE_STORAGE_ENDPOINT     instead of Google's own
 
@@ -45,6 +48,26 @@ pub(crate) struct Runs {
 #[derive(Debug, Subcommand)]
 enum RunsCommand {
     Cancel(Cancel),
+    Approve(Approve),
+}
+
+/// Let a held run train, as an operator
+///
+/// For runs whose policy wants an operator's approval, and never for one's own. The run then
+/// waits in line, unless approvals of its merge request are wanted too.
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER_HELP)]
+struct Approve {
+    /// The run's id
+    run: RunId,
+    /// Only this attempt; otherwise the one that is in force
+    #[arg(long, value_name = "N")]
+    attempt: Option<u32>,
+    /// Why; stays on record
+    #[arg(long, value_name = "TEXT")]
+    reason: Reason,
+    #[command(flatten)]
+    common: Common,
 }
 
 /// End a run
@@ -111,7 +134,7 @@ struct Common {
         required_unless_present = "no_wait"
     )]
     ledger_bucket: Option<String>,
-    /// Who asks
+    /// Who asks, where no token says so
     #[arg(long, value_name = "NAME", env = "USER")]
     actor: Actor,
     /// How long to wait for the answer
@@ -129,9 +152,16 @@ pub(crate) struct Misplaced(pub(crate) String);
 
 /// Acts on runs.
 pub(crate) async fn runs(args: &Runs, environment: &Environment) -> anyhow::Result<u8> {
-    let RunsCommand::Cancel(Cancel { run, attempt, reason, common }) = &args.command;
-    let ask = Ask::Cancel { run: run.clone(), attempt: *attempt };
-    request(ask, reason, common, environment).await
+    match &args.command {
+        RunsCommand::Cancel(Cancel { run, attempt, reason, common }) => {
+            let ask = Ask::Cancel { run: run.clone(), attempt: *attempt };
+            request(ask, reason, common, environment).await
+        }
+        RunsCommand::Approve(Approve { run, attempt, reason, common }) => {
+            let ask = Ask::Approve { run: run.clone(), attempt: *attempt };
+            request(ask, reason, common, environment).await
+        }
+    }
 }
 
 /// Pauses a domain.
@@ -153,7 +183,8 @@ async fn request(
     let google = env::google(environment).map_err(Misplaced)?;
     let id = RequestId::parse(format!("{:032x}", fastrand::u128(..))).expect("hex digits");
     let (actor, reason) = (common.actor.clone(), reason.clone());
-    let request = Request { id, actor, reason, ask };
+    let id_token = env::operator_token(environment);
+    let request = Request { id, actor, id_token, reason, ask };
     let name = RequestName::new(Timestamp::now(), &request.id);
     let storage = Arc::new(Storage::connect(&google).await?);
     let ledger = common.ledger_bucket.clone().unwrap_or_default();

@@ -36,6 +36,10 @@ struct Common {
 Example:
   branchline worker --config worker.yaml
 
+Environment, where the configuration names a GitLab whose approvals count:
+  BRANCHLINE_GITLAB_TOKEN       token of a GitLab user who may read merge requests (read_api)
+  BRANCHLINE_GITLAB_TOKEN_FILE  file that holds it
+
 GET /livez and /readyz answer on the configured address.
 Exit codes: 0 drained, 78 wrong configuration, 77 not allowed, 69 and 75 Google Cloud not reached.")]
 pub(crate) struct Worker {
@@ -64,24 +68,21 @@ pub(crate) struct Notifier {
 }
 
 /// Runs a worker until a signal drains it.
-#[cfg_attr(
-    not(all(feature = "failpoints", debug_assertions)),
-    expect(unused_variables, reason = "only crash points are switched on there")
-)]
 pub(crate) async fn worker(args: &Worker, environment: &Environment) -> anyhow::Result<()> {
     let config: branchline_worker::Config = begin(&args.common)?;
+    let token = gitlab_token(environment)?;
     let stop = stop_on_signal().context("listening for signals")?;
     #[cfg(all(feature = "failpoints", debug_assertions))]
     if let Some(points) = Failpoints::new(environment, "worker") {
-        return points.worker(config, stop).await;
+        return points.worker(config, token, stop).await;
     }
-    Ok(branchline_worker::run(config, stop).await?)
+    Ok(branchline_worker::run(config, token, stop).await?)
 }
 
 /// Runs a notifier until a signal drains it.
 pub(crate) async fn notifier(args: &Notifier, environment: &Environment) -> anyhow::Result<()> {
     let config: branchline_notifier::Config = begin(&args.common)?;
-    let token = gitlab_token(environment)?;
+    let token = gitlab_token(environment)?.ok_or(NoToken)?;
     let stop = stop_on_signal().context("listening for signals")?;
     #[cfg(all(feature = "failpoints", debug_assertions))]
     if let Some(points) = Failpoints::new(environment, "notifier") {
@@ -103,13 +104,13 @@ fn begin<T: DeserializeOwned>(common: &Common) -> anyhow::Result<T> {
 )]
 pub(crate) struct NoToken;
 
-fn gitlab_token(environment: &Environment) -> anyhow::Result<SecretString> {
+pub(crate) fn gitlab_token(environment: &Environment) -> anyhow::Result<Option<SecretString>> {
     let get = |name: &str| environment.get(name).filter(|it| !it.is_empty());
     let token = match (get("BRANCHLINE_GITLAB_TOKEN"), get("BRANCHLINE_GITLAB_TOKEN_FILE")) {
         (Some(token), _) => token.clone(),
         (None, Some(file)) => std::fs::read_to_string(file)
             .with_context(|| format!("reading GitLab's token from {file}"))?,
-        (None, None) => return Err(NoToken.into()),
+        (None, None) => return Ok(None),
     };
-    Ok(SecretString::from(token.trim().to_owned()))
+    Ok(Some(SecretString::from(token.trim().to_owned())))
 }

@@ -48,12 +48,10 @@ fn a_worker_that_believes_nobody_or_has_no_policy_does_not_start() {
     let worker = include_str!("../../../examples/local/worker.yaml");
     let issuer = "    - issuer: http://127.0.0.1:8087\n";
     let policy = "examples/local/policy.yaml";
+    let readable = worker.replace(policy, "../../examples/local/policy.yaml");
     let cases = [
         (worker.replace(issuer, "").replace("issuers:", "issuers: []"), "identity has no issuers"),
-        (
-            worker.replace("issuer: http", "issuer: ftp"),
-            "identity cannot be used: the issuer \"ftp",
-        ),
+        (worker.replace("issuer: http", "issuer: ftp"), "identity cannot be used: \"ftp"),
         (
             format!("{worker}\n").replace("issuers:", "audience: ''\n  issuers:"),
             "identity cannot be used: the audience",
@@ -63,6 +61,19 @@ fn a_worker_that_believes_nobody_or_has_no_policy_does_not_start() {
             "the policy /none.yaml cannot be read: No such file",
         ),
         (worker.replace(policy, "/dev/null"), "the policy /dev/null cannot be used: "),
+        // Its rules want approvals that nobody could give.
+        (
+            worker.replace(policy, "../../examples/policy.yaml"),
+            "a rule of the policy wants approvals of merge requests, and gitlab is not set",
+        ),
+        (
+            format!("{readable}\ngitlab: https://gitlab.example.com\n"),
+            "gitlab is set, and there is no token for it",
+        ),
+        (
+            format!("{readable}\noperators: {{members: [], audiences: ['']}}\n"),
+            "operators cannot be used: the audience",
+        ),
     ];
     for (config, sentence) in cases {
         let (code, text) = start("worker", &config);

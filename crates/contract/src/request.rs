@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::artifact_ready::IdToken;
 use crate::origin::Vertex;
 use crate::run_id::RunId;
 use crate::text::text_type;
@@ -15,7 +16,7 @@ text_type!(
     "^[a-z0-9][a-z0-9-]*$"
 );
 text_type!(
-    /// Who asks. A claim, until a token proves it.
+    /// Who asks. A claim, where no token proves it.
     Actor,
     "the name of an actor (one line of at most 200 bytes)",
     200,
@@ -34,8 +35,11 @@ text_type!(
 pub struct Request {
     /// Its own id.
     pub id: RequestId,
-    /// Who asks.
+    /// Who asks, as they say.
     pub actor: Actor,
+    /// Google's ID token of whoever asks. It is looked at once and kept nowhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id_token: Option<IdToken>,
     /// Why.
     pub reason: Reason,
     /// What for.
@@ -49,6 +53,14 @@ pub struct Request {
 pub enum Ask {
     /// A run is to end.
     Cancel {
+        /// The run.
+        run: RunId,
+        /// Only this attempt of it; otherwise the one that is in force.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        attempt: Option<u32>,
+    },
+    /// A run that is held may train, as far as an operator has to say so.
+    Approve {
         /// The run.
         run: RunId,
         /// Only this attempt of it; otherwise the one that is in force.

@@ -18,6 +18,8 @@ pub struct Config {
     pub storage_endpoint: Option<String>,
     /// Instead of Google's regional hosts; `{region}` stands for the region.
     pub vertex_endpoint: Option<String>,
+    /// Instead of all hosts of IAM, the Security Token Service, Resource Manager and Service Usage.
+    pub iam_endpoint: Option<String>,
 }
 
 /// Where tokens come from.
@@ -39,6 +41,7 @@ impl Config {
             ("pubsub_endpoint", &self.pubsub_endpoint, None),
             ("storage_endpoint", &self.storage_endpoint, None),
             ("vertex_endpoint", &self.vertex_endpoint, Some("{region}")),
+            ("iam_endpoint", &self.iam_endpoint, None),
         ];
         endpoints
             .into_iter()

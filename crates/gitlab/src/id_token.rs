@@ -1,9 +1,10 @@
-//! Whether a token was made by a GitLab that is trusted, for us, and in time. Pure: the keys and
-//! the time are given.
+//! Whether a token was made by an issuer that is trusted, for us, and in time: GitLab for its jobs,
+//! Google for its accounts. Pure: the keys and the time are given.
 //!
 //! What is checked is a list of named rules; the first that is broken is the reason. Tests leave
 //! rules out one by one, to show that each forgery is found by its own rule and by no other.
 
+mod account;
 mod agreement;
 mod claims;
 mod forgery;
@@ -17,6 +18,7 @@ use jiff::{SignedDuration, Timestamp};
 use jsonwebtoken::Algorithm;
 use serde_json::Value;
 
+pub use self::account::Account;
 pub use self::agreement::agree;
 pub use self::claims::{Claims, RefType};
 pub use self::forgery::{Forgery, Subject};
@@ -40,9 +42,9 @@ const CLOUD_AUDIENCES: [&str; 3] =
 pub struct Expected<'a> {
     /// Keys of the issuers that are trusted, by the issuer's URL as its tokens write it.
     pub issuers: &'a BTreeMap<String, KeySet>,
-    /// Branchline's own audience.
-    pub audience: &'a str,
-    /// When Pub/Sub took the message in; the token has to have been valid then.
+    /// Audiences of ours, of which a token names one and nothing else.
+    pub audiences: &'a [String],
+    /// When Google took the message or request in; the token has to have been valid then.
     pub published: Timestamp,
 }
 
@@ -105,17 +107,28 @@ const OF_CLAIMS: [(Check, OfClaims); 6] = [
     (Check::Lifetime, lifetime),
 ];
 
-/// Reads the claims of a genuine token; anything else is refused with the reason.
+/// Reads the claims of a genuine token of a GitLab job; anything else is refused with the reason.
 pub fn verify(token: &str, expected: &Expected<'_>) -> Result<Claims, Forgery> {
-    verify_by(Checks::default(), token, expected)
+    verify_by(Checks::default(), token, expected, Claims::read, Claims::standing)
 }
 
-fn verify_by(checks: Checks, token: &str, expected: &Expected<'_>) -> Result<Claims, Forgery> {
+/// The same for a token that Google issued to an account.
+pub fn verify_account(token: &str, expected: &Expected<'_>) -> Result<Account, Forgery> {
+    verify_by(Checks::default(), token, expected, Account::read, Account::standing)
+}
+
+fn verify_by<C>(
+    checks: Checks,
+    token: &str,
+    expected: &Expected<'_>,
+    read: fn(Checks, &Object) -> Result<C, Forgery>,
+    standing: fn(&C) -> Standing<'_>,
+) -> Result<C, Forgery> {
     checks.run(&OF_TEXT, |rule| rule(token))?;
     let sealed = Sealed::open(checks, token, expected)?;
     checks.run(&OF_SEAL, |rule| rule(&sealed))?;
-    let claims = Claims::read(checks, &sealed.claims)?;
-    let offered = Offered { claims: &claims, expected };
+    let claims = read(checks, &sealed.claims)?;
+    let offered = Offered { claims: standing(&claims), expected };
     checks.run(&OF_CLAIMS, |rule| rule(&offered))?;
     Ok(claims)
 }
@@ -235,9 +248,17 @@ fn signature(it: &Sealed<'_>) -> Finding {
     ensure(genuine, || Forgery::Signature)
 }
 
+/// For whom a token is, and when.
+struct Standing<'a> {
+    audience: &'a [String],
+    issued_at: Timestamp,
+    not_before: Timestamp,
+    expires_at: Timestamp,
+}
+
 /// Claims under a genuine signature.
 struct Offered<'a> {
-    claims: &'a Claims,
+    claims: Standing<'a>,
     expected: &'a Expected<'a>,
 }
 
@@ -253,10 +274,11 @@ pub(crate) fn opens_the_cloud(audience: &str) -> bool {
 }
 
 fn audience(it: &Offered<'_>) -> Finding {
-    let (theirs, ours) = (&it.claims.audience, it.expected.audience);
-    ensure(theirs[..] == [ours], || Forgery::Audience {
+    let (theirs, ours) = (it.claims.audience, it.expected.audiences);
+    let is_ours = matches!(theirs, [one] if ours.contains(one));
+    ensure(is_ours, || Forgery::Audience {
         token: shown(&theirs.join(", ")),
-        ours: ours.to_owned(),
+        ours: ours.join(" or "),
     })
 }
 

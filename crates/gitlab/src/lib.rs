@@ -1,6 +1,7 @@
 //! The only door to GitLab's API: commit statuses, merge requests, notes. And to its signing
 //! keys, with what they prove.
 
+mod access;
 mod commit_status;
 mod error;
 mod http;
@@ -10,8 +11,9 @@ mod note;
 mod retry;
 pub mod signing_keys;
 
+pub use access::{AccessLevel, Token};
 pub use commit_status::{CommitStatus, NewStatus, StatusState};
 pub use error::{Class, Error};
 pub use http::{Answer, Answering, Api, Call, Client};
-pub use merge_request::MergeRequest;
+pub use merge_request::{Approval, MergeRequest, Version};
 pub use note::{Note, User};

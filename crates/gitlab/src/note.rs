@@ -11,11 +11,14 @@ use crate::http::{Call, Client};
 /// 100 notes each: a longer discussion is not searched.
 const PAGES_MAX: u32 = 50;
 
-/// A user, as far as it tells one's own from others.
+/// A user, as far as it tells one from others.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct User {
     /// Id within the instance.
     pub id: u64,
+    /// Name to log in with; it may change.
+    #[serde(default)]
+    pub username: String,
 }
 
 /// A note as GitLab tells it.

@@ -1,4 +1,4 @@
-//! The door to the signing keys of the GitLab instances that are trusted, and what they prove.
+//! The door to the signing keys of the issuers that are trusted, and what they prove.
 //!
 //! Keys are fetched when a token needs them and are remembered for a while. Nobody can make us
 //! ask an issuer more often than twice a minute; a token whose key is unknown is a forgery only if
@@ -25,7 +25,9 @@ pub use self::key_set::{KeySet, Unusable};
 
 use crate::error::Error;
 use crate::http;
-use crate::id_token::{Claims, Expected, Forgery, opens_the_cloud, verify};
+use crate::id_token::{
+    Account, Claims, Expected, Forgery, opens_the_cloud, verify, verify_account,
+};
 
 /// Between two questions to one issuer, whatever came of the first.
 const INTERVAL: Duration = Duration::from_secs(30);
@@ -35,15 +37,30 @@ const AGE_MAX: Duration = Duration::from_hours(1);
 const DOCUMENT_MAX: usize = 64 << 10;
 const DISCOVERY: &str = "/.well-known/openid-configuration";
 
-/// A GitLab instance whose tokens are believed.
+/// Whoever signs tokens that are believed: a GitLab instance, or Google.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[expect(clippy::struct_field_names, reason = "the key of the configuration is the claim's name")]
 pub struct Issuer {
     /// Its URL as its tokens write it in `iss`, such as `https://gitlab.com`.
     pub issuer: String,
     /// File with its JWK set, for an instance that cannot be reached from here.
     #[serde(default)]
     pub jwks_file: Option<PathBuf>,
+    /// URL of its JWK set, where that is not what the issuer's own address leads to.
+    #[serde(default)]
+    pub jwks_uri: Option<String>,
+}
+
+impl Issuer {
+    /// Google, for its accounts. Its keys lie at another host than its name says.
+    pub fn google() -> Self {
+        Self {
+            issuer: "https://accounts.google.com".to_owned(),
+            jwks_file: None,
+            jwks_uri: Some("https://www.googleapis.com/oauth2/v3/certs".to_owned()),
+        }
+    }
 }
 
 /// An issuer that cannot be trusted as it is configured.
@@ -51,12 +68,12 @@ pub struct Issuer {
 pub enum Misconfigured {
     /// Nobody could listen in to, or answer for, such an address.
     #[error(
-        "the issuer {0:?} is not an https URL without a slash at the end, user, query or fragment \
+        "{0:?} is not an https URL without a slash at the end, user, query or fragment \
          (http is for loopback addresses only)"
     )]
     Issuer(String),
     /// Of two ways to get its keys one would be ignored.
-    #[error("the issuer {0:?} is configured twice")]
+    #[error("the issuer {0:?} is configured twice, or with both jwks_file and jwks_uri")]
     Twice(String),
     /// Whoever reads a message could take its token to Google.
     #[error(
@@ -131,7 +148,7 @@ impl Prove for SigningKeys {
 #[derive(Debug)]
 pub struct SigningKeys {
     http: reqwest::Client,
-    audience: String,
+    audiences: Vec<String>,
     sources: BTreeMap<String, Source>,
     known: Mutex<Known>,
 }
@@ -151,10 +168,11 @@ struct Known {
 }
 
 impl SigningKeys {
-    /// Trusts these issuers for tokens of this audience. Nothing is fetched yet.
-    pub fn new(issuers: &[Issuer], audience: &str) -> Result<Self, Misconfigured> {
-        if audience.is_empty() || opens_the_cloud(audience) {
-            return Err(Misconfigured::Audience(audience.to_owned()));
+    /// Trusts these issuers for tokens of one of these audiences. Nothing is fetched yet.
+    pub fn new(issuers: &[Issuer], audiences: &[String]) -> Result<Self, Misconfigured> {
+        let unfit = |it: &&String| it.is_empty() || opens_the_cloud(it);
+        if let Some(unfit) = audiences.iter().find(unfit) {
+            return Err(Misconfigured::Audience(unfit.clone()));
         }
         let mut sources = BTreeMap::new();
         for issuer in issuers {
@@ -162,27 +180,46 @@ impl SigningKeys {
             if !is_issuer(&name) {
                 return Err(Misconfigured::Issuer(name));
             }
+            if let Some(uri) = issuer.jwks_uri.as_ref().filter(|it| !is_issuer(it)) {
+                return Err(Misconfigured::Issuer(uri.clone()));
+            }
             let source = Source { issuer: issuer.clone(), asked: tokio::sync::Mutex::default() };
-            if sources.insert(name.clone(), source).is_some() {
+            let twice = issuer.jwks_file.is_some() && issuer.jwks_uri.is_some();
+            if sources.insert(name.clone(), source).is_some() || twice {
                 return Err(Misconfigured::Twice(name));
             }
         }
         let keys = sources.keys().map(|it| (it.clone(), KeySet::default())).collect();
         let known = Mutex::new(Known { keys, fetched: BTreeMap::new() });
-        Ok(Self { http: http::client()?, audience: audience.to_owned(), sources, known })
+        Ok(Self { http: http::client()?, audiences: audiences.to_vec(), sources, known })
     }
 
-    /// Reads the claims of a token that came with a message published at that time.
+    /// Reads the claims of a job's token that came with a message published at that time.
     #[instrument(name = "gitlab.prove", skip_all)]
     pub async fn prove(&self, token: &str, published: Timestamp) -> Result<Claims, Unproven> {
+        self.prove_by(verify, token, published).await
+    }
+
+    /// Tells whose token it is that came with a request made at that time.
+    #[instrument(name = "google.identify", skip_all)]
+    pub async fn identify(&self, token: &str, asked: Timestamp) -> Result<Account, Unproven> {
+        self.prove_by(verify_account, token, asked).await
+    }
+
+    async fn prove_by<C>(
+        &self,
+        read: Read<C>,
+        token: &str,
+        published: Timestamp,
+    ) -> Result<C, Unproven> {
         let came = Instant::now();
-        let first = self.verify(token, published);
+        let first = self.verify(read, token, published);
         let Err(Forgery::Key { issuer, .. }) = &first else { return Ok(first?) };
         let Some(source) = self.sources.get(issuer) else { return Ok(first?) };
 
         // One at a time; who has waited finds what the one before has fetched.
         let mut asked = source.asked.lock().await;
-        let second = self.verify(token, published);
+        let second = self.verify(read, token, published);
         let Err(Forgery::Key { .. }) = second else { return Ok(second?) };
         if self.fetched(issuer).is_some_and(|it| it >= came) {
             return Ok(second?);
@@ -195,10 +232,19 @@ impl SigningKeys {
         *asked = Some(now);
         let keys = self.fetch(&source.issuer).await.map_err(transient)?;
         self.remember(issuer, keys, now);
-        Ok(self.verify(token, published)?)
+        Ok(self.verify(read, token, published)?)
     }
 
-    fn verify(&self, token: &str, published: Timestamp) -> Result<Claims, Forgery> {
+    /// Fetches the keys of every issuer, for whoever wants to know whether they can be had.
+    pub async fn reach(&self) -> Vec<(String, Result<(), KeysError>)> {
+        let mut reached = Vec::new();
+        for (name, source) in &self.sources {
+            reached.push((name.clone(), self.fetch(&source.issuer).await.map(drop)));
+        }
+        reached
+    }
+
+    fn verify<C>(&self, read: Read<C>, token: &str, published: Timestamp) -> Result<C, Forgery> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let Known { keys, fetched } = &mut *known;
         fetched.retain(|issuer, at| {
@@ -208,7 +254,7 @@ impl SigningKeys {
             }
             fresh
         });
-        verify(token, &Expected { issuers: keys, audience: &self.audience, published })
+        read(token, &Expected { issuers: keys, audiences: &self.audiences, published })
     }
 
     /// When the keys that are known were asked for.
@@ -224,11 +270,15 @@ impl SigningKeys {
     }
 
     async fn fetch(&self, issuer: &Issuer) -> Result<KeySet, KeysError> {
-        let document = match &issuer.jwks_file {
-            Some(path) => read_file(path)
+        let document = match (&issuer.jwks_file, &issuer.jwks_uri) {
+            (Some(path), _) => read_file(path)
                 .await
                 .map_err(|source| KeysError::File { path: path.clone(), source })?,
-            None => self.discover(&issuer.issuer).await?,
+            (None, Some(uri)) => {
+                let uri = Url::parse(uri).map_err(|_| Error::Address(uri.clone()))?;
+                self.read_keys(uri).await?
+            }
+            (None, None) => self.discover(&issuer.issuer).await?,
         };
         Ok(KeySet::decode(&document)?)
     }
@@ -252,9 +302,16 @@ impl SigningKeys {
         // Of the issuer's own origin, it is as safe to ask as the issuer itself.
         let keys = Url::parse(&document.jwks_uri).ok().filter(|it| it.origin() == origin);
         let keys = keys.ok_or_else(|| KeysError::Elsewhere(cut(&document.jwks_uri)))?;
-        Ok(http::read_public(&self.http, "read the signing keys", keys, DOCUMENT_MAX).await?)
+        Ok(self.read_keys(keys).await?)
+    }
+
+    async fn read_keys(&self, keys: Url) -> Result<Vec<u8>, Error> {
+        http::read_public(&self.http, "read the signing keys", keys, DOCUMENT_MAX).await
     }
 }
+
+/// Reads one kind of token.
+type Read<C> = fn(&str, &Expected<'_>) -> Result<C, Forgery>;
 
 async fn read_file(path: &Path) -> std::io::Result<Vec<u8>> {
     let file = tokio::fs::File::open(path).await?;

@@ -57,9 +57,13 @@ pub enum Body {
         /// What is wanted.
         reason: String,
     },
-    /// The approval was given.
+    /// An approval was given. Where more is wanted, the run is held on.
     Approved {
-        /// Why.
+        /// What kind of approval.
+        given: Approval,
+        /// Who gave it.
+        by: Vec<String>,
+        /// Why, in their words, or how it is known.
         reason: String,
     },
     /// It may train; it waits in line.
@@ -213,6 +217,56 @@ pub struct Grounds {
     pub policy: String,
     /// Its rules that matched.
     pub rules: Vec<String>,
+    /// What has to be approved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wanted: Option<Wanted>,
+}
+
+/// The approvals that a run waits for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wanted {
+    /// Approvals of its merge request, at least.
+    pub merge_request: u32,
+    /// Whether an operator has to approve.
+    pub operator: bool,
+}
+
+/// A kind of approval.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Approval {
+    /// Those of the merge request, as many as are wanted.
+    MergeRequest,
+    /// An operator's.
+    Operator,
+}
+
+impl Wanted {
+    /// Nothing more.
+    pub const NOTHING: Self = Self { merge_request: 0, operator: false };
+
+    /// What is wanted once that is given.
+    #[must_use]
+    pub const fn without(self, given: Approval) -> Self {
+        match given {
+            Approval::MergeRequest => Self { merge_request: 0, ..self },
+            Approval::Operator => Self { operator: false, ..self },
+        }
+    }
+}
+
+/// What to do about it, for people.
+impl fmt::Display for Wanted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let people = match self.merge_request {
+            0 => None,
+            1 => Some("an approval of its merge request".to_owned()),
+            many => Some(format!("{many} approvals of its merge request")),
+        };
+        let operator = self.operator.then(|| "an operator's approval (runs approve)".to_owned());
+        let wanted: Vec<_> = people.into_iter().chain(operator).collect();
+        write!(f, "it wants {}", wanted.join(" and "))
+    }
 }
 
 /// What a policy says of a request.

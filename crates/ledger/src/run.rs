@@ -1,13 +1,14 @@
 //! The life of one run: the fold of its facts. Pure: no clock, no network, no `async`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use branchline_contract::{
     ArtifactReady, LedgerHead, Outcome, Phase, RunEvent, RunId, Sha256, VertexJob,
 };
 use jiff::Timestamp;
 
-use crate::fact::{Body, Entry, Intent};
+use crate::fact::{Approval, Body, Entry, Grounds, Intent, Wanted};
+use crate::state::{Ending, State};
 
 /// What is known about a run after its last fact.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,8 +29,12 @@ pub struct Run {
     pub attempt: u32,
     /// When Pub/Sub took in the message that asked for that attempt.
     pub asked_at: Timestamp,
-    /// When that attempt was let in, by the writer's clock: its wait in line counts from there.
+    /// When that attempt was let in or held, by the writer's clock: its wait counts from there.
     pub waits_since: Timestamp,
+    /// What that attempt was let in or held by, once that is decided.
+    pub grounds: Option<Box<Grounds>>,
+    /// The approvals that it still wants.
+    pub wanted: Wanted,
     /// Where that attempt stands.
     pub state: State,
     /// The create calls of that attempt, in order; the last one may still be under way.
@@ -50,50 +55,6 @@ pub struct Run {
     pub ci_jobs: BTreeSet<u64>,
     /// The newest pipeline that announced it.
     pub pipeline_id: u64,
-}
-
-/// Where an attempt stands. Within one attempt it only moves down this list,
-/// but for `Intended` and `Admitted`, which alternate until a call succeeds.
-#[derive(Clone, Debug, PartialEq)]
-pub enum State {
-    /// Asked for; nothing has been checked.
-    Requested,
-    /// Intake gave up for now, for this reason.
-    Stalled(String),
-    /// Every input exists as announced.
-    Verified,
-    /// An approval is wanted.
-    Held(String),
-    /// Waits in line.
-    Admitted,
-    /// A create call may be under way.
-    Intended,
-    /// Vertex AI owns a job.
-    Submitted,
-    /// The job was seen running.
-    Running,
-    /// It ended.
-    Finished(Ending),
-}
-
-/// How an attempt ended.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Ending {
-    /// The outcome.
-    pub outcome: Outcome,
-    /// Why.
-    pub reason: Option<String>,
-    /// Metrics of the trained model.
-    pub metrics: BTreeMap<String, f64>,
-    /// Where the model lies.
-    pub model_uri: Option<String>,
-}
-
-impl Ending {
-    /// An end that Vertex AI had no part in.
-    pub const fn without_job(outcome: Outcome, reason: String) -> Self {
-        Self { outcome, reason: Some(reason), metrics: BTreeMap::new(), model_uri: None }
-    }
 }
 
 /// Facts that do not make a run.
@@ -151,6 +112,8 @@ impl Run {
             attempt: fact.attempt,
             asked_at: *asked_at,
             waits_since: fact.time,
+            grounds: None,
+            wanted: Wanted::NOTHING,
             state: State::Requested,
             intents: Vec::new(),
             submitted_by: None,
@@ -195,7 +158,13 @@ impl Run {
             _ if fact.attempt == self.attempt => self.step(&fact.body),
             _ => None,
         };
-        if matches!(fact.body, Body::Admitted {} | Body::Retried { .. }) {
+        let waits_anew = match fact.body {
+            Body::Retried { .. } => true,
+            Body::Admitted {} | Body::Held { .. } => phase.is_some(),
+            Body::Approved { .. } => phase == Some(Phase::Queued),
+            _ => false,
+        };
+        if waits_anew {
             self.waits_since = fact.time;
         }
         Ok(phase.map(|it| self.event(it)))
@@ -208,15 +177,19 @@ impl Run {
             return None;
         }
         match (&self.state, body) {
-            (S::Requested | S::Stalled(_), Body::Verified { .. })
-            | (S::Held(_), Body::Approved { .. }) => self.to(S::Verified, None),
-            (S::Requested | S::Stalled(_) | S::Verified, Body::Held { reason }) => {
+            (S::Requested | S::Stalled(_), Body::Verified { grounds, .. }) => {
+                self.verified(grounds.as_deref())
+            }
+            (S::Verified, Body::Held { reason }) => {
                 self.to(S::Held(reason.clone()), Some(Phase::Held))
             }
+            (S::Held(_), Body::Approved { given, .. }) => self.approved(*given),
             (S::Requested | S::Verified | S::Stalled(_), Body::Stalled { reason }) => {
                 self.to(S::Stalled(reason.clone()), Some(Phase::Held))
             }
-            (S::Verified, Body::Admitted {}) => self.to(S::Admitted, Some(Phase::Queued)),
+            (S::Verified, Body::Admitted {}) if self.wanted == Wanted::NOTHING => {
+                self.to(S::Admitted, Some(Phase::Queued))
+            }
             (
                 S::Requested | S::Stalled(_) | S::Verified | S::Held(_),
                 Body::Rejected { reasons, .. },
@@ -233,8 +206,7 @@ impl Run {
             }
             (S::Admitted | S::Intended, Body::Unblocked {}) => Some(self.blocked(None, None)),
             (_, Body::CancelRequested { reason, request }) => {
-                (self.cancel, self.cancel_request) = (Some(reason.clone()), request.clone());
-                None
+                self.cancelled(reason, request.as_ref())
             }
             (_, Body::Finished { outcome, reason, metrics, model_uri }) => self.finish(Ending {
                 outcome: *outcome,
@@ -275,6 +247,26 @@ impl Run {
     fn to(&mut self, state: State, phase: Option<Phase>) -> Option<Phase> {
         self.state = state;
         phase
+    }
+
+    fn verified(&mut self, grounds: Option<&Grounds>) -> Option<Phase> {
+        self.wanted = grounds.and_then(|it| it.wanted).unwrap_or_default();
+        self.grounds = grounds.cloned().map(Box::new);
+        self.to(State::Verified, None)
+    }
+
+    /// The last approval lets it in.
+    fn approved(&mut self, given: Approval) -> Option<Phase> {
+        self.wanted = self.wanted.without(given);
+        match self.wanted {
+            Wanted::NOTHING => self.to(State::Admitted, Some(Phase::Queued)),
+            wanted => self.to(State::Held(wanted.to_string()), Some(Phase::Held)),
+        }
+    }
+
+    fn cancelled(&mut self, reason: &str, request: Option<&String>) -> Option<Phase> {
+        (self.cancel, self.cancel_request) = (Some(reason.to_owned()), request.cloned());
+        None
     }
 
     fn blocked(&mut self, reason: Option<&String>, pause: Option<&String>) -> Phase {
@@ -324,6 +316,9 @@ impl Run {
         self.intents.clear();
         (self.submitted_by, self.job) = (None, None);
         (self.cancel, self.cancel_request, self.pause) = (None, None, None);
+        if reason.is_none() {
+            (self.grounds, self.wanted) = (None, Wanted::NOTHING);
+        }
         self.blocked = reason.map(str::to_owned);
         match reason {
             Some(_) => self.to(State::Admitted, Some(Phase::Queued)),

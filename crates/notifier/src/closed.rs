@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use branchline_contract::{Actor, Ask, Reason, Request, RequestId, RunId};
+use branchline_contract::{Actor, Ask, IdToken, Reason, Request, RequestId, RunId};
+use branchline_gcp::identity::IdTokens;
 use branchline_gitlab::Class;
 use branchline_ledger::{Queue, RequestName, Requests, Run};
 use branchline_service::telemetry::chain;
@@ -22,6 +23,8 @@ pub(crate) struct Closed {
     pub(crate) notifier: Arc<Notifier>,
     pub(crate) queue: Queue,
     pub(crate) requests: Requests,
+    /// Where it proves who it is.
+    pub(crate) id_tokens: Option<IdTokens>,
     pub(crate) pause: Duration,
     /// What active runs say of their merge requests, which never changes.
     pub(crate) known: BTreeMap<RunId, Option<MergeRequest>>,
@@ -111,10 +114,13 @@ impl Closed {
             if run.ending().is_some() || run.cancel.is_some() {
                 continue;
             }
-            let request = cancel(&run, closed.iid);
+            let mut request = cancel(&run, closed.iid);
             // Every notifier gives it this name, so that one request is asked once.
             let name = RequestName::new(run.asked_at, &request.id);
             if self.requests.answered(&name).await?.is_none() {
+                if let Some(id_tokens) = &self.id_tokens {
+                    request.id_token = Some(IdToken(id_tokens.token().await?));
+                }
                 self.requests.ask(&name, &request).await?;
                 info!(run.id = %run.id, merge_request.iid = closed.iid, "merge request closed; run to be cancelled");
             }
@@ -129,6 +135,7 @@ fn cancel(run: &Run, iid: u64) -> Request {
     Request {
         id: RequestId::parse(id).expect("a run id and a number fit"),
         actor: Actor::parse(ACTOR).expect("a short word"),
+        id_token: None,
         reason: Reason::parse(format!("merge request !{iid} was closed")).expect("a short line"),
         ask: Ask::Cancel { run, attempt },
     }

@@ -39,6 +39,10 @@ pub struct MergeRequests {
     pub queue_bucket: String,
     /// Bucket of requests, in which a cancel is created.
     pub request_bucket: String,
+    /// Audience of the ID token with which the notifier proves who asks for a cancel, where the
+    /// workers' configuration names it among the operators.
+    #[serde(default)]
+    pub audience: Option<String>,
     /// Pause between two looks at the merge requests of active runs.
     #[serde(default = "default_poll")]
     pub poll: Period,

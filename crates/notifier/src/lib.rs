@@ -20,6 +20,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use branchline_gcp::identity::IdTokens;
 use branchline_gitlab::Client;
 use branchline_ledger::{Queue, Requests, Store};
 use branchline_service::shutdown::within_grace;
@@ -72,6 +73,8 @@ pub async fn serve(
     client: Client,
     stop: CancellationToken,
 ) -> Result<(), Error> {
+    let audience = config.merge_requests.as_ref().and_then(|it| it.audience.as_ref());
+    let id_tokens = audience.map(|it| IdTokens::new(&config.google, it)).transpose()?;
     let listener = TcpListener::bind(config.listen)
         .await
         .map_err(|source| Error::Listen { address: config.listen, source })?;
@@ -80,7 +83,7 @@ pub async fn serve(
     let grace = config.consume.grace.get();
     // A probe that never says what it wants does not hold up the end.
     let served = within_grace(served, &stop, grace);
-    tokio::join!(served, work(config, doors, client, health, stop.clone()));
+    tokio::join!(served, work(config, doors, client, id_tokens, health, stop.clone()));
     Ok(())
 }
 
@@ -89,6 +92,7 @@ pub async fn work(
     config: Config,
     doors: Doors,
     client: Client,
+    id_tokens: Option<IdTokens>,
     health: Health,
     stop: CancellationToken,
 ) {
@@ -106,6 +110,7 @@ pub async fn work(
     let deliveries = subscriber.subscribe(&config.subscription, config.consume.subscribe());
     let closed = config.merge_requests.map(|it| Closed {
         notifier: notifier.clone(),
+        id_tokens,
         pause: it.poll.get(),
         queue: Queue::new(storage.clone(), it.queue_bucket),
         requests: Requests::new(storage, it.request_bucket, config.ledger_bucket),

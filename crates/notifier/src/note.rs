@@ -109,7 +109,9 @@ fn tell(body: &Body) -> (&'static str, Option<String>) {
         Body::Requested { .. } => ("requested", None),
         Body::Verified { grounds, .. } => ("verified", grounds.as_ref().map(ToString::to_string)),
         Body::Held { reason } => ("held", Some(reason.clone())),
-        Body::Approved { reason } => ("approved", Some(reason.clone())),
+        Body::Approved { by, reason, .. } => {
+            ("approved", Some(format!("by {}: {reason}", by.join(", "))))
+        }
         Body::Admitted {} => ("admitted", None),
         Body::Rejected { reasons, .. } => ("rejected", Some(reasons.join(" "))),
         Body::Duplicate { ci_job, .. } => ("duplicate", Some(format!("CI job {ci_job}"))),

@@ -95,7 +95,7 @@ pub(crate) fn environment() -> Arc<Env> {
 }
 
 /// Whole numbers are CEL's `int`, as they are written in expressions.
-fn to_cel(value: &serde_json::Value) -> Value {
+pub(crate) fn to_cel(value: &serde_json::Value) -> Value {
     match value {
         serde_json::Value::Null => Value::Null,
         serde_json::Value::Bool(it) => Value::Bool(*it),

@@ -64,6 +64,8 @@
 //! steps. What remains is that bound, which is seconds and not milliseconds, for a policy that
 //! nests macros over the longest lists.
 
+pub mod federation;
+
 mod bound;
 mod expression;
 mod facts;

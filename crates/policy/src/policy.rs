@@ -98,6 +98,16 @@ pub struct Approval {
     pub operators: bool,
 }
 
+impl Approval {
+    /// What satisfies both.
+    fn and(self, other: Self) -> Self {
+        Self {
+            merge_request: self.merge_request.max(other.merge_request),
+            operators: self.operators || other.operators,
+        }
+    }
+}
+
 /// A reason against a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
@@ -187,6 +197,11 @@ impl Policy {
         &self.digest
     }
 
+    /// The approvals that any of its rules may want.
+    pub fn approvals(&self) -> Approval {
+        self.rules.iter().filter_map(|it| it.approval).fold(Approval::default(), Approval::and)
+    }
+
     /// Decides about a request: allowed when a rule matches and everything holds in every rule
     /// that does. What cannot be evaluated does not hold.
     pub fn decide(&self, facts: &Facts) -> Decision {
@@ -207,9 +222,7 @@ impl Policy {
             forks |= rule.forks;
             let room = VIOLATIONS_MAX.saturating_sub(violations.len());
             violations.extend(rule.violations(&context).take(room));
-            let wanted = rule.approval.unwrap_or_default();
-            approval.merge_request = approval.merge_request.max(wanted.merge_request);
-            approval.operators |= wanted.operators;
+            approval = approval.and(rule.approval.unwrap_or_default());
         }
         if rules.is_empty() && violations.is_empty() {
             let message = "no rule of the policy matches this request".to_owned();

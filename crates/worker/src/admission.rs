@@ -4,31 +4,40 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use branchline_contract::{ArtifactReady, Region};
-use branchline_ledger::{Decided, Grounds};
-use branchline_policy::{Facts, Policy, Verdict, Violation};
+use branchline_ledger::{Decided, Grounds, Wanted};
+use branchline_policy::{Approval, Facts, Policy, Verdict, Violation};
 
 use crate::job_body;
 
-const NO_APPROVALS: &str = "the policy wants an approval, and approvals cannot be given yet";
 const DENIED: &str = "the policy denies it";
 
-/// Every reason against the request, one sentence each, and what was looked at; no reason lets it in.
+/// Every reason against the request, one sentence each, and what was looked at; no reason lets it
+/// in, or holds it until it is approved. Of one host at most, merge request approvals can be read.
 pub(crate) fn decide(
     request: &ArtifactReady,
     regions: &BTreeSet<Region>,
     policy: &Policy,
+    approvals_of: Option<&str>,
     claims: BTreeMap<String, String>,
 ) -> (Vec<String>, Grounds) {
     let mut reasons = violations(request, regions);
     let written = claims.iter().map(|(name, it)| (name.clone(), it.as_str().into())).collect();
+    let mut wanted = None;
     let (decided, rules) = match Facts::new(request, Some(&written)) {
         Ok(facts) => {
             let decision = policy.decide(&facts);
             reasons.extend(decision.violations.iter().map(sentence));
             let decided = match decision.verdict {
                 Verdict::Allowed => Decided::Allowed,
-                Verdict::NeedsApproval(_) => {
-                    reasons.push(NO_APPROVALS.to_owned());
+                Verdict::NeedsApproval(Approval { merge_request, operators: operator }) => {
+                    let host = request.gitlab.host.as_str();
+                    if merge_request > 0 && approvals_of != Some(host) {
+                        reasons.push(format!(
+                            "it wants an approval of its merge request, and those of {host} are \
+                             not read here"
+                        ));
+                    }
+                    wanted = Some(Wanted { merge_request, operator });
                     Decided::NeedsApproval
                 }
                 Verdict::Denied => {
@@ -46,7 +55,7 @@ pub(crate) fn decide(
             (Decided::Denied, Vec::new())
         }
     };
-    (reasons, Grounds { decided, claims, policy: policy.digest().to_owned(), rules })
+    (reasons, Grounds { decided, claims, policy: policy.digest().to_owned(), rules, wanted })
 }
 
 fn sentence(violation: &Violation) -> String {

@@ -9,6 +9,7 @@ use branchline_contract::{Installation, Region};
 use branchline_service::Period;
 use serde::Deserialize;
 
+use crate::operators::Roster;
 use crate::trust::Identity;
 
 /// `worker.yaml`.
@@ -33,6 +34,13 @@ pub struct Config {
     pub identity: Identity,
     /// File with the policy, by which requests are let in.
     pub policy: PathBuf,
+    /// GitLab whose merge request approvals count, `https://HOST`; without it none does.
+    #[serde(default)]
+    pub gitlab: Option<String>,
+    /// Who may ask the leader for something, and proves it. Without it whoever may write to the
+    /// bucket of requests is believed, and nobody can approve.
+    #[serde(default)]
+    pub operators: Option<Roster>,
     /// Regions that a run may name; any other is refused.
     pub regions: BTreeSet<Region>,
     /// Value of the label `branchline-installation` on every job: tells the
@@ -65,7 +73,7 @@ pub struct Config {
     /// Runs of one GitLab project that may be in Vertex AI at once; any number unless given.
     #[serde(default)]
     pub active_runs_per_project_max: Option<NonZeroU32>,
-    /// Longest wait in line before a run expires.
+    /// Longest wait for approval, and then in line, before a run expires.
     #[serde(default = "default_wait_max")]
     pub wait_max: Period,
     /// Address of `/livez` and `/readyz`.

@@ -1,4 +1,4 @@
-//! Intake, on every worker pod: decode → identify → request → verify → admit → ack.
+//! Intake, on every worker pod: decode → identify → request → verify → admit or hold → ack.
 //!
 //! Each fact is appended as it becomes known, so a redelivered request finds
 //! its facts and completes only what is missing. Vertex AI is never called here.
@@ -9,9 +9,12 @@ use branchline_contract::{ArtifactReady, DecodeError, Envelope, RunId, RunName, 
 use branchline_gcp::Error as GcpError;
 use branchline_gcp::pubsub::Publish;
 use branchline_gcp::storage::Objects;
+use branchline_gitlab::Client;
 use branchline_gitlab::id_token::{Claims, agree};
 use branchline_gitlab::signing_keys::Unproven;
-use branchline_ledger::{Appended, Author, Body, Entry, Queue, Run, State, Store, Ticket, Tokens};
+use branchline_ledger::{
+    Appended, Author, Body, Entry, Queue, Run, State, Store, Ticket, Tokens, Wanted,
+};
 use branchline_service::telemetry::chain;
 use branchline_service::{Class, Health, Message, Settlement};
 use jiff::Timestamp;
@@ -225,8 +228,9 @@ impl Intake {
             State::Requested | State::Stalled(_) => {
                 // Rules over the request come before the first object is read.
                 let (regions, policy) = (&self.config.regions, &self.trust.policy);
+                let host = self.trust.gitlab.as_ref().map(Client::host);
                 let (mut reasons, grounds) =
-                    admission::decide(&run.request, regions, policy, claims.written());
+                    admission::decide(&run.request, regions, policy, host, claims.written());
                 let grounds = Some(Box::new(grounds));
                 if reasons.is_empty() {
                     let artifacts = &run.request.artifacts;
@@ -240,7 +244,10 @@ impl Intake {
                     Body::Rejected { reasons, grounds }
                 })
             }
-            State::Verified => Some(Body::Admitted {}),
+            State::Verified => Some(match run.wanted {
+                Wanted::NOTHING => Body::Admitted {},
+                wanted => Body::Held { reason: wanted.to_string() },
+            }),
             State::Held(_)
             | State::Admitted
             | State::Intended

@@ -9,6 +9,7 @@ mod intake;
 mod job_body;
 mod metrics;
 mod need;
+mod operators;
 mod reconcile;
 #[cfg(test)]
 mod testing;
@@ -23,12 +24,14 @@ use branchline_gcp::vertex::{Jobs, Vertex};
 use branchline_ledger::{Clock, Lease, Newests, Pauses, Places, Queue, Requests, Store, Tokens};
 use branchline_service::shutdown::within_grace;
 use branchline_service::{DeadLetters, Doors, Health, consume, health};
+use secrecy::SecretString;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 pub use config::Config;
 pub use job_body::{LABEL_INTENT, LABEL_PROJECT, LABEL_RUN};
+pub use operators::{Operators, Roster};
 pub use trust::{Error as TrustError, Trust};
 
 /// A worker that could not start.
@@ -58,11 +61,15 @@ pub enum Error {
     },
 }
 
-/// Runs the worker until `stop`, then drains it.
-pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
+/// Runs the worker until `stop`, then drains it. The token is for `gitlab` of the configuration.
+pub async fn run(
+    config: Config,
+    gitlab_token: Option<SecretString>,
+    stop: CancellationToken,
+) -> Result<(), Error> {
     let doors = Doors::connect(&config.google).await?;
     let vertex = Arc::new(Vertex::connect(&config.google).await?);
-    serve(config, doors, vertex, stop).await
+    serve(config, doors, vertex, gitlab_token, stop).await
 }
 
 /// Answers probes and works, through any doors.
@@ -70,13 +77,14 @@ pub async fn serve(
     config: Config,
     doors: Doors,
     vertex: Arc<dyn Jobs>,
+    gitlab_token: Option<SecretString>,
     stop: CancellationToken,
 ) -> Result<(), Error> {
     let (lease, tick) = (config.lease.get(), config.tick.get());
     if lease < tick * 3 {
         return Err(Error::Lease { lease, tick });
     }
-    let trust = Trust::load(&config)?;
+    let trust = Trust::load(&config, gitlab_token)?;
     let listener = TcpListener::bind(config.listen)
         .await
         .map_err(|source| Error::Listen { address: config.listen, source })?;
@@ -125,7 +133,7 @@ pub async fn work(
     };
     let publisher = doors.publisher.clone();
     let tokens = Tokens::new(storage.clone(), config.queue_bucket.clone());
-    let leader = reconcile::Leader::new(doors, ledger, vertex, settings);
+    let leader = reconcile::Leader::new(doors, ledger, vertex, trust.clone(), settings);
     let options = config.consume;
     let grace = options.grace.get();
     let intake = Arc::new(intake::Intake {

@@ -1,7 +1,7 @@
 //! Runs in every state, for the tests of pure code.
 
 use branchline_contract::{ArtifactReady, RunId};
-use branchline_ledger::{Body, Entry, Fact, History, Intent, Run};
+use branchline_ledger::{Body, Decided, Entry, Fact, Grounds, History, Intent, Run, Wanted};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -87,4 +87,18 @@ pub(crate) fn submitted() -> Vec<Body> {
 /// A create call that may take ten seconds.
 pub(crate) fn intent() -> Intent {
     Intent { nonce: "n".to_owned(), duration_ms: 10_000, output: "gs://o/iris/1-n/".to_owned() }
+}
+
+/// The facts of a run that waits for these approvals, asked for by user 7, `anna@example.com`.
+pub(crate) fn held(wanted: Wanted) -> Vec<Body> {
+    let claim = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+    let grounds = Grounds {
+        decided: Decided::NeedsApproval,
+        claims: [("user_id", "7"), ("user_email", "anna@example.com")].map(claim).into(),
+        policy: String::new(),
+        rules: Vec::new(),
+        wanted: Some(wanted),
+    };
+    let verified = Body::Verified { contents_read: false, grounds: Some(Box::new(grounds)) };
+    vec![verified, Body::Held { reason: wanted.to_string() }]
 }

@@ -14,8 +14,8 @@ pub(crate) fn detail(body: &Body) -> String {
             };
             decided(checked.to_owned(), grounds.as_deref())
         }
+        Body::Approved { by, reason, .. } => format!("by {}: {reason}", by.join(", ")),
         Body::Held { reason }
-        | Body::Approved { reason }
         | Body::Blocked { reason, .. }
         | Body::CancelRequested { reason, .. }
         | Body::Stalled { reason } => reason.clone(),

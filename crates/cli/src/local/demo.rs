@@ -97,6 +97,7 @@ fn google(stack: &Stack) -> Config {
         pubsub_endpoint: Some(format!("http://{pubsub}")),
         storage_endpoint: Some(format!("http://{storage}")),
         vertex_endpoint: Some(format!("http://{vertex}")),
+        ..Config::default()
     }
 }
 
@@ -142,7 +143,7 @@ fn start_roles(
     let token = SecretString::from(stack.gitlab.token());
     let (worker_stop, notifier_stop) = (stop.clone(), stop.clone());
     Ok([
-        tokio::spawn(async move { Ok(branchline_worker::run(worker, worker_stop).await?) }),
+        tokio::spawn(async move { Ok(branchline_worker::run(worker, None, worker_stop).await?) }),
         tokio::spawn(
             async move { Ok(branchline_notifier::run(notifier, token, notifier_stop).await?) },
         ),

@@ -69,6 +69,7 @@ impl Server {
             pubsub_endpoint: None,
             storage_endpoint: Some(self.endpoint.clone()),
             vertex_endpoint: Some(self.endpoint.clone()),
+            ..Config::default()
         }
     }
 

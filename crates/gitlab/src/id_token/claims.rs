@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::object::Object;
-use super::{Check, Checks, Forgery};
+use super::{Check, Checks, Forgery, Standing};
 
 /// In bytes; what GitLab itself allows is shorter.
 const TEXT_MAX: usize = 1024;
@@ -44,6 +44,8 @@ pub struct Claims {
     pub user_id: u64,
     /// Name of that user.
     pub user_login: String,
+    /// E-mail address of that user.
+    pub user_email: Option<String>,
     /// Role of that user in the project, lower case.
     pub user_access_level: Option<String>,
     /// The commit that the job works on.
@@ -127,6 +129,7 @@ impl Claims {
             ("job_project_path", job_project_path.to_owned()),
         ];
         let sometimes = [
+            ("user_email", self.user_email.clone()),
             ("user_access_level", self.user_access_level.clone()),
             ("environment", self.environment.clone()),
             ("environment_protected", self.environment_protected.map(|it| it.to_string())),
@@ -137,6 +140,15 @@ impl Claims {
         ];
         let sometimes = sometimes.into_iter().filter_map(|(name, it)| Some((name, it?)));
         always.into_iter().chain(sometimes).map(|(name, it)| (name.to_owned(), it)).collect()
+    }
+
+    pub(super) fn standing(&self) -> Standing<'_> {
+        Standing {
+            audience: &self.audience,
+            issued_at: self.issued_at,
+            not_before: self.not_before,
+            expires_at: self.expires_at,
+        }
     }
 
     pub(super) fn read(checks: Checks, claims: &Object) -> Result<Self, Forgery> {
@@ -159,6 +171,7 @@ impl Claims {
             namespace_path: it.required("namespace_path", text)?,
             user_id: it.required("user_id", number)?,
             user_login: it.required("user_login", text)?,
+            user_email: it.optional("user_email", text)?,
             user_access_level: it.optional("user_access_level", text)?,
             sha: it.required("sha", text)?,
             git_ref: it.required("ref", text)?,
@@ -178,13 +191,13 @@ impl Claims {
     }
 }
 
-struct Reader<'a> {
-    checks: Checks,
-    claims: &'a Object,
+pub(super) struct Reader<'a> {
+    pub(super) checks: Checks,
+    pub(super) claims: &'a Object,
 }
 
 impl Reader<'_> {
-    fn required<T: Default>(
+    pub(super) fn required<T: Default>(
         &self,
         name: &'static str,
         parse: impl Fn(&Value) -> Option<T>,
@@ -205,7 +218,7 @@ impl Reader<'_> {
     }
 }
 
-fn text(value: &Value) -> Option<String> {
+pub(super) fn text(value: &Value) -> Option<String> {
     let text = value.as_str()?;
     let clean = text.len() <= TEXT_MAX && !text.contains(char::is_control);
     clean.then(|| text.to_owned())
@@ -216,11 +229,11 @@ fn number(value: &Value) -> Option<u64> {
     value.as_u64().or_else(|| value.as_str().filter(digits)?.parse().ok())
 }
 
-fn flag(value: &Value) -> Option<bool> {
+pub(super) fn flag(value: &Value) -> Option<bool> {
     value.as_bool().or_else(|| value.as_str()?.parse().ok())
 }
 
-fn time(value: &Value) -> Option<Timestamp> {
+pub(super) fn time(value: &Value) -> Option<Timestamp> {
     Timestamp::from_second(value.as_i64()?).ok()
 }
 
@@ -233,7 +246,7 @@ fn ref_type(value: &Value) -> Option<RefType> {
 }
 
 /// One text, or a list of them.
-fn audience(value: &Value) -> Option<Vec<String>> {
+pub(super) fn audience(value: &Value) -> Option<Vec<String>> {
     match value {
         Value::Array(all) if all.len() <= AUDIENCES_MAX => all.iter().map(text).collect(),
         one => Some(vec![text(one)?]),

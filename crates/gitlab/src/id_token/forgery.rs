@@ -43,11 +43,11 @@ pub enum Forgery {
     /// Not made with the key that the token names, or changed since.
     #[error("the token's signature does not fit it")]
     Signature,
-    /// A claim that every token of GitLab's has.
+    /// A claim that every such token has.
     #[error("the token has no {0}")]
     Missing(&'static str),
-    /// A claim that is not what GitLab writes.
-    #[error("the token's {0} is not what GitLab writes there")]
+    /// A claim that is not what its issuer writes.
+    #[error("the token's {0} is not what its issuer writes there")]
     Value(&'static str),
     /// It would open Google Cloud to whoever reads the message.
     #[error(
@@ -64,7 +64,7 @@ pub enum Forgery {
         ours: String,
     },
     /// Over before the message was published.
-    #[error("the token expired at {expired}, and the message was published at {published}")]
+    #[error("the token expired at {expired}, and it was sent at {published}")]
     Expired {
         /// `exp`.
         expired: Timestamp,
@@ -72,7 +72,7 @@ pub enum Forgery {
         published: Timestamp,
     },
     /// Not begun when the message was published.
-    #[error("the token is valid from {from}, and the message was published at {published}")]
+    #[error("the token is valid from {from}, and it was sent at {published}")]
     NotYetValid {
         /// `nbf`.
         from: Timestamp,
@@ -80,7 +80,7 @@ pub enum Forgery {
         published: Timestamp,
     },
     /// Made after the message.
-    #[error("the token was issued at {issued}, and the message was published at {published}")]
+    #[error("the token was issued at {issued}, and it was sent at {published}")]
     IssuedLater {
         /// `iat`.
         issued: Timestamp,

@@ -1,5 +1,6 @@
 //! Forgeries and genuine tokens, in front of the verifier.
 
+mod account;
 mod claims;
 mod origin;
 mod seal;

@@ -52,8 +52,8 @@ impl World {
     }
 
     fn keys(&self) -> SigningKeys {
-        let issuer = Issuer { issuer: self.address.clone(), jwks_file: None };
-        SigningKeys::new(&[issuer], "branchline").unwrap()
+        let issuer = Issuer { issuer: self.address.clone(), jwks_file: None, jwks_uri: None };
+        SigningKeys::new(&[issuer], &["branchline".to_owned()]).unwrap()
     }
 
     /// What a token that is signed like that proves, in a word or two.
@@ -206,8 +206,9 @@ async fn a_discovery_document_that_leads_elsewhere_is_not_followed() {
 async fn keys_in_a_file_are_read_again_after_a_rotation() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("jwks.json");
-    let issuer = Issuer { issuer: ISSUER.to_owned(), jwks_file: Some(path.clone()) };
-    let keys = SigningKeys::new(&[issuer], "branchline").unwrap();
+    let issuer =
+        Issuer { issuer: ISSUER.to_owned(), jwks_file: Some(path.clone()), jwks_uri: None };
+    let keys = SigningKeys::new(&[issuer], &["branchline".to_owned()]).unwrap();
     let write = |key: Signer| std::fs::write(&path, json!({"keys": [key.public()]}).to_string());
     assert_eq!(prove(&keys, ISSUER, Signer::First).await, "transient");
     write(Signer::First).unwrap();
@@ -223,25 +224,25 @@ async fn keys_in_a_file_are_read_again_after_a_rotation() {
 
 #[test]
 fn only_an_issuer_that_nobody_else_can_answer_for_is_trusted() {
-    let issuer = |it: &str| Issuer { issuer: it.to_owned(), jwks_file: None };
+    let issuer = |it: &str| Issuer { issuer: it.to_owned(), jwks_file: None, jwks_uri: None };
     let good = ["https://gitlab.com", "https://git.example.com:8443/gitlab", "http://127.0.0.1:80"];
     for text in good.into_iter().chain(["http://localhost:8929", "http://[::1]:8929"]) {
-        assert!(SigningKeys::new(&[issuer(text)], "branchline").is_ok(), "{text}");
+        assert!(SigningKeys::new(&[issuer(text)], &["branchline".to_owned()]).is_ok(), "{text}");
     }
     let bad = ["", "gitlab.com", "http://gitlab.com", "http://127.0.0.1.example.com"];
     let odd = ["https://gitlab.com/", "https://u:p@gitlab.com", "https://gitlab.com?a", "ftp://a"];
     for text in bad.into_iter().chain(odd) {
-        let refused = SigningKeys::new(&[issuer(text)], "branchline").unwrap_err();
+        let refused = SigningKeys::new(&[issuer(text)], &["branchline".to_owned()]).unwrap_err();
         assert!(refused.to_string().contains("is not an https URL"), "{refused}");
     }
     let twice = [issuer("https://gitlab.com"), issuer("https://gitlab.com")];
-    assert!(SigningKeys::new(&twice, "branchline").is_err());
+    assert!(SigningKeys::new(&twice, &["branchline".to_owned()]).is_err());
 }
 
 #[test]
 fn an_audience_that_opens_the_cloud_is_not_ours() {
     for audience in ["", STS, "//iam.googleapis.com/projects/1"] {
-        let refused = SigningKeys::new(&[], audience).unwrap_err();
+        let refused = SigningKeys::new(&[], &[audience.to_owned()]).unwrap_err();
         assert!(matches!(refused, Misconfigured::Audience(_)), "{refused}");
     }
 }

@@ -1,5 +1,7 @@
 //! The life of a run, told as stories.
 
+mod approvals;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 

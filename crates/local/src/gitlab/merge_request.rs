@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::approval::{Approval, Version};
 use super::error::Error;
 use super::state::State;
 use super::user::User;
@@ -28,6 +29,11 @@ pub(super) struct MergeRequest {
     pub(super) ended_at: Option<Timestamp>,
     pub(super) ended_by: Option<u64>,
     pub(super) merge_commit_sha: Option<String>,
+    /// One for each push, oldest first.
+    #[serde(default)]
+    pub(super) versions: Vec<Version>,
+    #[serde(default)]
+    pub(super) approvals: Vec<Approval>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,6 +105,8 @@ impl State {
             source_branch: source.to_owned(),
             target_branch: target.to_owned(),
             state: MergeState::Opened,
+            versions: vec![Version::new(diff.head.clone())],
+            approvals: Vec::new(),
             last_diff: diff,
             created_at: now,
             updated_at: now,

@@ -6,6 +6,7 @@
 //! issuer, whose tokens say which job somebody is.
 
 mod api;
+mod approval;
 mod commit_status;
 mod error;
 mod merge_request;
@@ -177,6 +178,13 @@ impl GitLab {
         let mut state = self.lock();
         let person = state.person()?;
         state.close_merge_request(project_id, iid, &person)
+    }
+
+    /// Approves a merge request, as the user of that name.
+    pub fn approve(&self, project_id: u64, iid: u64, username: &str) -> Result<(), Error> {
+        let mut state = self.lock();
+        let user = state.users.values().find(|it| it.username == username).cloned();
+        state.approve(project_id, iid, &user.ok_or(Error::NotFound("User"))?)
     }
 
     /// Merges an open merge request and returns the merge commit's sha.

@@ -119,7 +119,7 @@ impl State {
         let tip = Branch { sha: sha.to_owned(), protected };
         project.branches.insert(branch.to_owned(), tip);
         self.projects.put(id, project)?;
-        Ok(())
+        self.pushed(id, branch, sha)
     }
 
     pub(super) fn protect_branch(&mut self, id: u64, branch: &str) -> Result<(), Error> {

@@ -23,7 +23,7 @@ fn every_state_of_a_run_has_its_status() {
     check(vec![], None, S::Pending, "inputs are being checked");
     check(vec![verified()], None, S::Pending, "inputs were checked");
     let held = Body::Held { reason: reason("wants an approval") };
-    check(vec![held], None, S::Pending, "held: wants an approval");
+    check(vec![verified(), held], None, S::Pending, "held: wants an approval");
     let stalled = Body::Stalled { reason: reason("no answer") };
     check(vec![stalled], None, S::Pending, "stalled: no answer");
     check(vec![verified(), Body::Admitted {}], None, S::Pending, "waits in line");
@@ -106,7 +106,7 @@ fn only_our_own_row_in_our_own_pipeline_counts() {
         description: None,
         target_url: None,
         pipeline_id: Some(pipeline),
-        author: Some(User { id: author }),
+        author: Some(User { id: author, username: String::new() }),
     };
     let rows = [
         row(StatusState::Success, 31, 9),

@@ -26,6 +26,7 @@ use super::perform::Hands;
 use super::supersede::Lines;
 use super::tracked::{Time, Tracked};
 use super::watch::Watched;
+use crate::trust::Trust;
 
 /// Calls under way at once: in all for one purpose, and in each domain for dispatch.
 pub(super) const AT_ONCE: usize = 16;
@@ -55,7 +56,7 @@ pub(crate) struct Settings {
     pub create: Duration,
     /// Time after which a list shows every job that was created.
     pub settle: Duration,
-    /// Longest wait in line.
+    /// Longest wait for approval, and in line.
     pub wait_max: Duration,
     /// Create calls per minute, project and region, as a first guess.
     pub creates_per_minute: u32,
@@ -84,6 +85,7 @@ pub(crate) struct Leader {
     doors: Doors,
     pub(super) ledger: Ledger,
     pub(super) vertex: Arc<dyn Jobs>,
+    pub(super) trust: Trust,
     pub(super) settings: Settings,
     pub(super) started: Instant,
     pub(super) runs: BTreeMap<RunId, Tracked>,
@@ -103,12 +105,14 @@ impl Leader {
         doors: Doors,
         ledger: Ledger,
         vertex: Arc<dyn Jobs>,
+        trust: Trust,
         settings: Settings,
     ) -> Self {
         Self {
             doors,
             ledger,
             vertex,
+            trust,
             settings,
             started: Instant::now(),
             runs: BTreeMap::new(),
@@ -217,6 +221,7 @@ impl Leader {
             Err(error) => Err(error),
         };
         self.step();
+        self.approvals().await;
         self.supersede().await?;
         self.pause().await?;
         self.step();

@@ -1,6 +1,7 @@
 //! Reconcile, on the pod that holds the lease: dispatch, watch, announce.
 
 mod announce;
+mod approvals;
 mod dispatch;
 mod fair;
 mod leader;

@@ -1,7 +1,7 @@
 //! Carries out what was asked for from outside, each request once, and writes
 //! down what became of it.
 
-use branchline_contract::{Ask, Request, RunId, Vertex as Domain};
+use branchline_contract::{Actor, Ask, Request, RunId, Vertex as Domain};
 use branchline_gcp::Error as GcpError;
 use branchline_ledger::{
     Answer, Applied, Asked, Author, Body, Order, Pause, Queued, RequestName, Verdict,
@@ -13,8 +13,10 @@ use super::leader::Leader;
 use super::perform::{self, COLLISIONS_MAX};
 use super::step::Hold;
 
+const NO_OPERATORS: &str = "nobody can approve: the workers' configuration names no operators";
+
 /// What became of a request; `None` while it has to wait.
-type Told = Option<(Verdict, String)>;
+pub(super) type Told = Option<(Verdict, String)>;
 
 impl Leader {
     /// Carries out every request and removes it. What cannot be one is removed
@@ -43,9 +45,9 @@ impl Leader {
         };
         if self.ledger.requests.answered(name).await?.is_none() {
             let Some(bytes) = self.ledger.requests.read(asked).await? else { return Ok(()) };
-            let request = read(name, &bytes);
-            let told = match &request {
-                Ok(request) => self.carry_out(asked, name, request, entries).await,
+            let mut request = read(name, &bytes);
+            let told = match &mut request {
+                Ok(request) => self.decide(asked, name, request, entries).await,
                 Err(problem) => Ok(Some((Verdict::Refused, problem.clone()))),
             };
             let (verdict, message) = match told {
@@ -68,6 +70,36 @@ impl Leader {
         self.ledger.requests.remove(asked).await
     }
 
+    /// Carries a request out for whoever proves to be an operator. From here on the request
+    /// names who that is, and its token is forgotten.
+    async fn decide(
+        &mut self,
+        asked: &Asked,
+        name: &RequestName,
+        request: &mut Request,
+        entries: &[Queued],
+    ) -> Result<Told, perform::Error> {
+        let token = request.id_token.take();
+        if let Some(operators) = self.trust.operators.clone() {
+            let at = asked.at.unwrap_or_else(self.settings.clock);
+            let who = match operators.identify(token.as_ref(), at).await {
+                Ok(who) => who,
+                Err(error) if error.is_transient() => {
+                    warn!(request.id = name.id(), error = chain(&error), "asker not known yet");
+                    return Ok(None);
+                }
+                Err(error) => return Ok(Some(refused(chain(&error)))),
+            };
+            match Actor::parse(who) {
+                Ok(who) => request.actor = who,
+                Err(error) => return Ok(Some(refused(error.to_string()))),
+            }
+        } else if matches!(request.ask, Ask::Approve { .. }) {
+            return Ok(Some(refused(NO_OPERATORS.to_owned())));
+        }
+        self.carry_out(asked, name, request, entries).await
+    }
+
     async fn carry_out(
         &mut self,
         asked: &Asked,
@@ -79,6 +111,10 @@ impl Leader {
             Ask::Cancel { run, attempt } => {
                 let queued = entries.iter().any(|it| it.ticket.run == *run);
                 self.cancel(request, run, *attempt, queued).await
+            }
+            Ask::Approve { run, attempt } => {
+                let queued = entries.iter().any(|it| it.ticket.run == *run);
+                self.approve(request, run, *attempt, queued).await
             }
             Ask::Pause(domain) | Ask::Resume(domain) => {
                 let pause = Pause {
@@ -161,11 +197,11 @@ fn read(name: &RequestName, bytes: &[u8]) -> Result<Request, String> {
     }
 }
 
-fn done(message: String) -> (Verdict, String) {
+pub(super) fn done(message: String) -> (Verdict, String) {
     (Verdict::Done, message)
 }
 
-fn refused(message: String) -> (Verdict, String) {
+pub(super) fn refused(message: String) -> (Verdict, String) {
     (Verdict::Refused, message)
 }
 

@@ -24,6 +24,8 @@ pub(super) struct Memory {
     pub cancel_sent: Option<Duration>,
     /// The pause of its domain, in this round.
     pub pause: Option<Hold>,
+    /// GitLab is not asked for approvals before.
+    pub approvals_at: Duration,
 }
 
 /// Why nothing is dispatched.
@@ -110,7 +112,7 @@ pub(super) enum Next {
 pub(super) struct Times {
     /// Time after which a list shows every job that was created.
     pub settle: Duration,
-    /// Longest wait in line.
+    /// Longest wait for approval, and in line.
     pub wait_max: Duration,
     /// How long the run has waited, by the clock on the wall.
     pub waited: Duration,
@@ -121,12 +123,17 @@ pub(super) struct Times {
 /// The next thing to do.
 pub(super) fn next(run: &Run, memory: &Memory, now: Duration, times: Times) -> Next {
     match &run.state {
-        State::Requested | State::Stalled(_) | State::Verified | State::Held(_) => {
-            match &run.cancel {
-                Some(reason) => end(Outcome::Cancelled, reason),
-                None => Next::Rest,
+        State::Requested | State::Stalled(_) | State::Verified => match &run.cancel {
+            Some(reason) => end(Outcome::Cancelled, reason),
+            None => Next::Rest,
+        },
+        State::Held(_) => match &run.cancel {
+            Some(reason) => end(Outcome::Cancelled, reason),
+            None if times.waited > times.wait_max => {
+                end(Outcome::Expired, &format!("not approved in the time allowed: {}", run.wanted))
             }
-        }
+            None => Next::Rest,
+        },
         State::Admitted => match &run.cancel {
             Some(reason) => end(Outcome::Cancelled, reason),
             None if times.waited > times.wait_max => {

@@ -16,7 +16,9 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::id_token::agreement::agree_by;
-use crate::id_token::{Check, Checks, Claims, Expected, Forgery, verify_by};
+use crate::id_token::{
+    Account, Check, Checks, Claims, Expected, Forgery, verify_account, verify_by,
+};
 use crate::signing_keys::KeySet;
 
 /// When the genuine token was issued and its message published.
@@ -81,6 +83,11 @@ impl Offer {
         offer
     }
 
+    pub(crate) fn also(mut self, change: fn(&mut Self)) -> Self {
+        change(&mut self);
+        self
+    }
+
     pub(crate) fn sign_by(&mut self, signer: Signer) {
         self.signer = signer;
         self.header["kid"] = json!(signer.id());
@@ -108,12 +115,21 @@ impl Offer {
         (self.tamper)(format!("{signed}.{}", BASE64_URL_SAFE_NO_PAD.encode(signature)))
     }
 
+    /// The same as a token of Google's.
+    pub(crate) fn account(&self) -> Result<Account, Forgery> {
+        let published = Timestamp::from_second(self.published).unwrap();
+        let audiences = [self.audience.to_owned()];
+        let expected = Expected { issuers: &ISSUERS, audiences: &audiences, published };
+        verify_account(&self.token(), &expected)
+    }
+
     /// What comes of it, without these checks.
     pub(crate) fn judge(&self, left_out: &[Check]) -> Result<Claims, Forgery> {
         let checks = Checks { left_out: left_out.to_vec().leak() };
         let published = Timestamp::from_second(self.published).unwrap();
-        let expected = Expected { issuers: &ISSUERS, audience: self.audience, published };
-        let claims = verify_by(checks, &self.token(), &expected)?;
+        let expected =
+            Expected { issuers: &ISSUERS, audiences: &[self.audience.to_owned()], published };
+        let claims = verify_by(checks, &self.token(), &expected, Claims::read, Claims::standing)?;
         agree_by(checks, &claims, &self.message)?;
         Ok(claims)
     }

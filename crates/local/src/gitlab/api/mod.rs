@@ -1,6 +1,7 @@
 //! REST API v4, and what is public beside it: the routes, who is calling, and the answers that
 //! all routes share.
 
+mod approvals;
 mod commits;
 mod merge_requests;
 mod notes;
@@ -50,6 +51,9 @@ pub(super) fn router(gitlab: GitLab) -> Router {
         .route("/", get(merge_requests::list).post(merge_requests::create))
         .route("/{iid}", get(merge_requests::one).put(merge_requests::edit))
         .route("/{iid}/merge", put(merge_requests::merge))
+        .route("/{iid}/approve", post(approvals::approve))
+        .route("/{iid}/approvals", get(approvals::list))
+        .route("/{iid}/versions", get(approvals::versions))
         .route("/{iid}/pipelines", get(pipelines::of_merge_request))
         .route("/{iid}/notes", get(notes::list).post(notes::create))
         .route("/{iid}/notes/{note}", note);

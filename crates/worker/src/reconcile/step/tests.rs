@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use branchline_contract::{JobKind, Outcome};
 use branchline_gcp::vertex::{Job, JobError, JobState};
-use branchline_ledger::Body;
+use branchline_ledger::{Body, Wanted};
 
 use super::{Answer, Found, Hold, Memory, Next, Sight, Sighting, Times, next, outcome};
-use crate::testing::{admitted, custom_job, intended, intent, request, run, submitted};
+use crate::testing::{admitted, custom_job, held, intended, intent, request, run, submitted};
 
 const SEC: Duration = Duration::from_secs(1);
 const TIMES: Times = Times {
@@ -273,4 +273,13 @@ fn every_state_of_a_job_is_live_or_an_outcome() {
     for (state, expected) in cases {
         assert_eq!(outcome(&state).map(Outcome::as_str), expected, "{state:?}");
     }
+}
+
+#[test]
+fn a_run_that_nobody_approves_expires() {
+    let held = || held(Wanted { merge_request: 1, operator: false });
+    let long = Times { waited: SEC * 3601, ..TIMES };
+    check("held", held(), &Memory::default(), (SEC, TIMES), "rest");
+    check("cancelled", cancelled(held()), &Memory::default(), (SEC, long), "end cancelled");
+    check("too long", held(), &Memory::default(), (SEC, long), "end expired");
 }

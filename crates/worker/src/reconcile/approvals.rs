@@ -1,0 +1,194 @@
+//! Approvals of held runs: an operator's, as one asks for it, and those that GitLab knows of the
+//! merge request. Who asked for a run, or wrote what it trains, does not approve it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use branchline_contract::{Request, RunId};
+use branchline_gitlab::{Approval as Given, Client, Error as GitlabError, MergeRequest, Version};
+use branchline_ledger::{Approval, Author, Body, Run, State, Verdict, Wanted};
+use branchline_service::telemetry::chain;
+use futures::{StreamExt as _, stream};
+use tokio::time::error::Elapsed;
+use tokio::time::timeout;
+use tracing::warn;
+
+use super::leader::{AT_ONCE, Leader};
+use super::perform::{self, ACTOR, CAUSE, COLLISIONS_MAX};
+use super::requests::{Told, done, refused};
+
+/// Between two questions about one run, in rounds.
+const EVERY: u32 = 15;
+/// A GitLab that does not answer holds a round up for so long.
+const LOOK_MAX: Duration = Duration::from_secs(5);
+/// Merge requests of one commit that are looked at.
+const MERGE_REQUESTS_MAX: usize = 10;
+
+impl Leader {
+    /// Asks GitLab about the merge requests of held runs, about some of them in each round.
+    pub(super) async fn approvals(&mut self) {
+        let Some(gitlab) = self.trust.gitlab.clone() else { return };
+        let now = self.started.elapsed();
+        let due = self.runs.values_mut().filter(|it| {
+            matches!(it.run.state, State::Held(_))
+                && it.run.wanted.merge_request > 0
+                && it.run.cancel.is_none()
+                && now >= it.memory.approvals_at
+        });
+        let mut asked = Vec::new();
+        for it in due.take(AT_ONCE) {
+            it.memory.approvals_at = now + self.settings.tick * EVERY;
+            asked.push(it.run.clone());
+        }
+        let looks: Vec<_> = asked.iter().map(|run| look_in_time(&gitlab, run)).collect();
+        let looked: Vec<_> = stream::iter(looks).buffer_unordered(AT_ONCE).collect().await;
+        self.step();
+        for (run, looked) in looked {
+            let body = match looked {
+                Ok(Ok(Some(body))) => body,
+                Ok(Ok(None)) => continue,
+                Ok(Err(error)) => {
+                    warn!(run.id = %run, error = chain(&error), "approvals not read; tried again");
+                    continue;
+                }
+                Err(_) => {
+                    warn!(run.id = %run, "approvals not read in time; tried again");
+                    continue;
+                }
+            };
+            let Some(mut it) = self.runs.remove(&run) else { continue };
+            let author = Author { actor: ACTOR, cause: CAUSE };
+            if let Err(error) = self.hands().append_for(&mut it, body, author).await {
+                warn!(run.id = %run, error = chain(&error), "run not approved; tried again");
+                it.memory.approvals_at = now;
+            }
+            self.runs.insert(run, it);
+        }
+    }
+}
+
+impl Leader {
+    /// Writes down that an operator lets a held run go on.
+    pub(super) async fn approve(
+        &mut self,
+        request: &Request,
+        run: &RunId,
+        attempt: Option<u32>,
+        queued: bool,
+    ) -> Result<Told, perform::Error> {
+        let Some(mut it) = self.runs.remove(run) else {
+            // Intake has yet to write it, or its ledger cannot be read now.
+            return Ok((!queued).then(|| refused(format!("no run {run} is active"))));
+        };
+        let mut told = Ok(None);
+        for _ in 0..COLLISIONS_MAX {
+            if let Some(answer) = answer(&it.run, attempt, request.actor.as_str()) {
+                told = Ok(Some(answer));
+                break;
+            }
+            let by = vec![request.actor.to_string()];
+            let reason = request.reason.to_string();
+            let body = Body::Approved { given: Approval::Operator, by, reason };
+            let author = Author { actor: request.actor.as_str(), cause: request.id.as_str() };
+            if let Err(error) = self.hands().append_for(&mut it, body, author).await {
+                told = Err(error);
+                break;
+            }
+        }
+        self.runs.insert(run.clone(), it);
+        told
+    }
+}
+
+/// What an operator who approves a run is told, unless the approval is to be written down.
+fn answer(run: &Run, attempt: Option<u32>, operator: &str) -> Option<(Verdict, String)> {
+    let (id, in_force) = (&run.id, run.attempt);
+    let was_wanted = run.grounds.as_ref().and_then(|it| it.wanted).is_some_and(|it| it.operator);
+    Some(match &run.state {
+        _ if attempt.is_some_and(|it| it != in_force) => {
+            refused(format!("the attempt in force of {id} is {in_force}"))
+        }
+        State::Finished(ending) => refused(format!("{id} has ended: {}", ending.outcome.as_str())),
+        State::Requested | State::Stalled(_) | State::Verified => {
+            refused(format!("{id} is still being checked; ask again"))
+        }
+        _ if was_wanted && !run.wanted.operator => done(match run.wanted {
+            Wanted::NOTHING => format!("attempt {in_force} of {id} is approved"),
+            wanted => format!("attempt {in_force} of {id} is approved by an operator; {wanted}"),
+        }),
+        State::Held(_) if run.wanted.operator => {
+            if !may_be_requester(run, operator) {
+                return None;
+            }
+            refused(format!("{operator} asked for {id}, or may have: another has to approve it"))
+        }
+        State::Held(_) | State::Admitted | State::Intended | State::Submitted | State::Running => {
+            refused(format!("{id} wants no operator's approval"))
+        }
+    })
+}
+
+async fn look_in_time(
+    gitlab: &Client,
+    run: &Run,
+) -> (RunId, Result<Result<Option<Body>, GitlabError>, Elapsed>) {
+    (run.id.clone(), timeout(LOOK_MAX, look(gitlab, run)).await)
+}
+
+/// The fact that a merge request of the run has all approvals that are wanted.
+async fn look(gitlab: &Client, run: &Run) -> Result<Option<Body>, GitlabError> {
+    let origin = &run.request.gitlab;
+    let found = match &origin.merge_request {
+        Some(named) => vec![gitlab.merge_request(origin.project_id, named.iid).await?],
+        None => gitlab.merge_requests_of_commit(origin.project_id, &origin.sha).await?,
+    };
+    for it in found.iter().filter(|it| is_of(run, it)).take(MERGE_REQUESTS_MAX) {
+        let versions = gitlab.versions(it.project_id, it.iid).await?;
+        let given = gitlab.approvals(it.project_id, it.iid).await?;
+        let by = approvers(run, it, versions.first(), &given);
+        if by.len() >= usize::try_from(run.wanted.merge_request).unwrap_or(usize::MAX) {
+            let by = by.into_values().collect();
+            let reason = format!("approvals of merge request !{}", it.iid);
+            return Ok(Some(Body::Approved { given: Approval::MergeRequest, by, reason }));
+        }
+    }
+    Ok(None)
+}
+
+/// Whether the newest commit of a merge request is the run's, and it was not closed.
+fn is_of(run: &Run, it: &MergeRequest) -> bool {
+    let sha = it.sha.as_deref() == Some(run.request.gitlab.sha.as_str());
+    sha && matches!(it.state.as_str(), "opened" | "merged")
+}
+
+/// Whose approvals count, by id and with the login name: given since the run's commit was pushed,
+/// and neither by who opened the merge request nor by who asked for the run.
+fn approvers(
+    run: &Run,
+    merge_request: &MergeRequest,
+    newest: Option<&Version>,
+    given: &[Given],
+) -> BTreeMap<u64, String> {
+    let claims = run.grounds.as_ref().map(|it| &it.claims);
+    let requester = claims.and_then(|it| it.get("user_id")?.parse::<u64>().ok());
+    let author = merge_request.author.as_ref().map(|it| it.id);
+    let pushed = newest.filter(|it| it.head_commit_sha == run.request.gitlab.sha.as_str());
+    // Where one of them is not known, anybody could be it.
+    let (Some(requester), Some(author), Some(pushed)) = (requester, author, pushed) else {
+        return BTreeMap::new();
+    };
+    let since = |it: &&Given| it.approved_at.is_some_and(|at| at > pushed.created_at);
+    let another = |it: &&Given| it.user.id != author && it.user.id != requester;
+    let counts = given.iter().filter(since).filter(another);
+    counts.map(|it| (it.user.id, it.user.username.clone())).collect()
+}
+
+/// Whether an operator asked for the run, or may have: then another has to approve it.
+fn may_be_requester(run: &Run, operator: &str) -> bool {
+    let claims = run.grounds.as_ref().map(|it| &it.claims);
+    let requester = claims.and_then(|it| it.get("user_email"));
+    requester.is_none_or(|it| it.eq_ignore_ascii_case(operator))
+}
+
+#[cfg(test)]
+mod tests;
