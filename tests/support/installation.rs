@@ -115,6 +115,7 @@ impl Installation {
             args.extend(["--faults", faults.to_str().context("a path in UTF-8")?]);
         }
         args.extend(names.iter().zip(&ports).flat_map(|(name, port)| [*name, port]));
+        args.extend(["--iam-port", "0"]);
         let mut stack = Role::start("stack", &args, &[], &self.log("stack"))?;
         let token = stack.says("export BRANCHLINE_GITLAB_TOKEN=").await?;
         Ok((stack, token))
@@ -131,6 +132,7 @@ impl Installation {
             gitlab_port,
             faults,
             wire_log: Some(self.path("wire.jsonl")),
+            ..Options::default()
         };
         let stack = Stack::start(options).await?;
         installation::create(&stack, PROJECT)?;

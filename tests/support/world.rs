@@ -90,7 +90,7 @@ impl World {
     async fn start_with(options: Options, refusal: Option<Arc<AtomicU16>>, more: Value) -> Self {
         let stack = Stack::start(options).await.expect("it starts");
         installation::create(&stack, PROJECT).expect("the installation is made");
-        let Endpoints { pubsub, storage, vertex, gitlab } = stack.endpoints();
+        let Endpoints { pubsub, storage, vertex, gitlab, .. } = stack.endpoints();
         let google = Config {
             credentials: Credentials::Anonymous,
             pubsub_endpoint: Some(format!("http://{pubsub}")),

@@ -14,7 +14,7 @@ const TIME_MAX: Duration = Duration::from_hours(1);
 /// What Google counts calls by.
 const MINUTE: Duration = Duration::from_mins(1);
 
-/// One of the four services.
+/// One of the services.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Service {
@@ -26,6 +26,8 @@ pub enum Service {
     Vertex,
     /// GitLab.
     Gitlab,
+    /// Google's IAM, STS and what else knows who somebody is.
+    Iam,
 }
 
 /// What goes wrong. Times are milliseconds, up to an hour.

@@ -50,6 +50,7 @@ pub fn subscription(project: &str, id: &str) -> String {
 
 /// Makes everything that is not there yet, as it is not after a restart.
 pub fn create(stack: &Stack, project: &str) -> Result<(), Error> {
+    stack.iam.create_project(project);
     for bucket in [ARTIFACTS, LEDGER, QUEUE, REQUESTS, OUTPUT] {
         match stack.storage.create_bucket(bucket) {
             Ok(_) | Err(storage::Error::BucketExists) => {}

@@ -6,6 +6,7 @@
 
 pub mod faults;
 pub mod gitlab;
+pub mod iam;
 pub mod installation;
 pub mod pubsub;
 pub mod stack;
@@ -13,4 +14,5 @@ pub mod storage;
 pub mod vertex;
 
 mod guard;
+mod signer;
 mod wire;

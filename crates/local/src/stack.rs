@@ -1,8 +1,9 @@
-//! Starts the four services on loopback and stops them together.
+//! Starts the services on loopback and stops them together.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
@@ -14,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::faults::{Dice, Faults, Service};
 use crate::gitlab::GitLab;
 use crate::guard::refuse_pages;
+use crate::iam::Iam;
 use crate::pubsub::PubSub;
 use crate::storage::Storage;
 use crate::vertex::Vertex;
@@ -35,6 +37,10 @@ pub struct Options {
     pub vertex_port: u16,
     /// Port of GitLab.
     pub gitlab_port: u16,
+    /// Port of IAM, STS and what else is Google's identity side.
+    pub iam_port: u16,
+    /// Whether Google's services ask who sends a request, and whether they may.
+    pub enforce_iam: bool,
     /// What goes wrong.
     pub faults: Faults,
     /// File to which a line is added for every request.
@@ -52,6 +58,8 @@ pub struct Endpoints {
     pub vertex: SocketAddr,
     /// GitLab.
     pub gitlab: SocketAddr,
+    /// IAM, STS and what else is Google's identity side.
+    pub iam: SocketAddr,
 }
 
 /// The running stack, with a handle on each service.
@@ -64,10 +72,13 @@ pub struct Stack {
     pub vertex: Vertex,
     /// GitLab.
     pub gitlab: GitLab,
+    /// Google's identity side.
+    pub iam: Iam,
     /// What has gone wrong.
     pub dice: Dice,
     endpoints: Endpoints,
-    servers: JoinSet<io::Result<()>>,
+    servers: Mutex<JoinSet<io::Result<()>>>,
+    wire: Wire,
     stop: CancellationToken,
 }
 
@@ -81,13 +92,15 @@ impl Stack {
             listen(options.storage_port).await?,
             listen(options.vertex_port).await?,
             listen(options.gitlab_port).await?,
+            listen(options.iam_port).await?,
         ];
-        let [pubsub, storage, vertex, gitlab] = &listeners;
+        let [pubsub, storage, vertex, gitlab, iam] = &listeners;
         let endpoints = Endpoints {
             pubsub: pubsub.local_addr()?,
             storage: storage.local_addr()?,
             vertex: vertex.local_addr()?,
             gitlab: gitlab.local_addr()?,
+            iam: iam.local_addr()?,
         };
         let directory = |name| options.data_dir.as_ref().map(|it| it.join(name));
         let dice = Dice::new(options.faults);
@@ -96,6 +109,8 @@ impl Stack {
         storage.set_external_url(&format!("http://{}", endpoints.storage));
         let gitlab = GitLab::open(directory("gitlab").as_deref())?;
         gitlab.set_external_url(&format!("http://{}", endpoints.gitlab));
+        let iam = Iam::new();
+        iam.enforce(options.enforce_iam);
         let vertex = Vertex::open(directory("vertex").as_deref(), storage.clone(), dice.clone())?;
 
         let wire = Wire::new(dice.clone(), options.wire_log.as_deref())?;
@@ -104,13 +119,15 @@ impl Stack {
             (Service::Storage, storage.router()),
             (Service::Vertex, vertex.router()),
             (Service::Gitlab, gitlab.router()),
+            (Service::Iam, iam.router()),
         ];
         let (mut servers, stop) = (JoinSet::new(), CancellationToken::new());
         for (listener, (service, router)) in listeners.into_iter().zip(routers) {
             let router = router.layer(from_fn_with_state(Side(wire.clone(), service), pass));
             servers.spawn(serve(listener, router, stop.clone()));
         }
-        Ok(Self { pubsub, storage, vertex, gitlab, dice, endpoints, servers, stop })
+        let servers = Mutex::new(servers);
+        Ok(Self { pubsub, storage, vertex, gitlab, iam, dice, endpoints, servers, wire, stop })
     }
 
     /// Where the services listen.
@@ -118,9 +135,21 @@ impl Stack {
         self.endpoints
     }
 
+    /// Starts a metadata server that speaks for one service account, and tells where: it is
+    /// `GCE_METADATA_HOST` of what runs as that account.
+    pub async fn metadata_server(&self, account: &str) -> io::Result<SocketAddr> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let address = listener.local_addr()?;
+        let side = Side(self.wire.clone(), Service::Iam);
+        let router = self.iam.metadata_router(account).layer(from_fn_with_state(side, pass));
+        let mut servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
+        servers.spawn(serve(listener, router, self.stop.clone()));
+        Ok(address)
+    }
+
     /// The environment in which clients of Google's, GitLab's and Branchline's use this stack.
     pub fn exports(&self) -> Vec<(&'static str, String)> {
-        let Endpoints { pubsub, storage, vertex, gitlab } = self.endpoints;
+        let Endpoints { pubsub, storage, vertex, gitlab, iam } = self.endpoints;
         vec![
             ("PUBSUB_EMULATOR_HOST", pubsub.to_string()),
             ("STORAGE_EMULATOR_HOST", format!("http://{storage}")),
@@ -133,19 +162,21 @@ impl Stack {
             ("BRANCHLINE_STORAGE_ENDPOINT", format!("http://{storage}")),
             ("BRANCHLINE_VERTEX_ENDPOINT", format!("http://{vertex}")),
             ("BRANCHLINE_GITLAB_ENDPOINT", format!("http://{gitlab}")),
+            ("BRANCHLINE_IAM_ENDPOINT", format!("http://{iam}")),
             ("BRANCHLINE_GITLAB_TOKEN", self.gitlab.token()),
         ]
     }
 
     /// Stops training processes and servers, and waits for both.
-    pub async fn shutdown(mut self) {
+    pub async fn shutdown(self) {
         self.stop.cancel();
         self.pubsub.shutdown();
         self.vertex.shutdown().await;
-        let drained = async { while self.servers.join_next().await.is_some() {} };
+        let mut servers = self.servers.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let drained = async { while servers.join_next().await.is_some() {} };
         // A client that holds its connection open does not hold up the shutdown.
         if tokio::time::timeout(DRAIN, drained).await.is_err() {
-            self.servers.shutdown().await;
+            servers.shutdown().await;
         }
     }
 }
@@ -198,6 +229,7 @@ mod tests {
                 "200 OK",
             ),
             ("BRANCHLINE_GITLAB_ENDPOINT", "/api/v4/user", "401 Unauthorized"),
+            ("BRANCHLINE_IAM_ENDPOINT", "/oauth2/v3/certs", "200 OK"),
         ];
         for (name, path, status) in cases {
             let answer = get(&exports[name], path).await;

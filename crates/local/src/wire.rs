@@ -247,6 +247,19 @@ struct RetryInfo {
 
 const RETRY_INFO: &str = "type.googleapis.com/google.rpc.RetryInfo";
 
+/// A status of gRPC with one detail, a message of this type.
+pub(crate) fn detailed(
+    code: Code,
+    message: &str,
+    type_url: &str,
+    detail: &impl prost::Message,
+) -> Status {
+    let detail = prost_types::Any { type_url: type_url.to_owned(), value: detail.encode_to_vec() };
+    let status =
+        RpcStatus { code: code.into(), message: message.to_owned(), details: vec![detail] };
+    Status::with_details(code, message, status.encode_to_vec().into())
+}
+
 /// What a request is answered with instead.
 struct Refusal<'a> {
     status: u16,
@@ -264,11 +277,7 @@ impl Refusal<'_> {
             return Status::new(code, self.message).into_http();
         };
         let retry_delay = Some(prost_types::Duration { seconds: seconds.into(), nanos: 0 });
-        let value = RetryInfo { retry_delay }.encode_to_vec();
-        let details = vec![prost_types::Any { type_url: RETRY_INFO.to_owned(), value }];
-        let message = self.message.to_owned();
-        let status = RpcStatus { code: code.into(), message, details }.encode_to_vec();
-        Status::with_details(code, self.message, status.into()).into_http()
+        detailed(code, self.message, RETRY_INFO, &RetryInfo { retry_delay }).into_http()
     }
 
     /// As the service words it.
@@ -276,7 +285,7 @@ impl Refusal<'_> {
         let &Self { status, code, retry_after, message } = self;
         let body = match service {
             Service::Gitlab => json!({"message": format!("{status} {message}")}),
-            Service::Pubsub | Service::Storage | Service::Vertex => {
+            Service::Pubsub | Service::Storage | Service::Vertex | Service::Iam => {
                 let mut error = json!({"code": status, "message": message, "status": code});
                 if let Some(seconds) = retry_after {
                     let delay = format!("{seconds}s");

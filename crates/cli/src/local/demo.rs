@@ -107,7 +107,7 @@ fn start_roles(
     policy: &Path,
     stop: &CancellationToken,
 ) -> anyhow::Result<[JoinHandle<anyhow::Result<()>>; 2]> {
-    let Endpoints { pubsub, storage, vertex, gitlab } = stack.endpoints();
+    let Endpoints { pubsub, storage, vertex, gitlab, .. } = stack.endpoints();
     let google = json!({
         "credentials": "anonymous",
         "pubsub_endpoint": format!("http://{pubsub}"),

@@ -56,6 +56,9 @@ pub(crate) struct Args {
     /// Port of GitLab
     #[arg(long, value_name = "PORT", default_value_t = 8087)]
     gitlab_port: u16,
+    /// Port of Google's identity side: IAM, STS, Resource Manager, the metadata server
+    #[arg(long, value_name = "PORT", default_value_t = 8084)]
+    iam_port: u16,
     /// What goes wrong, YAML
     #[arg(long, value_name = "FILE")]
     faults: Option<PathBuf>,
@@ -73,8 +76,10 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<()> {
         storage_port: args.storage_port,
         vertex_port: args.vertex_port,
         gitlab_port: args.gitlab_port,
+        iam_port: args.iam_port,
         faults: args.faults.as_deref().map(load).transpose()?.unwrap_or_default(),
         wire_log: args.wire_log.clone(),
+        ..Options::default()
     })
     .await
     .context("starting the stack")?;

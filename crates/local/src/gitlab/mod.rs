@@ -28,9 +28,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use axum::Router;
 
 pub use self::error::Error;
-pub use self::oidc::Signer;
 pub use self::user::AccessLevel;
 pub use self::variables::Variables;
+pub use crate::signer::Signer;
 
 use self::api::RateLimit;
 use self::pipeline::{JobKind, Source, Status};

@@ -1,41 +1,18 @@
 //! The issuer of ID tokens: its keys, and what its tokens say about a job.
-//!
-//! A token is put together by hand, so that it shares nothing with the library that verifies it
-//! but the arithmetic: `aws-lc-rs`, which is there for TLS anyway.
 
-use aws_lc_rs::encoding::{AsDer as _, Pkcs8V1Der};
-use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::rsa::KeySize;
-use aws_lc_rs::signature::{KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair};
-use base64::Engine as _;
-use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-use sha2::{Digest, Sha256};
 
 use super::error::Error;
 use super::pipeline::{Job, JobKind};
 use super::state::State;
 use super::variables::Variables;
+use crate::signer::{Signer, SigningKey};
 
 /// GitLab's default for the time that a job may run, and so for the life of its tokens.
 const JOB_TIMEOUT_SECS: i64 = 3_600;
 /// Where GitLab looks for a project's pipeline.
 const CI_CONFIG: &str = ".gitlab-ci.yml";
-
-/// A key as it is kept.
-#[derive(Clone, Serialize, Deserialize)]
-pub(super) struct SigningKey {
-    /// PKCS #8, in base64.
-    private: String,
-}
-
-/// Signs tokens with one key.
-pub struct Signer {
-    pair: RsaKeyPair,
-    id: String,
-}
 
 impl State {
     /// A token for a CI job, as `id_tokens:` in its configuration asks for one.
@@ -43,7 +20,7 @@ impl State {
         let job = self.jobs.get(&job_id).filter(|it| it.kind == JobKind::Build);
         let job = job.ok_or(Error::NotFound("Job"))?.clone();
         let claims = self.claims(&job, audience)?;
-        self.signer()?.sign(&claims)
+        Ok(self.signer()?.sign(&claims)?)
     }
 
     /// The variables in which a job finds the tokens that its configuration asks for.
@@ -57,9 +34,7 @@ impl State {
 
     /// Makes a new key, which signs from now on. Those before it stay published.
     pub(super) fn rotate_key(&mut self) -> Result<(), Error> {
-        let pair = RsaKeyPair::generate(KeySize::Rsa2048).map_err(broken)?;
-        let private: Pkcs8V1Der<'_> = pair.as_der().map_err(broken)?;
-        let key = SigningKey { private: BASE64_STANDARD.encode(private.as_ref()) };
+        let key = SigningKey::generate()?;
         Ok(self.signing_keys.put(self.signing_keys.next_id(), key)?)
     }
 
@@ -76,7 +51,7 @@ impl State {
             self.rotate_key()?;
         }
         let (_, newest) = self.signing_keys.last_key_value().ok_or(Error::NotFound("Key"))?;
-        Signer::open(newest)
+        Ok(Signer::open(newest)?)
     }
 
     /// `id_tokens:` of the job, or else of all jobs, in the commit's own configuration; what it
@@ -164,53 +139,9 @@ impl State {
     }
 }
 
-impl Signer {
-    fn open(key: &SigningKey) -> Result<Self, Error> {
-        let private = BASE64_STANDARD.decode(&key.private).map_err(broken)?;
-        let pair = RsaKeyPair::from_pkcs8(&private).map_err(broken)?;
-        let (modulus, exponent) = components(&pair);
-        // The key's thumbprint (RFC 7638).
-        let canonical = format!(r#"{{"e":"{exponent}","kty":"RSA","n":"{modulus}"}}"#);
-        let id = BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(canonical));
-        Ok(Self { pair, id })
-    }
-
-    /// Its public half, as a JWK set lists it.
-    pub fn public(&self) -> Value {
-        let (n, e) = components(&self.pair);
-        json!({"kty": "RSA", "kid": self.id, "e": e, "n": n, "use": "sig", "alg": "RS256"})
-    }
-
-    /// A token with these claims, whatever they say.
-    pub fn sign(&self, claims: &Value) -> Result<String, Error> {
-        let header = json!({"kid": self.id, "typ": "JWT", "alg": "RS256"});
-        let [header, claims] =
-            [&header, claims].map(|it| BASE64_URL_SAFE_NO_PAD.encode(it.to_string()));
-        let signed = format!("{header}.{claims}");
-        let mut signature = vec![0; self.pair.public_modulus_len()];
-        let random = SystemRandom::new();
-        let signing = self.pair.sign(&RSA_PKCS1_SHA256, &random, signed.as_bytes(), &mut signature);
-        signing.map_err(broken)?;
-        Ok(format!("{signed}.{}", BASE64_URL_SAFE_NO_PAD.encode(signature)))
-    }
-}
-
-/// Modulus and exponent, as a JWK writes them.
-fn components(pair: &RsaKeyPair) -> (String, String) {
-    let key = pair.public_key();
-    let encode = |it: &[u8]| BASE64_URL_SAFE_NO_PAD.encode(it);
-    let modulus = encode(key.modulus().big_endian_without_leading_zero());
-    (modulus, encode(key.exponent().big_endian_without_leading_zero()))
-}
-
 /// A random one (version 4).
 fn uuid() -> String {
     let random = fastrand::u128(..) & !(0xf << 76) & !(0x3 << 62) | 0x4 << 76 | 0x2 << 62;
     let hex = format!("{random:032x}");
     [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
-}
-
-/// A key that cannot be made, kept or read.
-fn broken(error: impl std::error::Error + Send + Sync + 'static) -> Error {
-    Error::Store(std::io::Error::other(error))
 }

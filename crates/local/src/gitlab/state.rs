@@ -7,12 +7,12 @@ use jiff::Timestamp;
 use super::error::Error;
 use super::merge_request::MergeRequest;
 use super::note::Note;
-use super::oidc::SigningKey;
 use super::pipeline::{Job, Pipeline};
 use super::project::Project;
 use super::repository::{Blob, Commit};
 use super::table::Table;
 use super::user::User;
+use crate::signer::SigningKey;
 
 pub(super) struct State {
     /// `external_url` of a real GitLab's configuration, without a trailing slash.

@@ -45,6 +45,7 @@ use self::error::Answer;
 use self::kind::{Kind, State};
 use self::logs::Logs;
 pub use self::logs::{LogLine, Stream};
+pub(crate) use self::place::project_number;
 pub(crate) use self::rest::read_bytes;
 use self::store::{Resource, Store};
 use crate::faults::{Dice, Fault, Moment};

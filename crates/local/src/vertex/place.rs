@@ -71,7 +71,7 @@ impl Place {
 
 /// Vertex AI answers with project numbers, whichever form the request names.
 /// A project id has the same made-up number wherever the stack runs.
-pub(super) fn project_number(project: &str) -> String {
+pub(crate) fn project_number(project: &str) -> String {
     if !project.is_empty() && project.bytes().all(|byte| byte.is_ascii_digit()) {
         return project.to_owned();
     }
