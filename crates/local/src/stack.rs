@@ -111,13 +111,14 @@ impl Stack {
         gitlab.set_external_url(&format!("http://{}", endpoints.gitlab));
         let iam = Iam::new();
         iam.enforce(options.enforce_iam);
+        pubsub.forward_as_agent(&iam).map_err(io::Error::other)?;
         let vertex = Vertex::open(directory("vertex").as_deref(), storage.clone(), dice.clone())?;
 
         let wire = Wire::new(dice.clone(), options.wire_log.as_deref())?;
         let routers = [
-            (Service::Pubsub, pubsub.router()),
-            (Service::Storage, storage.router()),
-            (Service::Vertex, vertex.router()),
+            (Service::Pubsub, iam.guard(Service::Pubsub, pubsub.router())),
+            (Service::Storage, iam.guard(Service::Storage, storage.router())),
+            (Service::Vertex, iam.guard(Service::Vertex, vertex.router())),
             (Service::Gitlab, gitlab.router()),
             (Service::Iam, iam.router()),
         ];

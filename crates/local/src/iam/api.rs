@@ -53,7 +53,7 @@ pub(super) fn verb(segment: &str) -> (&str, &str) {
 }
 
 /// What a verb asks of a policy, if it is one of policies.
-pub(super) fn policy_call(verb: &str, body: &Value) -> Option<PolicyCall> {
+pub(crate) fn policy_call(verb: &str, body: &Value) -> Option<PolicyCall> {
     match verb {
         "getIamPolicy" => Some(PolicyCall::Get),
         "setIamPolicy" => Some(PolicyCall::Set(body["policy"].clone())),

@@ -45,6 +45,20 @@ impl Iam {
         Ok(Caller { iam: self.clone(), who, free: !state.enforced })
     }
 
+    /// Whether Pub/Sub's agent in a subscription's project may move messages from there to a
+    /// topic. While nobody is asked anything, it may.
+    pub(crate) fn agent_may_forward(&self, subscription: &str, topic: &str) -> bool {
+        let state = self.lock();
+        let from = Resource::Subscription(subscription.to_owned());
+        let project = from.project_number().unwrap_or_default();
+        let agent = format!("service-{project}@gcp-sa-pubsub.iam.gserviceaccount.com");
+        let agent = Some(&Principal::Account(agent));
+        let to = Resource::Topic(topic.to_owned());
+        !state.enforced
+            || state.allows(agent, "pubsub.subscriptions.consume", &from)
+                && state.allows(agent, "pubsub.topics.publish", &to)
+    }
+
     /// The same for what is always asked for, as tokens of service accounts are.
     pub(super) fn strict_caller(&self, headers: &HeaderMap) -> Result<Caller, Refusal> {
         let token = bearer(headers).ok_or(Refusal::MissingCredentials)?;
@@ -66,16 +80,44 @@ impl Caller {
 
     /// Refuses whoever lacks a permission.
     pub(crate) fn check(&self, permission: &str, on: &Resource) -> Result<(), Refusal> {
+        self.check_in(on.api(), permission, on)
+    }
+
+    /// The same for an API that asks about a resource of another one, as about a project.
+    pub(super) fn check_in(
+        &self,
+        api: &'static str,
+        permission: &str,
+        on: &Resource,
+    ) -> Result<(), Refusal> {
         if self.free {
             return Ok(());
         }
         let state = self.iam.lock();
-        enabled(&state, on.api(), on)?;
+        enabled(&state, api, on)?;
         if state.allows(self.who.as_ref(), permission, on) {
             return Ok(());
         }
+        Err(self.denied(api, permission, on))
+    }
+
+    /// How the caller is told that it lacks a permission.
+    pub(super) fn denied(&self, api: &'static str, permission: &str, on: &Resource) -> Refusal {
         let who = self.who.as_ref().map(|it| it.name().to_owned());
-        Err(Refusal::Denied { permission: permission.to_owned(), resource: on.clone(), who })
+        Refusal::Denied { api, permission: permission.to_owned(), resource: on.clone(), who }
+    }
+
+    /// Whether the caller may have a job run as a service account, which has to be there.
+    pub(crate) fn may_act_as(&self, email: &str) -> bool {
+        let on = Resource::account(email);
+        let exists = || {
+            let state = self.iam.lock();
+            // Every project has this one.
+            let is_default = email.ends_with("-compute@developer.gserviceaccount.com");
+            let project = on.project_number().is_some_and(|it| state.projects.contains_key(&it));
+            state.accounts.contains_key(email) || is_default && project
+        };
+        self.free || exists() && self.may("iam.serviceAccounts.actAs", &on)
     }
 
     /// Refuses everybody where an API is disabled.

@@ -11,6 +11,7 @@ mod caller;
 mod cel;
 mod credentials;
 mod exchange;
+mod gate;
 mod google;
 mod issuer;
 mod jwt;
@@ -32,12 +33,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::Router;
 
+pub(crate) use self::api::policy_call;
+pub(crate) use self::caller::{Caller, PolicyCall};
 pub use self::provider::Provider;
+pub(crate) use self::refusal::Refusal;
 pub use self::resource::Resource;
 
 use self::policy::Condition;
 use self::principal::{Principal, is_member};
-use self::refusal::Refusal;
 use self::state::State;
 
 /// How long tokens last that are not asked for over HTTP.
@@ -50,14 +53,24 @@ pub struct Iam {
     state: Arc<Mutex<State>>,
 }
 
-/// Why something could not be set up, in the words of Google's APIs.
+/// Why something is refused, in the words of Google's APIs.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct Error(String);
+pub struct Error(Box<Refusal>);
+
+impl Error {
+    fn invalid(why: String) -> Self {
+        Refusal::Invalid(why).into()
+    }
+
+    pub(crate) fn into_refusal(self) -> Refusal {
+        *self.0
+    }
+}
 
 impl From<Refusal> for Error {
     fn from(refusal: Refusal) -> Self {
-        Self(refusal.to_string())
+        Self(Box::new(refusal))
     }
 }
 
@@ -109,12 +122,13 @@ impl Iam {
     ) -> Result<(), Error> {
         let mut state = self.lock();
         if !state.knows_role(role) {
-            return Err(Error(format!("Role {role} is not supported for this resource.")));
+            return Err(Error::invalid(format!("Role {role} is not supported for this resource.")));
         }
         if !is_member(member) {
-            return Err(Error(format!("'{member}' is no member of a binding.")));
+            return Err(Error::invalid(format!("'{member}' is no member of a binding.")));
         }
-        let key = on.policy_key().ok_or_else(|| Error(format!("{on:?} has no policy.")))?;
+        let key =
+            on.policy_key().ok_or_else(|| Error::invalid(format!("{on:?} has no policy.")))?;
         let revision = state.next_revision();
         let policy = state.policies.entry(key).or_default();
         policy.add(role, member, condition);

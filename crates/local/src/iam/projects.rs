@@ -36,7 +36,8 @@ impl Iam {
 
     /// The policy of a resource, as its API answers it.
     pub fn policy_json(&self, on: &Resource) -> Result<serde_json::Value, Error> {
-        let key = on.policy_key().ok_or_else(|| Error(format!("{on:?} has no policy.")))?;
+        let key =
+            on.policy_key().ok_or_else(|| Error::invalid(format!("{on:?} has no policy.")))?;
         Ok(self.lock().policies.get(&key).cloned().unwrap_or_default().json(on))
     }
 }
@@ -85,11 +86,12 @@ fn read(
 ) -> Answer {
     let on = Resource::project(project);
     let permission = "resourcemanager.projects.get";
-    iam.caller(headers)?.known()?.check(permission, &on)?;
+    let caller = iam.caller(headers)?.known()?;
+    caller.check(permission, &on)?;
     let number = project_number(project);
     match iam.lock().projects.get(&number) {
         Some(it) => Ok(Json(show(&number, it))),
-        None => Err(Refusal::Denied { permission: permission.to_owned(), resource: on, who: None }),
+        None => Err(caller.denied(on.api(), permission, &on)),
     }
 }
 

@@ -10,6 +10,8 @@ use super::resource::Resource;
 use crate::wire::detailed;
 
 const ERROR_INFO: &str = "type.googleapis.com/google.rpc.ErrorInfo";
+const PUBSUB: &str = "pubsub.googleapis.com";
+const STORAGE: &str = "storage.googleapis.com";
 const MISSING: &str = "Request is missing required authentication credential. Expected OAuth 2 \
     access token, login cookie or other valid authentication credential. See \
     https://developers.google.com/identity/sign-in/web/devconsole-project.";
@@ -27,14 +29,11 @@ pub(crate) enum Refusal {
     #[error("{INVALID}")]
     InvalidCredentials,
     /// 403: no binding gives this.
-    #[error("{}", denied(permission, resource, who.as_deref()))]
-    Denied { permission: String, resource: Resource, who: Option<String> },
+    #[error("{}", denied(api, permission, resource, who.as_deref()))]
+    Denied { api: &'static str, permission: String, resource: Resource, who: Option<String> },
     /// 403: the API is not enabled in the project of this number.
     #[error("{}", disabled(api, project))]
     Disabled { api: &'static str, project: String },
-    /// 400: how Vertex AI refuses a job that runs as an account that is not the caller's to use.
-    #[error("You do not have permission to act as service_account: {0}. (or it may not exist).")]
-    ActAs(String),
     /// 403: nobody knows what this request does, so nobody may do it.
     #[error("Nothing is known here of what {0} needs.")]
     Unknown(String),
@@ -66,7 +65,7 @@ struct ErrorInfo {
 impl Refusal {
     /// Whether it is Cloud Storage that refuses somebody without a token: that is a 401.
     fn anonymous(&self) -> bool {
-        matches!(self, Self::Denied { resource, who: None, .. } if resource.is_stored())
+        matches!(self, Self::Denied { api: STORAGE, who: None, .. })
     }
 
     const fn code(&self) -> (StatusCode, &'static str, Code) {
@@ -77,7 +76,7 @@ impl Refusal {
             Self::Denied { .. } | Self::Disabled { .. } | Self::Unknown(_) => {
                 (StatusCode::FORBIDDEN, "PERMISSION_DENIED", Code::PermissionDenied)
             }
-            Self::ActAs(_) | Self::Invalid(_) => {
+            Self::Invalid(_) => {
                 (StatusCode::BAD_REQUEST, "INVALID_ARGUMENT", Code::InvalidArgument)
             }
             Self::NotFound(_) => (StatusCode::NOT_FOUND, "NOT_FOUND", Code::NotFound),
@@ -99,12 +98,12 @@ impl Refusal {
             Self::InvalidCredentials => {
                 info("ACCESS_TOKEN_TYPE_UNSUPPORTED", "googleapis.com", &[])
             }
-            Self::Denied { permission, resource: resource @ Resource::Account(_), .. } => {
-                info("IAM_PERMISSION_DENIED", resource.api(), &[("permission", permission)])
+            Self::Denied { api, permission, resource: Resource::Account(_), .. } => {
+                info("IAM_PERMISSION_DENIED", api, &[("permission", permission)])
             }
-            Self::Denied { permission, resource, .. } => info(
+            Self::Denied { api, permission, resource, .. } => info(
                 "IAM_PERMISSION_DENIED",
-                resource.api(),
+                api,
                 &[("permission", permission), ("resource", &resource.name())],
             ),
             Self::Disabled { api, project } => info(
@@ -116,11 +115,7 @@ impl Refusal {
                     ("service", api),
                 ],
             ),
-            Self::ActAs(_)
-            | Self::Unknown(_)
-            | Self::Invalid(_)
-            | Self::NotFound(_)
-            | Self::Conflict => None,
+            Self::Unknown(_) | Self::Invalid(_) | Self::NotFound(_) | Self::Conflict => None,
         }
     }
 
@@ -146,7 +141,7 @@ impl Refusal {
             Self::Denied { .. } | Self::Unknown(_) => (self.to_string(), "forbidden"),
             Self::NotFound(_) => (self.to_string(), "notFound"),
             Self::Conflict => (self.to_string(), "conflict"),
-            Self::ActAs(_) | Self::Invalid(_) => (self.to_string(), "invalid"),
+            Self::Invalid(_) => (self.to_string(), "invalid"),
         };
         let mut detail = json!({"message": message, "domain": "global", "reason": reason});
         if status == StatusCode::UNAUTHORIZED {
@@ -176,7 +171,7 @@ impl IntoResponse for Refusal {
     }
 }
 
-fn denied(permission: &str, resource: &Resource, who: Option<&str>) -> String {
+fn denied(api: &str, permission: &str, resource: &Resource, who: Option<&str>) -> String {
     let stored = |what: &str| {
         let who = who.unwrap_or("Anonymous caller");
         format!(
@@ -184,17 +179,23 @@ fn denied(permission: &str, resource: &Resource, who: Option<&str>) -> String {
              '{permission}' denied on resource (or it may not exist)."
         )
     };
+    if api == PUBSUB {
+        return "User not authorized to perform this action.".to_owned();
+    }
     match resource {
-        Resource::Topic(_) | Resource::Subscription(_) => {
-            "User not authorized to perform this action.".to_owned()
-        }
+        Resource::Project(_) if api == STORAGE => stored("project"),
         Resource::Bucket(_) => stored("Storage bucket"),
         Resource::Object { .. } => stored("Storage object"),
         Resource::Account(_) => {
             format!("Permission '{permission}' denied on resource (or it may not exist).")
         }
-        Resource::Project(_) | Resource::Vertex(_) | Resource::Pool(_) | Resource::Service(_) => {
-            let (api, name) = (resource.api(), resource.name());
+        Resource::Project(_)
+        | Resource::Topic(_)
+        | Resource::Subscription(_)
+        | Resource::Vertex(_)
+        | Resource::Pool(_)
+        | Resource::Service(_) => {
+            let name = resource.name();
             format!(
                 "Permission '{permission}' denied on resource '//{api}/{name}' (or it may not \
                  exist)."

@@ -8,6 +8,7 @@
 mod core;
 mod faulty;
 mod grpc;
+mod iam_policy;
 mod journal;
 mod json;
 mod rest;
@@ -34,10 +35,11 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use self::core::Core;
 pub use self::core::Error;
+use self::core::{Core, Forwarding};
 use self::journal::Journal;
 use crate::faults::Dice;
+use crate::iam::Iam;
 
 /// How long a unary pull waits for a first message.
 const PULL_WAIT_MAX: Duration = Duration::from_secs(10);
@@ -90,6 +92,16 @@ impl PubSub {
             started,
         };
         Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// Forwards dead letters only where Pub/Sub's own agent may.
+    pub(crate) fn forward_as_agent(&self, iam: &Iam) -> Result<(), Error> {
+        let iam = iam.clone();
+        let forwarding = Forwarding::new(move |from, to| iam.agent_may_forward(from, to));
+        self.locked(|core, _| {
+            core.set_forwarding(forwarding);
+            Ok(())
+        })
     }
 
     /// Both doors on one router, which serves HTTP/1 and HTTP/2.

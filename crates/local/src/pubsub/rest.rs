@@ -2,12 +2,11 @@
 
 use std::collections::HashMap;
 
-use axum::Json;
-use axum::Router;
 use axum::extract::{Path, Query};
 use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::any;
+use axum::{Extension, Json, Router};
 use bytes::Bytes;
 use googleapis_tonic_google_pubsub_v1::google::pubsub::v1 as wire;
 use jiff::Timestamp;
@@ -15,16 +14,22 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::PubSub;
 use super::core::Error;
 use super::json::{Enums, Message, Received, Subscription, Topic};
+use super::{PubSub, iam_policy};
+use crate::iam::Caller;
 
 pub(super) fn router(pubsub: &PubSub) -> Router {
     let pubsub = pubsub.clone();
     let answer = move |method: Method,
                        Path(path): Path<String>,
                        Query(query): Query<HashMap<String, String>>,
+                       caller: Option<Extension<Caller>>,
                        body: Bytes| async move {
+        if let Some((on, call)) = iam_policy::asked(&path, &body) {
+            let answer = iam_policy::answer(&pubsub, caller.as_deref(), &on, call);
+            return answer.map(Json).into_response();
+        }
         let request = Request { pubsub, method, path, query, body };
         match request.answer().await {
             Ok(value) => Json(value).into_response(),

@@ -8,6 +8,8 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use tonic::{Code, Status};
 
+use crate::iam;
+
 /// Why Cloud Storage refuses a request; the texts are the real service's.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -40,6 +42,12 @@ pub enum Error {
         /// The object's size in bytes.
         size: u64,
     },
+    /// The caller may not replace the object that is there.
+    #[error("The object exists and may not be replaced.")]
+    Taken,
+    /// The caller may not do this.
+    #[error(transparent)]
+    Denied(#[from] iam::Error),
     /// The request makes no sense, and this is why.
     #[error("{0}")]
     Invalid(String),
@@ -81,6 +89,9 @@ impl Error {
                 "requestedRangeNotSatisfiable",
                 Code::OutOfRange,
             ),
+            Self::Taken | Self::Denied(_) => {
+                (StatusCode::FORBIDDEN, "forbidden", Code::PermissionDenied)
+            }
             Self::Invalid(_) => (StatusCode::BAD_REQUEST, "invalid", Code::InvalidArgument),
             Self::TooLarge { .. } => {
                 (StatusCode::PAYLOAD_TOO_LARGE, "uploadTooLarge", Code::InvalidArgument)
@@ -115,6 +126,9 @@ impl Error {
 
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
+        if let Self::Denied(error) = self {
+            return error.into_refusal().into_storage_response();
+        }
         if let Self::Io(source) = &self {
             tracing::error!(error = source as &dyn std::error::Error, "data directory failed");
         }
@@ -133,6 +147,9 @@ impl IntoResponse for Error {
 
 impl From<Error> for Status {
     fn from(error: Error) -> Self {
+        if let Error::Denied(error) = error {
+            return error.into_refusal().status();
+        }
         if let Error::Io(source) = &error {
             tracing::error!(error = source as &dyn std::error::Error, "data directory failed");
         }

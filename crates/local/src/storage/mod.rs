@@ -1,7 +1,7 @@
 //! Cloud Storage: the JSON API and what the Rust client sends over gRPC.
 //!
-//! Only the live generation of an object is kept. There are no access rules,
-//! no object versions and no rate limits.
+//! Only the live generation of an object is kept. There are no object versions
+//! and no rate limits; access rules are what [`crate::iam`] says before this.
 
 mod checksum;
 mod content;
@@ -11,7 +11,9 @@ mod grpc;
 mod json;
 mod list;
 mod object;
+mod policy;
 mod precondition;
+mod replacing;
 mod store;
 
 use std::io;

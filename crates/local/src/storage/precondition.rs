@@ -15,14 +15,18 @@ pub(super) struct Preconditions {
     pub(super) metageneration_is: Option<i64>,
     /// The live metageneration is not this one.
     pub(super) metageneration_is_not: Option<i64>,
+    /// There is no such object, whatever else holds: the caller may not replace one.
+    pub(super) is_new: bool,
 }
 
 impl Preconditions {
     pub(super) fn check_write(&self, live: Option<&Object>) -> Result<(), Error> {
-        if self.matches(live) && self.differs(live) {
-            Ok(())
-        } else {
+        if !self.matches(live) || !self.differs(live) {
             Err(Error::PreconditionFailed)
+        } else if self.is_new && live.is_some() {
+            Err(Error::Taken)
+        } else {
+            Ok(())
         }
     }
 

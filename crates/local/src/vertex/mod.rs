@@ -9,6 +9,7 @@ mod filter;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzz;
+mod identity;
 mod json;
 mod kind;
 mod list;
@@ -49,6 +50,7 @@ pub(crate) use self::place::project_number;
 pub(crate) use self::rest::read_bytes;
 use self::store::{Resource, Store};
 use crate::faults::{Dice, Fault, Moment};
+use crate::iam::Caller;
 use crate::storage::Storage;
 
 /// Jobs that run at once; the others wait as QUEUED.
@@ -136,8 +138,17 @@ impl Vertex {
         self.0.tasks.wait().await;
     }
 
-    fn create(&self, kind: Kind, name: &str, job: Resource) -> Answer<Resource> {
+    fn create(
+        &self,
+        kind: Kind,
+        name: &str,
+        job: Resource,
+        caller: Option<&Caller>,
+    ) -> Answer<Resource> {
         validate::validate(kind, &job)?;
+        if let Some(caller) = caller {
+            identity::check(kind, name, &job, caller)?;
+        }
         let mut hidden = self.hidden();
         let job = self.0.store.insert(kind, name, job)?;
         if let Some(Fault::ListLagMs(time)) = self.0.dice.meets(Moment::JobCreated, name) {

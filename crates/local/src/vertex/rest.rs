@@ -7,13 +7,14 @@ use axum::body::Body;
 use axum::extract::{Path, Query, State};
 use axum::http::{Method, Uri};
 use axum::routing::{any, get, post};
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use serde_json::{Value, json};
 
 use super::error::{Answer, Code, Refusal};
 use super::kind::Kind;
 use super::place::{Place, new_id};
 use super::{Vertex, json, list};
+use crate::iam::Caller;
 
 /// Bytes of a request, and how long it may take to arrive.
 const BODY_MAX: usize = 8 << 20;
@@ -30,7 +31,9 @@ pub(super) fn router(vertex: Vertex) -> Router {
     for kind in Kind::ALL {
         let collection =
             format!("/v1/projects/{{project}}/locations/{{location}}/{}", kind.collection());
-        let creates = move |vertex, path, query, body| create(kind, vertex, path, query, body);
+        let creates = move |vertex, path, query, caller, body| {
+            create(kind, vertex, path, query, caller, body)
+        };
         let lists = async move |vertex, path, query| list(kind, vertex, path, query);
         let gets = async move |vertex, path, query| read(kind, vertex, path, query);
         let deletes = async move |vertex, path, query| delete(kind, vertex, path, query);
@@ -48,6 +51,7 @@ async fn create(
     State(vertex): State<Vertex>,
     Path((project, location)): Path<(String, String)>,
     Query(query): Parameters,
+    caller: Option<Extension<Caller>>,
     body: Body,
 ) -> Answer<Json<Value>> {
     let id_parameter: &[&str] = if kind == Kind::PipelineJob { &["pipelineJobId"] } else { &[] };
@@ -56,7 +60,8 @@ async fn create(
     let given = query.get("pipelineJobId").filter(|id| !id.is_empty());
     let id = given.map_or_else(|| Ok(new_id()), |id| check_id(id))?;
     let job = json::canonical(kind.message(), kind.field(), read_json(body).await?)?;
-    let job = vertex.create(kind, &place.name(kind.collection(), &id), job)?;
+    let name = place.name(kind.collection(), &id);
+    let job = vertex.create(kind, &name, job, caller.as_deref())?;
     Ok(Json(Value::Object(job)))
 }
 

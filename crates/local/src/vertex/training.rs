@@ -37,7 +37,7 @@ pub(super) fn validate(job: &Resource, findings: &mut Findings) -> Answer<()> {
 }
 
 /// The inputs are free JSON to the API, but custom tasks read them as a custom job's spec.
-fn inputs(job: &Resource) -> Answer<Option<Map<String, Value>>> {
+pub(super) fn inputs(job: &Resource) -> Answer<Option<Map<String, Value>>> {
     let path = "training_pipeline.training_task_inputs";
     let inputs = job.get("trainingTaskInputs").cloned();
     inputs.map(|inputs| canonical(&CUSTOM_JOB_SPEC, path, inputs)).transpose()

@@ -288,10 +288,10 @@ async fn a_provider_is_read_and_changed_over_its_api() {
     let masked = format!("{path}?updateMask=attributeCondition,oidc.allowedAudiences");
     let answer = send(at.iam(), "", "PATCH", &masked, &changes).await.json();
     assert_eq!((&answer["done"], &answer["response"]), (&json!(true), &read(&path).await));
-    let changed = at.changed(|it| {
+    let verdict = at.changed(|it| {
         (it["aud"], it["ref_protected"]) = (json!("branchline"), json!("false"));
     });
-    assert_eq!(changed.await.0, "unauthorized_client");
+    assert_eq!(verdict.await.0, "unauthorized_client");
     let wrong = json!({"attributeCondition": "assertion."});
     assert_eq!(send(at.iam(), "", "PATCH", &masked, &wrong).await.status, 400);
     let missing = path.replace("/ci", "/other");

@@ -2,6 +2,7 @@
 
 mod credentials;
 mod exchange;
+mod gate;
 mod metadata;
 mod policies;
 

@@ -219,8 +219,8 @@ impl Core {
     }
 
     /// Ends a delivery without success. After the last allowed attempt the
-    /// message moves to the dead-letter topic; while that topic is missing,
-    /// it goes on being delivered.
+    /// message moves to the dead-letter topic; while that topic is missing, or
+    /// the service itself may not do that, it goes on being delivered.
     pub(super) fn fail(&mut self, now: Timestamp, name: &Name, id: u64) {
         let Some(source) = self.subscriptions.get_mut(name) else {
             return;
@@ -234,6 +234,7 @@ impl Core {
         let topic = policy.topic.clone();
         if let Some(message) = source.queue.message(id)
             && self.topics.contains_key(&topic)
+            && self.forwarding.allows(&name.to_string(), &topic.to_string())
         {
             let letter = message::dead_letter(name, message, attempts);
             self.settle(name, vec![id]);

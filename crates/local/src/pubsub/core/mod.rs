@@ -9,6 +9,7 @@ mod admin;
 mod delivery;
 mod error;
 mod filter;
+mod forwarding;
 mod message;
 mod name;
 mod policy;
@@ -24,6 +25,7 @@ use jiff::Timestamp;
 
 pub use self::error::Error;
 use self::error::Result;
+pub(super) use self::forwarding::Forwarding;
 use self::name::Name;
 use self::policy::Policy;
 pub(super) use self::policy::ack_deadline;
@@ -46,6 +48,7 @@ pub(super) struct Core {
     leases: u64,
     streams: u64,
     records: Vec<Record>,
+    forwarding: Forwarding,
 }
 
 #[derive(Debug)]
@@ -91,7 +94,13 @@ impl Core {
             leases: 0,
             streams: 0,
             records: Vec::new(),
+            forwarding: Forwarding::default(),
         }
+    }
+
+    /// Has somebody asked before a message moves to a dead-letter topic.
+    pub(super) fn set_forwarding(&mut self, forwarding: Forwarding) {
+        self.forwarding = forwarding;
     }
 
     /// Applies a change that was decided earlier, by this process or one before.

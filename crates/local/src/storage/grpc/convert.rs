@@ -17,6 +17,7 @@ macro_rules! preconditions {
             generation_is_not: $request.if_generation_not_match,
             metageneration_is: $request.if_metageneration_match,
             metageneration_is_not: $request.if_metageneration_not_match,
+            is_new: false,
         }
     };
 }

@@ -22,7 +22,9 @@ use super::Storage;
 use super::error::Error;
 use super::list::Listing;
 use super::precondition::Preconditions;
+use super::replacing::Replacing;
 use super::store::Target;
+use crate::iam::Caller;
 
 pub(super) fn router() -> Router<Storage> {
     Router::new().route("/google.storage.v2.Storage/{method}", post(dispatch))
@@ -41,7 +43,11 @@ async fn dispatch(
         "ListObjects" => unary(storage, request, list_objects).await,
         "UpdateObject" => unary(storage, request, update_object).await,
         "DeleteObject" => unary(storage, request, delete_object).await,
-        "RewriteObject" => unary(storage, request, rewrite_object).await,
+        "RewriteObject" => {
+            let caller = request.extensions().get::<Caller>().cloned();
+            unary(storage, request, move |storage, it| rewrite_object(storage, caller.as_ref(), it))
+                .await
+        }
         _ => Status::unimplemented(format!("{method} is not served here"))
             .into_http::<axum::body::Body>(),
     }
@@ -50,7 +56,7 @@ async fn dispatch(
 async fn unary<Q, A>(
     storage: Storage,
     request: Request,
-    answer: fn(&Storage, &Q) -> Result<A, Error>,
+    answer: impl Fn(&Storage, &Q) -> Result<A, Error> + Send + Sync + 'static,
 ) -> Response
 where
     Q: Message + Default + 'static,
@@ -128,18 +134,26 @@ fn delete_object(storage: &Storage, it: &DeleteObjectRequest) -> Result<(), Erro
 }
 
 /// A rewrite is always done in one call.
-fn rewrite_object(storage: &Storage, it: &RewriteObjectRequest) -> Result<RewriteResponse, Error> {
-    let when = preconditions!(it);
+fn rewrite_object(
+    storage: &Storage,
+    caller: Option<&Caller>,
+    it: &RewriteObjectRequest,
+) -> Result<RewriteResponse, Error> {
+    let mut when = preconditions!(it);
     let only = Preconditions {
         generation_is: it.if_source_generation_match,
         generation_is_not: it.if_source_generation_not_match,
         metageneration_is: it.if_source_metageneration_match,
         metageneration_is_not: it.if_source_metageneration_not_match,
+        is_new: false,
     };
     let from = target(&it.source_bucket, &it.source_object, it.source_generation)?;
     let to = Target::live(bucket_id(&it.destination_bucket)?, &*it.destination_name);
     let new = it.destination.as_ref().map(attributes).transpose()?;
-    let object = storage.store().copy(&from, &only, &to, new, &when)?;
+    let replacing = Replacing::of(caller, &to.bucket, &to.name);
+    replacing.add_to(&mut when);
+    let copied = storage.store().copy(&from, &only, &to, new, &when);
+    let object = copied.map_err(|error| replacing.explain(error))?;
     let resource = proto::Object::from(object);
     Ok(RewriteResponse {
         total_bytes_rewritten: resource.size,

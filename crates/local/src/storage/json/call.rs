@@ -13,10 +13,12 @@ use futures::StreamExt as _;
 use serde_json::{Map, Value};
 use tokio::time::timeout;
 
+use crate::iam::{self, Caller, Resource};
 use crate::storage::Storage;
 use crate::storage::content::OBJECT_BYTES_MAX;
 use crate::storage::error::Error;
 use crate::storage::precondition::Preconditions;
+use crate::storage::replacing::Replacing;
 use crate::storage::store::Target;
 
 /// The largest JSON body that is taken.
@@ -29,6 +31,8 @@ pub(super) struct Call {
     query: HashMap<String, String>,
     /// `http://host:port`, for the links in answers.
     pub(super) base: String,
+    /// Who calls, where that is asked.
+    caller: Option<Caller>,
 }
 
 impl FromRequestParts<Storage> for Call {
@@ -38,7 +42,8 @@ impl FromRequestParts<Storage> for Call {
         let query = Query::try_from_uri(&parts.uri).map_or_else(|_| HashMap::new(), |it| it.0);
         let external_url = storage.shared.external_url.get().cloned();
         let base = external_url.unwrap_or_else(|| named_url(parts));
-        Ok(Self { query, base })
+        let caller = parts.extensions.get().cloned();
+        Ok(Self { query, base, caller })
     }
 }
 
@@ -68,6 +73,18 @@ impl Call {
         Ok(Target { bucket, name, generation })
     }
 
+    /// Refuses an upload of somebody who may not make this object.
+    pub(super) fn check_create(&self, to: &Target) -> Result<(), Error> {
+        let Some(caller) = &self.caller else { return Ok(()) };
+        let on = Resource::Object { bucket: to.bucket.clone(), name: to.name.clone() };
+        Ok(caller.check("storage.objects.create", &on).map_err(iam::Error::from)?)
+    }
+
+    /// Whether the caller may replace this object.
+    pub(super) fn replacing(&self, to: &Target) -> Replacing {
+        Replacing::of(self.caller.as_ref(), &to.bucket, &to.name)
+    }
+
     pub(super) fn preconditions(&self) -> Result<Preconditions, Error> {
         self.preconditions_on("")
     }
@@ -84,6 +101,7 @@ impl Call {
             generation_is_not: number("GenerationNotMatch")?,
             metageneration_is: number("MetagenerationMatch")?,
             metageneration_is_not: number("MetagenerationNotMatch")?,
+            is_new: false,
         })
     }
 }

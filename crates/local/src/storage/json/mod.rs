@@ -21,6 +21,7 @@ use super::Storage;
 use super::error::Error;
 use super::list::Listing;
 use super::object::Attributes;
+use super::policy;
 use super::store::Target;
 
 pub(super) fn router() -> Router<Storage> {
@@ -29,6 +30,8 @@ pub(super) fn router() -> Router<Storage> {
     Router::new()
         .route("/storage/v1/b", get(list_buckets).post(create_bucket))
         .route("/storage/v1/b/{bucket}", get(get_bucket))
+        .route("/storage/v1/b/{bucket}/iam", get(policy::policy).put(policy::policy))
+        .route("/storage/v1/b/{bucket}/iam/testPermissions", get(policy::test))
         .route("/storage/v1/b/{bucket}/o", get(list_objects))
         .route(
             object,
@@ -202,12 +205,11 @@ async fn copy(
     let from =
         Target { generation: call.integer("sourceGeneration")?, ..Target::live(bucket, object) };
     let to = Target::live(to_bucket, to_object);
-    let object = storage.store().copy(
-        &from,
-        &call.source_preconditions()?,
-        &to,
-        attributes,
-        &call.preconditions()?,
-    )?;
+    let mut when = call.preconditions()?;
+    let replacing = call.replacing(&to);
+    replacing.add_to(&mut when);
+    let only = call.source_preconditions()?;
+    let copied = storage.store().copy(&from, &only, &to, attributes, &when);
+    let object = copied.map_err(|error| replacing.explain(error))?;
     Ok(resource::object(&object, call))
 }

@@ -16,6 +16,7 @@ use crate::storage::content::Draft;
 use crate::storage::error::Error;
 use crate::storage::object::{Attributes, Object};
 use crate::storage::precondition::Preconditions;
+use crate::storage::replacing::Replacing;
 use crate::storage::store::Target;
 
 pub(super) async fn create(
@@ -55,6 +56,7 @@ pub(super) struct Plan {
     attributes: Attributes,
     pub(super) declared: Declared,
     when: Preconditions,
+    replacing: Replacing,
 }
 
 impl Plan {
@@ -68,16 +70,22 @@ impl Plan {
         let name = call.text("name");
         let name = name.or_else(|| metadata.get("name").and_then(Value::as_str));
         let name = name.ok_or_else(|| Error::invalid("Required"))?;
+        let to = Target::live(bucket, name);
+        call.check_create(&to)?;
         let mut plan = Self {
-            to: Target::live(bucket, name),
+            replacing: call.replacing(&to),
+            to,
             attributes: Attributes::default(),
             declared: Declared::default(),
             when: call.preconditions()?,
         };
+        plan.replacing.add_to(&mut plan.when);
         resource::merge(&mut plan.attributes, metadata)?;
         resource::declare(&mut plan.declared, metadata)?;
-        storage.store().check_write(&plan.to, &plan.when)?;
-        Ok(plan)
+        match storage.store().check_write(&plan.to, &plan.when) {
+            Ok(()) => Ok(plan),
+            Err(error) => Err(plan.replacing.explain(error)),
+        }
     }
 
     /// The metadata's content type comes before a header's.
@@ -97,8 +105,8 @@ impl Plan {
 
     pub(super) fn finish(self, storage: &Storage, draft: Draft) -> Result<Object, Error> {
         self.declared.check(&draft.checksums())?;
-        let store = storage.store();
-        store.write(&self.to, self.attributes, draft, &self.when)
+        let written = storage.store().write(&self.to, self.attributes, draft, &self.when);
+        written.map_err(|error| self.replacing.explain(error))
     }
 }
 
