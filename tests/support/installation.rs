@@ -283,8 +283,7 @@ impl Installation {
         lines
             .map(|line| {
                 let (step, id) = line.split_once(' ').context("a step and an id")?;
-                let id = Pid::from_raw(id.parse()?).context("a process id")?;
-                Ok((step.to_owned(), id))
+                Ok((step.to_owned(), Pid::from_raw(id.parse()?).context("a process id")?))
             })
             .collect()
     }
@@ -305,7 +304,7 @@ impl Installation {
         }
     }
 
-    /// Address of Vertex AI.
+    /// Vertex AI.
     pub fn vertex(&self) -> String {
         address(self.ports[2])
     }

@@ -1,6 +1,7 @@
 //! The process environment: read here once, and passed on as data.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use branchline_contract::IdToken;
 use branchline_gcp::{Config, Credentials};
@@ -18,6 +19,13 @@ pub(crate) fn process() -> Environment {
 
 /// Where Google Cloud is, for a command that has no configuration file of its own to say so.
 pub(crate) fn google(environment: &Environment) -> Result<Config, String> {
+    let config = google_with_any_key(environment)?;
+    keyless(environment, &config).map_err(|it| it.to_string())?;
+    Ok(config)
+}
+
+/// The same for whoever says more about a key file than that it is refused.
+pub(crate) fn google_with_any_key(environment: &Environment) -> Result<Config, String> {
     let get = |name: &str| environment.get(name).filter(|it| !it.is_empty()).cloned();
     let credentials = match get("BRANCHLINE_CREDENTIALS").as_deref() {
         None | Some("application_default") => Credentials::ApplicationDefault,
@@ -28,16 +36,63 @@ pub(crate) fn google(environment: &Environment) -> Result<Config, String> {
             ));
         }
     };
+    let allow_key_files = match get("BRANCHLINE_ALLOW_KEY_FILES").as_deref() {
+        None | Some("false") => false,
+        Some("true") => true,
+        Some(other) => {
+            return Err(format!(
+                "BRANCHLINE_ALLOW_KEY_FILES is {other:?}; it may be true or false"
+            ));
+        }
+    };
     let config = Config {
         credentials,
+        allow_key_files,
         pubsub_endpoint: get("BRANCHLINE_PUBSUB_ENDPOINT"),
         storage_endpoint: get("BRANCHLINE_STORAGE_ENDPOINT"),
         vertex_endpoint: get("BRANCHLINE_VERTEX_ENDPOINT"),
         iam_endpoint: get("BRANCHLINE_IAM_ENDPOINT"),
+        metadata_endpoint: None,
     };
     match config.problems() {
         problems if problems.is_empty() => Ok(config),
         problems => Err(format!("in the BRANCHLINE_ variables, {}", problems.join("; "))),
+    }
+}
+
+/// Credentials that Google's libraries would find are the key of a service account.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{} is the key of a service account: whoever copies it is that account until somebody notices. \
+     Use Workload Identity, or in CI a credential file of the type external_account; \
+     allow_key_files: true below google (BRANCHLINE_ALLOW_KEY_FILES=true) takes it all the same",
+    .0.display()
+)]
+pub(crate) struct KeyFile(PathBuf);
+
+/// Refuses key files, unless they are allowed. They are looked for where Google's libraries do.
+pub(crate) fn keyless(environment: &Environment, config: &Config) -> Result<(), KeyFile> {
+    #[derive(serde::Deserialize)]
+    struct File {
+        #[serde(rename = "type")]
+        kind: String,
+    }
+    if config.allow_key_files || config.credentials == Credentials::Anonymous {
+        return Ok(());
+    }
+    let get = |name: &str| environment.get(name).filter(|it| !it.is_empty());
+    let path = match (get("GOOGLE_APPLICATION_CREDENTIALS"), get("HOME")) {
+        (Some(path), _) => PathBuf::from(path),
+        (None, Some(home)) => {
+            Path::new(home).join(".config/gcloud/application_default_credentials.json")
+        }
+        (None, None) => return Ok(()),
+    };
+    // What is no credential file is told by who needs credentials.
+    let file = std::fs::read(&path).ok().and_then(|it| serde_json::from_slice::<File>(&it).ok());
+    match file {
+        Some(File { kind }) if kind == "service_account" => Err(KeyFile(path)),
+        Some(_) | None => Ok(()),
     }
 }
 

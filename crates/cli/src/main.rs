@@ -2,6 +2,7 @@
 
 mod audit;
 mod completions;
+mod doctor;
 mod env;
 mod exit;
 #[cfg(all(feature = "failpoints", debug_assertions))]
@@ -46,6 +47,7 @@ enum Command {
     Resume(operate::Resume),
     Policy(policy::Args),
     Audit(audit::Audit),
+    Doctor(doctor::Args),
     Schema(schema::Args),
     Completions(completions::Args),
     #[cfg(feature = "local")]
@@ -88,6 +90,7 @@ fn run(command: &Command) -> anyhow::Result<u8> {
         Command::Resume(args) => runtime()?.block_on(operate::resume(args, &environment)),
         Command::Policy(args) => runtime()?.block_on(policy::run(args, &environment)),
         Command::Audit(args) => runtime()?.block_on(audit::run(args, &environment)),
+        Command::Doctor(args) => runtime()?.block_on(doctor::run(args, &environment)),
         Command::Schema(args) => schema::run(args).context("writing to stdout").map(|()| 0),
         Command::Completions(args) => {
             completions::run(args).context("writing to stdout").map(|()| 0)
@@ -118,6 +121,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     let configuration = error.is::<branchline_service::config::ConfigError>()
         || error.is::<branchline_service::telemetry::TelemetryError>()
         || error.is::<operate::Misplaced>()
+        || error.is::<env::KeyFile>()
         || error.is::<roles::NoToken>()
         || matches!(
             error.downcast_ref(),

@@ -9,7 +9,7 @@ use branchline_service::telemetry::{self, Format};
 use secrecy::SecretString;
 use serde::de::DeserializeOwned;
 
-use crate::env::Environment;
+use crate::env::{self, Environment};
 #[cfg(all(feature = "failpoints", debug_assertions))]
 use crate::failpoints::Failpoints;
 
@@ -70,6 +70,7 @@ pub(crate) struct Notifier {
 /// Runs a worker until a signal drains it.
 pub(crate) async fn worker(args: &Worker, environment: &Environment) -> anyhow::Result<()> {
     let config: branchline_worker::Config = begin(&args.common)?;
+    env::keyless(environment, &config.google)?;
     let token = gitlab_token(environment)?;
     let stop = stop_on_signal().context("listening for signals")?;
     #[cfg(all(feature = "failpoints", debug_assertions))]
@@ -82,6 +83,7 @@ pub(crate) async fn worker(args: &Worker, environment: &Environment) -> anyhow::
 /// Runs a notifier until a signal drains it.
 pub(crate) async fn notifier(args: &Notifier, environment: &Environment) -> anyhow::Result<()> {
     let config: branchline_notifier::Config = begin(&args.common)?;
+    env::keyless(environment, &config.google)?;
     let token = gitlab_token(environment)?.ok_or(NoToken)?;
     let stop = stop_on_signal().context("listening for signals")?;
     #[cfg(all(feature = "failpoints", debug_assertions))]

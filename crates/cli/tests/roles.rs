@@ -85,6 +85,45 @@ fn a_worker_that_believes_nobody_or_has_no_policy_does_not_start() {
 }
 
 #[test]
+fn nobody_starts_with_the_key_of_a_service_account() {
+    let key = tempfile::NamedTempFile::new().expect("a file can be made");
+    std::fs::write(&key, r#"{"type": "service_account", "private_key": "-"}"#).expect("it is ours");
+    let home = tempfile::tempdir().expect("a directory can be made");
+    let known = home.path().join(".config/gcloud");
+    std::fs::create_dir_all(&known).expect("it is ours");
+    std::fs::copy(key.path(), known.join("application_default_credentials.json")).expect("so too");
+    let worker = include_str!("../../../examples/local/worker.yaml")
+        .replace("examples/local/policy.yaml", "/none.yaml");
+    let notifier = include_str!("../../../examples/local/notifier.yaml").to_owned();
+    let named = ("GOOGLE_APPLICATION_CREDENTIALS", key.path());
+    let run = |role: &str, config: &str, variable: (&str, &std::path::Path)| {
+        let file = tempfile::NamedTempFile::new().expect("a file can be made");
+        std::fs::write(&file, config).expect("it is ours");
+        let output = Command::new(env!("CARGO_BIN_EXE_branchline"))
+            .args([role, "--config"])
+            .arg(file.path())
+            .env_clear()
+            .env(variable.0, variable.1)
+            .output()
+            .expect("the executable starts");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let keyless =
+        |config: &str| config.replace("credentials: anonymous", "credentials: application_default");
+    for (role, config) in [("worker", &worker), ("notifier", &notifier)] {
+        for variable in [named, ("HOME", home.path())] {
+            let (code, text) = run(role, &keyless(config), variable);
+            assert_eq!(code, Some(78), "{role}: {text}");
+            assert!(text.contains("is the key of a service account"), "{role}: {text}");
+            assert_eq!(text.lines().count(), 1, "{text}");
+        }
+        let allowed = keyless(config).replace("google:", "google:\n  allow_key_files: true");
+        let (_, text) = run(role, &allowed, named);
+        assert!(!text.contains("is the key of a service account"), "{role}: {text}");
+    }
+}
+
+#[test]
 fn a_configuration_that_is_not_there_is_said_once() {
     let output = Command::new(env!("CARGO_BIN_EXE_branchline"))
         .args(["worker", "--config", "/none.yaml"])

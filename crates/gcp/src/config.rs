@@ -1,7 +1,7 @@
 //! Where Google Cloud is and who we are there. Nothing here talks to anybody.
 
 use crate::error::{Error, Result};
-use google_cloud_auth::credentials::{self, anonymous};
+use google_cloud_auth::credentials::{self, anonymous, mds};
 use serde::Deserialize;
 
 /// Endpoints and credentials of every door. The default is Google Cloud with
@@ -12,12 +12,17 @@ use serde::Deserialize;
 pub struct Config {
     /// Who we are.
     pub credentials: Credentials,
+    /// Whether the key file of a service account will do; otherwise nobody starts with one.
+    pub allow_key_files: bool,
     /// Instead of `https://pubsub.googleapis.com`.
     pub pubsub_endpoint: Option<String>,
     /// Instead of `https://storage.googleapis.com`.
     pub storage_endpoint: Option<String>,
     /// Instead of Google's regional hosts; `{region}` stands for the region.
     pub vertex_endpoint: Option<String>,
+    /// Instead of the metadata server that speaks for this machine's account; with it, nothing else
+    /// is looked for.
+    pub metadata_endpoint: Option<String>,
     /// Instead of all hosts of IAM, the Security Token Service, Resource Manager and Service Usage.
     pub iam_endpoint: Option<String>,
 }
@@ -41,6 +46,7 @@ impl Config {
             ("pubsub_endpoint", &self.pubsub_endpoint, None),
             ("storage_endpoint", &self.storage_endpoint, None),
             ("vertex_endpoint", &self.vertex_endpoint, Some("{region}")),
+            ("metadata_endpoint", &self.metadata_endpoint, None),
             ("iam_endpoint", &self.iam_endpoint, None),
         ];
         endpoints
@@ -59,12 +65,14 @@ impl Config {
     }
 
     pub(crate) fn credentials(&self, doing: &str) -> Result<credentials::Credentials> {
-        match self.credentials {
-            Credentials::Anonymous => Ok(anonymous::Builder::new().build()),
-            Credentials::ApplicationDefault => credentials::Builder::default()
-                .build()
-                .map_err(|source| Error::no_credentials(doing, source)),
-        }
+        let built = match (self.credentials, &self.metadata_endpoint) {
+            (Credentials::Anonymous, _) => return Ok(anonymous::Builder::new().build()),
+            (Credentials::ApplicationDefault, None) => credentials::Builder::default().build(),
+            (Credentials::ApplicationDefault, Some(endpoint)) => {
+                mds::Builder::default().with_endpoint(endpoint).build()
+            }
+        };
+        built.map_err(|source| Error::no_credentials(doing, source))
     }
 
     /// The endpoint for one region of Vertex AI.

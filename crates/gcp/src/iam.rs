@@ -359,8 +359,8 @@ fn said(status: u16, answer: &Value) -> Refusal {
         return Refusal::Said { status, reason: oauth.to_owned(), message };
     }
     let error = &answer["error"];
-    let details = error["details"].as_array().into_iter().flatten();
-    let reason = details.filter_map(|it| it["reason"].as_str()).next();
+    let mut details = error["details"].as_array().into_iter().flatten();
+    let reason = details.find_map(|it| it["reason"].as_str());
     let reason = reason.or_else(|| error["status"].as_str()).unwrap_or_default().to_owned();
     let message = Some(text(&error["message"])).filter(|it| !it.is_empty());
     let message = message.unwrap_or_else(|| format!("HTTP status {status}"));

@@ -125,8 +125,7 @@ fn clauses(condition: &str) -> Vec<&str> {
     while at < bytes.len() {
         match (quote, bytes[at]) {
             (Some(_), b'\\') => at += 1,
-            (Some(open), it) if it == open => quote = None,
-            (Some(_), _) => {}
+            (Some(open), it) => quote = Some(open).filter(|_| it != open),
             (None, it @ (b'"' | b'\'')) => quote = Some(it),
             (None, b'(' | b'[' | b'{') => depth += 1,
             (None, b')' | b']' | b'}') => depth -= 1,

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use branchline_contract::{CommitSha, Outcome, RunId};
+use branchline_gcp::Config;
 use branchline_gcp::storage::{Objects as _, Storage};
 use branchline_gcp::vertex::Vertex;
-use branchline_gcp::{Config, Credentials};
 use branchline_gitlab::{Client, CommitStatus, StatusState};
 use branchline_ledger::{History, Store};
 use branchline_local::gitlab::{CiJob, JobEnd, Trigger};
@@ -26,8 +26,9 @@ use tokio::process::Command;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::timeline;
+use super::{keyless, timeline};
 
+const GROUP: &str = "demo";
 const PROJECT_PATH: &str = "demo/iris";
 const BRANCH: &str = "more-epochs";
 /// The notifier is a few events behind the ledger at most.
@@ -78,7 +79,9 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<()> {
     let stack = Stack::start(Options::default()).await?;
     let stop = CancellationToken::new();
     installation::create(&stack, PROJECT)?;
-    let roles = start_roles(&stack, &args.policy, &stop)?;
+    keyless::grant(&stack, GROUP)?;
+    println!("iam    │ enforced: each role has an account with the roles of deploy/, and no key");
+    let roles = start_roles(&stack, &args.policy, &stop).await?;
 
     let shown = show(args, &stack).await;
     stop.cancel();
@@ -89,31 +92,24 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<()> {
     shown
 }
 
-/// Where our own clients find the stack.
-fn google(stack: &Stack) -> Config {
+/// Where the clients of an account find the stack.
+async fn google(stack: &Stack, account: &str) -> anyhow::Result<serde_json::Value> {
     let Endpoints { pubsub, storage, vertex, .. } = stack.endpoints();
-    Config {
-        credentials: Credentials::Anonymous,
-        pubsub_endpoint: Some(format!("http://{pubsub}")),
-        storage_endpoint: Some(format!("http://{storage}")),
-        vertex_endpoint: Some(format!("http://{vertex}")),
-        ..Config::default()
-    }
+    Ok(json!({
+        "metadata_endpoint": keyless::metadata_endpoint(stack, account).await?,
+        "pubsub_endpoint": format!("http://{pubsub}"),
+        "storage_endpoint": format!("http://{storage}"),
+        "vertex_endpoint": format!("http://{vertex}"),
+    }))
 }
 
 /// The worker and the notifier, configured as their files would.
-fn start_roles(
+async fn start_roles(
     stack: &Stack,
     policy: &Path,
     stop: &CancellationToken,
 ) -> anyhow::Result<[JoinHandle<anyhow::Result<()>>; 2]> {
-    let Endpoints { pubsub, storage, vertex, gitlab, .. } = stack.endpoints();
-    let google = json!({
-        "credentials": "anonymous",
-        "pubsub_endpoint": format!("http://{pubsub}"),
-        "storage_endpoint": format!("http://{storage}"),
-        "vertex_endpoint": format!("http://{vertex}"),
-    });
+    let gitlab = stack.endpoints().gitlab;
     let worker: branchline_worker::Config = serde_json::from_value(json!({
         "subscription": subscription(PROJECT, "artifact-ready-worker"),
         "dead_letter_topic": topic(PROJECT, "dead-letters"),
@@ -128,7 +124,7 @@ fn start_roles(
         "tick": "200ms",
         "settle": "5s",
         "listen": "127.0.0.1:0",
-        "google": google,
+        "google": google(stack, "worker").await?,
     }))
     .context("configuring the worker")?;
     let notifier: branchline_notifier::Config = serde_json::from_value(json!({
@@ -137,7 +133,7 @@ fn start_roles(
         "ledger_bucket": installation::LEDGER,
         "gitlab": format!("http://{gitlab}"),
         "listen": "127.0.0.1:0",
-        "google": google,
+        "google": google(stack, "notifier").await?,
     }))
     .context("configuring the notifier")?;
     let token = SecretString::from(stack.gitlab.token());
@@ -158,7 +154,8 @@ async fn show(args: &Args, stack: &Stack) -> anyhow::Result<()> {
         .checkout(merge_request.project_id, &merge_request.job.sha, checkout.path())
         .context("checking the commit out")?;
 
-    let google = google(stack);
+    keyless::let_in(stack, merge_request.project_id)?;
+    let google: Config = serde_json::from_value(google(stack, "viewer").await?)?;
     let storage = Storage::connect(&google).await?;
     let store =
         Store::new(Arc::new(storage.clone()), installation::LEDGER.to_owned(), Timestamp::now);
@@ -224,17 +221,22 @@ struct CiScript {
 
 impl CiScript {
     fn start(run: &str, stack: &Stack, job: &CiJob, checkout: &Path) -> anyhow::Result<Self> {
+        let token =
+            job.variables.get("GOOGLE_ID_TOKEN").context("the job asks for no such token")?;
+        keyless::write_credentials(stack, token, checkout)?;
+        println!("ci     │ $ printf %s \"$GOOGLE_ID_TOKEN\" >google-token");
         println!("ci     │ $ branchline publish {run} --wait");
         let executable = std::env::current_exe().context("finding this executable")?;
-        let exports =
-            stack.exports().into_iter().filter(|(name, _)| name.starts_with("BRANCHLINE_"));
+        let ours = |name: &str| name.starts_with("BRANCHLINE_") && name.ends_with("_ENDPOINT");
+        let exports = stack.exports().into_iter().filter(|(name, _)| ours(name));
         let mut child = Command::new(executable)
             .args(["publish", run, "--wait", "--timeout", "5m"])
             .current_dir(checkout)
             .env_clear()
             .envs(&job.variables)
-            // What a runner keeps for its jobs; a job does not have the token of the notifier.
-            .envs(exports.filter(|(name, _)| *name != "BRANCHLINE_GITLAB_TOKEN"))
+            // Where things are, and how its token becomes an account: a job has nothing else.
+            .envs(exports)
+            .env("GOOGLE_APPLICATION_CREDENTIALS", "google.json")
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .stdin(Stdio::null())

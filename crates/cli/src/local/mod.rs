@@ -2,6 +2,7 @@
 //! installation of Branchline needs set up in it.
 
 pub(crate) mod demo;
+mod keyless;
 mod timeline;
 
 use std::io::Write as _;

@@ -120,6 +120,22 @@ impl GitLab {
         self.lock().add_user(username, username, level, Kind::Human)
     }
 
+    /// Adds such a user with a token for these scopes only, and returns the token.
+    pub fn create_token(
+        &self,
+        username: &str,
+        level: AccessLevel,
+        scopes: &[&str],
+    ) -> Result<String, Error> {
+        let mut state = self.lock();
+        let token = state.add_user(username, username, level, Kind::Human)?;
+        let user = state.user_by_token(&token).cloned();
+        let mut user = user.ok_or(Error::NotFound("User"))?;
+        user.scopes = scopes.iter().map(|it| (*it).to_owned()).collect();
+        state.users.put(user.id, user)?;
+        Ok(token)
+    }
+
     /// Creates a project (`group/name`) with a first commit on its protected
     /// default branch, and returns the project's id.
     pub fn create_project(

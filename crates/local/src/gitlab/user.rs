@@ -17,6 +17,15 @@ pub enum AccessLevel {
 }
 
 impl AccessLevel {
+    /// GitLab's number for it.
+    pub(super) const fn number(self) -> u32 {
+        match self {
+            Self::Reporter => 20,
+            Self::Developer => 30,
+            Self::Maintainer => 40,
+        }
+    }
+
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Reporter => "reporter",
@@ -34,6 +43,13 @@ pub(super) struct User {
     pub(super) access_level: AccessLevel,
     pub(super) bot: bool,
     pub(super) token: String,
+    /// What the token is for.
+    #[serde(default = "whole_api")]
+    pub(super) scopes: Vec<String>,
+}
+
+fn whole_api() -> Vec<String> {
+    vec!["api".to_owned()]
 }
 
 impl User {
@@ -74,6 +90,7 @@ impl State {
             name: name.to_owned(),
             access_level,
             bot: kind == Kind::Bot,
+            scopes: whole_api(),
             token: format!("glpat-{random}"),
         };
         let token = user.token.clone();

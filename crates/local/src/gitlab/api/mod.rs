@@ -18,7 +18,7 @@ use std::sync::MutexGuard;
 
 use axum::extract::{DefaultBodyLimit, FromRequestParts, Request, State as Shared};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
@@ -70,6 +70,7 @@ pub(super) fn router(gitlab: GitLab) -> Router {
     let api = Router::new()
         .route("/version", get(users::version))
         .route("/user", get(users::current))
+        .route("/personal_access_tokens/self", get(users::token))
         .route("/users", get(users::list))
         .route("/users/{user}", get(users::one))
         .route("/projects", get(projects::list).post(projects::create))
@@ -100,12 +101,22 @@ async fn authenticate(
     let verdict = gitlab.lock_rate_limit().count(user.id);
     let mut response = if verdict.exceeded() {
         (StatusCode::TOO_MANY_REQUESTS, "Retry later\n").into_response()
+    } else if !covers(&user.scopes, request.method()) {
+        let needs = json!({"error": "insufficient_scope", "scope": "api",
+            "error_description": "The request requires higher privileges than provided by the access token."});
+        (StatusCode::FORBIDDEN, Json(needs)).into_response()
     } else {
         request.extensions_mut().insert(user);
         next.run(request).await
     };
     verdict.write(response.headers_mut());
     response
+}
+
+/// Whether a token of these scopes is for such requests.
+fn covers(scopes: &[String], method: &Method) -> bool {
+    let has = |scope: &str| scopes.iter().any(|it| it == scope);
+    has("api") || method == Method::GET && has("read_api")
 }
 
 fn token(headers: &HeaderMap) -> Option<&str> {

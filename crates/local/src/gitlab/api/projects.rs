@@ -20,7 +20,10 @@ pub(super) async fn list(api: Api, params: Params) -> Answer {
 
 pub(super) async fn one(api: Api, Path(project): Path<String>) -> Answer {
     let state = api.state();
-    ok(render(&state, state.project_by(&project)?))
+    let mut body = render(&state, state.project_by(&project)?);
+    let access = json!({"access_level": api.user.access_level.number(), "notification_level": 3});
+    body["permissions"] = json!({"project_access": access, "group_access": null});
+    ok(body)
 }
 
 /// A project in the caller's own namespace.

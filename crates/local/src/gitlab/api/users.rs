@@ -18,6 +18,19 @@ pub(super) async fn current(api: Api) -> Answer {
     ok(body)
 }
 
+/// The token that the caller has.
+pub(super) async fn token(api: Api) -> Answer {
+    ok(json!({
+        "id": api.user.id,
+        "name": api.user.username,
+        "revoked": false,
+        "active": true,
+        "scopes": api.user.scopes,
+        "user_id": api.user.id,
+        "expires_at": null,
+    }))
+}
+
 pub(super) async fn one(api: Api, Path(user): Path<String>) -> Answer {
     let state = api.state();
     ok(render(&state, state.user(id(&user)?)?))

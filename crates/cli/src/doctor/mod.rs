@@ -1,0 +1,243 @@
+//! `branchline doctor`: looks at every hop between GitLab and Google Cloud, and names what is
+//! wrong with the command that mends it. It changes nothing.
+
+mod ci;
+mod cluster;
+mod finding;
+mod gitlab;
+pub(crate) mod grants;
+mod job_token;
+mod pool;
+mod provider;
+mod roles;
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use branchline_gcp::iam::{Iam, Provider, Resource};
+use clap::Subcommand;
+use jiff::Timestamp;
+use serde_json::Value;
+
+use self::finding::{Finding, Level};
+use self::grants::{On, Things};
+use self::roles::{notifier, worker};
+use crate::env::{self, Environment};
+use crate::exit;
+use crate::operate::Misplaced;
+use crate::publish::plain;
+
+const AFTER_HELP: &str = "\
+Examples:
+  branchline doctor ci --topic projects/P/topics/artifact-ready --bucket acme-artifacts
+  branchline doctor worker --config worker.yaml --training-project ml --account worker@P.iam.gserviceaccount.com
+
+What an account may do only that account is told: run it where the role runs, or name the
+account with --account and be allowed to impersonate it (iam.serviceAccountTokenCreator).
+
+Exit codes:
+  0   nothing is wrong                  75  something could not be looked at
+  64  wrong usage                       78  something is wrong";
+
+/// Say what is wrong between GitLab and Google Cloud, and how to mend it
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER_HELP)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Part,
+}
+
+#[derive(Debug, Subcommand)]
+enum Part {
+    Ci(Ci),
+    Worker(Worker),
+    Notifier(Notifier),
+    All(All),
+}
+
+/// A CI job: its tokens, the identity provider, what its account may do
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER_HELP)]
+struct Ci {
+    #[command(flatten)]
+    ci: CiArgs,
+    /// One JSON object a line
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+struct CiArgs {
+    /// Topic that messages are published to, projects/P/topics/T
+    #[arg(long, value_name = "TOPIC", env = "BRANCHLINE_TOPIC")]
+    topic: Option<String>,
+    /// Bucket that artifacts are uploaded to
+    #[arg(long, value_name = "BUCKET")]
+    bucket: Option<String>,
+    /// Audience that the workers expect
+    #[arg(long, value_name = "AUDIENCE", default_value = "branchline")]
+    audience: String,
+    /// The identity provider, as `gcloud iam workload-identity-pools providers describe
+    /// --format=json` prints it
+    #[arg(long, value_name = "FILE")]
+    provider: Option<PathBuf>,
+}
+
+/// The worker: its account, subscription, APIs, regions, issuers
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER_HELP)]
+struct Worker {
+    /// Its configuration
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// Service account of the role, which is impersonated
+    #[arg(long, value_name = "EMAIL")]
+    account: Option<String>,
+    #[command(flatten)]
+    jobs: Jobs,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Debug, clap::Args)]
+struct Jobs {
+    /// Bucket of artifacts; any number
+    #[arg(long, value_name = "BUCKET")]
+    artifact_bucket: Vec<String>,
+    /// Project in which jobs train; any number
+    #[arg(long, value_name = "PROJECT")]
+    training_project: Vec<String>,
+    /// Service account that jobs train as; any number
+    #[arg(long, value_name = "EMAIL")]
+    training_account: Vec<String>,
+}
+
+/// The notifier: its account, subscription, GitLab token
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER_HELP)]
+struct Notifier {
+    /// Its configuration
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// Service account of the role, which is impersonated
+    #[arg(long, value_name = "EMAIL")]
+    account: Option<String>,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// Worker and notifier
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER_HELP)]
+struct All {
+    /// The worker's configuration
+    #[arg(long, value_name = "FILE")]
+    worker: PathBuf,
+    /// The notifier's configuration
+    #[arg(long, value_name = "FILE")]
+    notifier: PathBuf,
+    /// Service account of the worker, which is impersonated
+    #[arg(long, value_name = "EMAIL")]
+    worker_account: Option<String>,
+    /// Service account of the notifier, which is impersonated
+    #[arg(long, value_name = "EMAIL")]
+    notifier_account: Option<String>,
+    #[command(flatten)]
+    jobs: Jobs,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Debug, clap::Args)]
+struct Common {
+    /// GitLab project, by its id, in which runs are reported
+    #[arg(long, value_name = "ID")]
+    gitlab_project: Option<u64>,
+    /// One JSON object a line
+    #[arg(long)]
+    json: bool,
+}
+
+/// Probes and tells.
+pub(crate) async fn run(args: &Args, environment: &Environment) -> anyhow::Result<u8> {
+    let now = Timestamp::now();
+    let (mut found, json) = match &args.command {
+        Part::Ci(Ci { ci, json }) => (job(ci, environment, now).await?, *json),
+        Part::Worker(Worker { config, account, jobs, common }) => {
+            let account = account.as_ref();
+            (worker(config, jobs, account, common, environment, now).await?, common.json)
+        }
+        Part::Notifier(Notifier { config, account, common }) => {
+            (notifier(config, account.as_ref(), common, environment, now).await?, common.json)
+        }
+        Part::All(all) => {
+            let All { jobs, common, .. } = all;
+            let (its, other) = (all.worker_account.as_ref(), all.notifier_account.as_ref());
+            let (worker, notifier) = futures::join!(
+                worker(&all.worker, jobs, its, common, environment, now),
+                notifier(&all.notifier, other, common, environment, now),
+            );
+            (worker?.into_iter().chain(notifier?).collect(), common.json)
+        }
+    };
+    found.sort_by(|a, b| (a.level, &a.what).cmp(&(b.level, &b.what)));
+    found.dedup();
+    tell(&found, json).context("writing to stdout")?;
+    Ok(match found.first().map(|it| it.level) {
+        None => 0,
+        Some(Level::Wrong) => exit::CONFIG,
+        Some(Level::Unknown) => exit::TRY_AGAIN,
+    })
+}
+
+fn tell(found: &[Finding], json: bool) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    for finding in found {
+        if json {
+            writeln!(out, "{}", serde_json::to_string(finding)?)?;
+            continue;
+        }
+        let mark = match finding.level {
+            Level::Wrong => "wrong",
+            Level::Unknown => "unknown",
+        };
+        writeln!(out, "{mark}: {}\n  {}", plain(&finding.what), plain(&finding.why))?;
+        for line in finding.fix.iter().flat_map(|it| it.lines()) {
+            writeln!(out, "    {}", plain(line))?;
+        }
+    }
+    if !json {
+        writeln!(out, "{}", if found.is_empty() { "nothing is wrong" } else { "" }.trim_end())?;
+    }
+    Ok(())
+}
+
+async fn job(
+    args: &CiArgs,
+    environment: &Environment,
+    now: Timestamp,
+) -> anyhow::Result<Vec<Finding>> {
+    let iam = Iam::new(&env::google_with_any_key(environment).map_err(Misplaced)?)?;
+    let get = |name: &str| environment.get(name).filter(|it| !it.is_empty()).cloned();
+    let mut things = Things::new();
+    things.insert(On::ArtifactTopic, args.topic.iter().cloned().map(Resource::Topic).collect());
+    things.insert(On::ArtifactBucket, args.bucket.iter().cloned().map(Resource::Bucket).collect());
+    let provider = args.provider.as_deref().map(described).transpose()?;
+    let job = ci::Job {
+        token: get("BRANCHLINE_ID_TOKEN"),
+        audience: args.audience.clone(),
+        credentials: get("GOOGLE_APPLICATION_CREDENTIALS").map(PathBuf::from),
+        provider,
+        things,
+    };
+    Ok(ci::probe(&iam, &job, now).await)
+}
+
+/// A provider from a file.
+fn described(path: &Path) -> anyhow::Result<Provider> {
+    let doing = || format!("reading the provider in {}", path.display());
+    let text = std::fs::read(path).with_context(doing)?;
+    let value: Value = serde_json::from_slice(&text).with_context(doing)?;
+    Provider::read(&value).with_context(doing)
+}

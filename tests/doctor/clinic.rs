@@ -1,0 +1,332 @@
+//! A whole installation with IAM enforced, in which everything is as it should be until it is
+//! changed, and `branchline doctor` run on it.
+
+use std::path::{Path, PathBuf};
+use std::process::Output;
+use std::time::{Duration, Instant};
+
+use branchline_local::gitlab::{Signer, Trigger};
+use branchline_local::iam::{Provider, Resource};
+use branchline_local::installation::{
+    self, ARTIFACTS, LEDGER, OUTPUT, PROJECT, QUEUE, REQUESTS, subscription, topic,
+};
+use branchline_local::stack::{Options, Stack};
+use branchline_tests::processes::executable;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::process::Command;
+
+pub(crate) const POOL: &str = "gitlab";
+const GRANTS: &str = include_str!("../../deploy/grants.yaml");
+
+/// What is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    Ci,
+    Worker,
+    Notifier,
+    All,
+}
+
+/// What a look found.
+pub(crate) struct Told {
+    pub(crate) code: i32,
+    pub(crate) findings: Vec<Value>,
+    pub(crate) stderr: String,
+    pub(crate) took: Duration,
+}
+
+pub(crate) struct Clinic {
+    pub(crate) stack: Stack,
+    pub(crate) project_id: u64,
+    /// The identity provider of CI jobs.
+    pub(crate) provider: Provider,
+    /// Claims of the job's token for Branchline; none for no token.
+    pub(crate) own_token: Option<Value>,
+    /// Claims of its token for Google.
+    pub(crate) google_token: Value,
+    /// What is written behind that in its file.
+    pub(crate) behind_token: &'static str,
+    /// The job's credential file; none for no file.
+    pub(crate) credentials: Option<Value>,
+    pub(crate) worker: Value,
+    pub(crate) notifier: Value,
+    pub(crate) training_accounts: Vec<String>,
+    /// The token of the notifier.
+    pub(crate) gitlab_token: String,
+    admin: String,
+    metadata: String,
+    signer: Signer,
+    directory: TempDir,
+}
+
+/// Address of a service account of the installation.
+pub(crate) fn account(id: &str) -> String {
+    format!("{id}@{PROJECT}.iam.gserviceaccount.com")
+}
+
+/// What a grant of `deploy/grants.yaml` is on.
+fn things(on: &str, part: &str) -> Resource {
+    let subscribed =
+        if part == "notifier" { "run-events-notifier" } else { "artifact-ready-worker" };
+    match on {
+        "artifact_topic" => Resource::topic(PROJECT, "artifact-ready"),
+        "run_event_topic" => Resource::topic(PROJECT, "run-events"),
+        "dead_letter_topic" => Resource::topic(PROJECT, "dead-letters"),
+        "subscription" => Resource::subscription(PROJECT, subscribed),
+        "artifact_bucket" => Resource::bucket(ARTIFACTS),
+        "ledger_bucket" => Resource::bucket(LEDGER),
+        "queue_bucket" => Resource::bucket(QUEUE),
+        "request_bucket" => Resource::bucket(REQUESTS),
+        "output_bucket" => Resource::bucket(OUTPUT),
+        "training_project" => Resource::project(PROJECT),
+        "training_account" => Resource::account(&account("trainer")),
+        other => panic!("{other} is new"),
+    }
+}
+
+/// Gives every account what `deploy/grants.yaml` has for it, and the administrator everything.
+fn grant(stack: &Stack) {
+    let iam = &stack.iam;
+    let number = iam.create_project(PROJECT);
+    for id in ["ci", "worker", "notifier", "trainer", "admin"] {
+        iam.create_service_account(PROJECT, id);
+    }
+    let agent = format!("serviceAccount:service-{number}@gcp-sa-pubsub.iam.gserviceaccount.com");
+    let member = |id: &str| format!("serviceAccount:{}", account(id));
+    let grants: Value = serde_saphyr::from_str(GRANTS).unwrap();
+    for (part, grants) in grants.as_object().unwrap() {
+        let to = if part == "service_agent" { agent.clone() } else { member(part) };
+        for grant in grants.as_array().unwrap() {
+            let (on, role) = (grant["on"].as_str().unwrap(), grant["role"].as_str().unwrap());
+            iam.bind(&things(on, part), role, &to).unwrap();
+            if part == "service_agent" && on == "subscription" {
+                iam.bind(&things(on, "notifier"), role, &to).unwrap();
+            }
+        }
+    }
+    for role in ["roles/owner", "roles/iam.serviceAccountTokenCreator"] {
+        iam.bind(&Resource::project(PROJECT), role, &member("admin")).unwrap();
+    }
+}
+
+/// What worker and notifier are configured with.
+fn configurations(stack: &Stack, policy: &Path) -> (Value, Value) {
+    let issuer = format!("http://{}", stack.endpoints().gitlab);
+    let iam_url = format!("http://{}", stack.endpoints().iam);
+    let google = json!({
+        "pubsub_endpoint": format!("http://{}", stack.endpoints().pubsub),
+        "storage_endpoint": format!("http://{}", stack.endpoints().storage),
+        "vertex_endpoint": format!("http://{}", stack.endpoints().vertex),
+        "iam_endpoint": iam_url,
+    });
+    let worker = json!({
+        "subscription": subscription(PROJECT, "artifact-ready-worker"),
+        "dead_letter_topic": topic(PROJECT, "dead-letters"),
+        "run_event_topic": topic(PROJECT, "run-events"),
+        "ledger_bucket": LEDGER, "queue_bucket": QUEUE, "request_bucket": REQUESTS,
+        "output_bucket": OUTPUT, "regions": ["europe-west4"], "policy": policy,
+        "identity": {"issuers": [{"issuer": issuer}]}, "google": google,
+    });
+    let notifier = json!({
+        "subscription": subscription(PROJECT, "run-events-notifier"),
+        "dead_letter_topic": topic(PROJECT, "dead-letters"),
+        "ledger_bucket": LEDGER, "gitlab": issuer, "google": google,
+        "merge_requests": {"queue_bucket": QUEUE, "request_bucket": REQUESTS},
+    });
+    (worker, notifier)
+}
+
+impl Clinic {
+    pub(crate) async fn open() -> Self {
+        let options = Options { enforce_iam: true, ..Options::default() };
+        let stack = Stack::start(options).await.unwrap();
+        installation::create(&stack, PROJECT).unwrap();
+        grant(&stack);
+        let (iam, gitlab) = (&stack.iam, &stack.gitlab);
+        let project_id = gitlab.create_project("ml/iris", "main", &[("a", b"a")]).unwrap();
+        let job = gitlab.start_pipeline(project_id, Trigger::Push("main"), "train").unwrap();
+        let issuer = format!("http://{}", stack.endpoints().gitlab);
+        let mut provider = Provider::new(
+            &issuer,
+            &[
+                (
+                    "google.subject",
+                    r#""project:" + assertion.project_id + ":ref:" + assertion.ref"#,
+                ),
+                ("attribute.project_id", "assertion.project_id"),
+            ],
+        );
+        provider.condition = Some(
+            r#"assertion.namespace_path == "ml" && assertion.ref_protected == "true""#.to_owned(),
+        );
+        let pool = iam.create_pool(PROJECT, POOL);
+        let audience = iam.put_provider(PROJECT, POOL, POOL, provider.clone()).unwrap();
+        let set = format!("principalSet:{pool}/attribute.project_id/{project_id}");
+        let become_ci = "roles/iam.workloadIdentityUser";
+        iam.bind(&Resource::account(&account("ci")), become_ci, &set).unwrap();
+
+        let claims = |audience: &str| {
+            let token = gitlab.id_token(job.id, audience).unwrap();
+            decode(&token)
+        };
+        let (own_token, google_token) =
+            (claims("branchline"), claims(&format!("https:{audience}")));
+        let metadata = stack.metadata_server(&account("admin")).await.unwrap().to_string();
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("google-token");
+        let iam_url = format!("http://{}", stack.endpoints().iam);
+        let credentials = json!({
+            "type": "external_account",
+            "audience": audience,
+            "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
+            "token_url": format!("{iam_url}/v1/token"),
+            "credential_source": {"file": file},
+            "service_account_impersonation_url": format!(
+                "{iam_url}/v1/projects/-/serviceAccounts/{}:generateAccessToken", account("ci")),
+        });
+        let (worker, notifier) = configurations(&stack, &directory.path().join("policy.yaml"));
+        Self {
+            gitlab_token: gitlab.token(),
+            signer: gitlab.signer().unwrap(),
+            admin: iam.account_token(&account("admin")),
+            training_accounts: vec![account("trainer")],
+            own_token: Some(own_token),
+            credentials: Some(credentials),
+            behind_token: "",
+            provider,
+            google_token,
+            worker,
+            notifier,
+            metadata,
+            project_id,
+            directory,
+            stack,
+        }
+    }
+
+    /// Puts the provider in force as it is here.
+    pub(crate) fn put_provider(&self) {
+        self.stack.iam.put_provider(PROJECT, POOL, POOL, self.provider.clone()).unwrap();
+    }
+
+    /// What must never be shown.
+    pub(crate) fn secrets(&self) -> Vec<String> {
+        let signed = |claims: &Value| self.signer.sign(claims).unwrap();
+        let own = self.own_token.as_ref().map(signed);
+        let tokens = [signed(&self.google_token), self.gitlab_token.clone(), self.admin.clone()];
+        own.into_iter().chain(tokens).collect()
+    }
+
+    /// A file of the clinic's own.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// A request of the administrator's.
+    pub(crate) fn admin(&self, method: reqwest::Method, url: &str) -> reqwest::RequestBuilder {
+        reqwest::Client::new().request(method, url).bearer_auth(&self.admin)
+    }
+
+    fn write(&self, name: &str, value: &Value) -> PathBuf {
+        let path = self.file(name);
+        std::fs::write(&path, value.to_string()).unwrap();
+        path
+    }
+
+    /// Runs the doctor.
+    pub(crate) async fn look(&self, part: Part) -> Told {
+        let (worker, notifier) =
+            (self.write("worker.yaml", &self.worker), self.write("notifier.yaml", &self.notifier));
+        let mut command = Command::new(executable());
+        let name = match part {
+            Part::Ci => "ci",
+            Part::Worker => "worker",
+            Part::Notifier => "notifier",
+            Part::All => "all",
+        };
+        command.args(["doctor", name, "--json"]).env_clear().env("HOME", self.directory.path());
+        let google = &self.worker["google"];
+        for name in ["pubsub", "storage", "vertex", "iam"] {
+            let value = google[format!("{name}_endpoint")].as_str().unwrap();
+            command.env(format!("BRANCHLINE_{}_ENDPOINT", name.to_uppercase()), value);
+        }
+        match part {
+            Part::Ci => self.ci(&mut command).await,
+            Part::Worker | Part::Notifier | Part::All => {
+                command.env("GCE_METADATA_HOST", &self.metadata);
+                command.env("BRANCHLINE_GITLAB_TOKEN", &self.gitlab_token);
+                command.args(["--gitlab-project", &self.project_id.to_string()]);
+            }
+        }
+        let (worker_account, notifier_account) = (account("worker"), account("notifier"));
+        let training = |command: &mut Command| {
+            command.args(["--artifact-bucket", ARTIFACTS, "--training-project", PROJECT]);
+            for it in &self.training_accounts {
+                command.args(["--training-account", it]);
+            }
+        };
+        match part {
+            Part::Ci => {}
+            Part::Worker => {
+                command.arg("--config").arg(worker).args(["--account", &worker_account]);
+                training(&mut command);
+            }
+            Part::Notifier => {
+                command.arg("--config").arg(notifier).args(["--account", &notifier_account]);
+            }
+            Part::All => {
+                command.arg("--worker").arg(worker).arg("--notifier").arg(notifier);
+                command.args(["--worker-account", &worker_account]);
+                command.args(["--notifier-account", &notifier_account]);
+                training(&mut command);
+            }
+        }
+        let started = Instant::now();
+        let Output { status, stdout, stderr } = command.output().await.unwrap();
+        let took = started.elapsed();
+        let text = String::from_utf8(stdout).unwrap();
+        let findings = text.lines().map(|it| serde_json::from_str(it).unwrap()).collect();
+        let stderr = String::from_utf8(stderr).unwrap();
+        Told { code: status.code().unwrap(), findings, stderr, took }
+    }
+
+    async fn ci(&self, command: &mut Command) {
+        if let Some(claims) = &self.own_token {
+            command.env("BRANCHLINE_ID_TOKEN", self.signer.sign(claims).unwrap());
+        }
+        let token = self.signer.sign(&self.google_token).unwrap();
+        std::fs::write(self.file("google-token"), token + self.behind_token).unwrap();
+        if let Some(credentials) = &self.credentials {
+            command.env("GOOGLE_APPLICATION_CREDENTIALS", self.write("google.json", credentials));
+        }
+        // As `gcloud … providers describe --format=json` prints it.
+        let iam = format!("http://{}/v1", self.stack.endpoints().iam);
+        let number = self.stack.iam.create_project(PROJECT);
+        let url = format!(
+            "{iam}/projects/{number}/locations/global/workloadIdentityPools/{POOL}/providers/{POOL}"
+        );
+        let described: Value =
+            self.admin(reqwest::Method::GET, &url).send().await.unwrap().json().await.unwrap();
+        command.arg("--provider").arg(self.write("provider.json", &described));
+        command.args(["--topic", &topic(PROJECT, "artifact-ready"), "--bucket", ARTIFACTS]);
+    }
+
+    pub(crate) async fn close(self) {
+        self.stack.shutdown().await;
+    }
+}
+
+/// The claims of a token, whoever signed it.
+pub(crate) fn decode(token: &str) -> Value {
+    use base64::Engine as _;
+    let claims = token.split('.').nth(1).unwrap();
+    serde_json::from_slice(&base64::prelude::BASE64_URL_SAFE_NO_PAD.decode(claims).unwrap())
+        .unwrap()
+}
+
+/// Now, in seconds.
+pub(crate) fn now() -> i64 {
+    Timestamp::now().as_second()
+}

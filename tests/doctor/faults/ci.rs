@@ -1,0 +1,186 @@
+//! In a CI job, and at its identity provider.
+
+use branchline_local::iam::Resource;
+use branchline_local::installation::{ARTIFACTS, PROJECT};
+use serde_json::json;
+
+use super::{Fault, at, bars, credentials, lose, one, provide};
+use crate::clinic::{POOL, Part, account};
+
+pub(super) const FAULTS: &[Fault] = &[
+    one(
+        Part::Ci,
+        "own token",
+        "no token for Branchline",
+        |it| it.own_token = None,
+        "token",
+        "BRANCHLINE_ID_TOKEN is not set",
+    ),
+    one(
+        Part::Ci,
+        "own token",
+        "a token for another service",
+        |it| it.own_token.as_mut().unwrap()["aud"] = json!("https://vault.example.com"),
+        "audience",
+        "is for https://vault.example.com, and not for branchline",
+    ),
+    bars(
+        "no credential file",
+        |it| it.credentials = None,
+        "credentials",
+        "GOOGLE_APPLICATION_CREDENTIALS is not set",
+    ),
+    bars(
+        "the key of a service account",
+        |it| it.credentials = Some(json!({"type": "service_account", "private_key": "-"})),
+        "credentials",
+        "is the key of a service account",
+    ),
+    bars(
+        "a pool in the place of a provider",
+        |it| {
+            credentials(it, "/audience", |name| {
+                name.rsplit_once("/providers/").unwrap().0.to_owned()
+            });
+        },
+        "provider-name",
+        "names the pool gitlab and no provider",
+    ),
+    bars(
+        "a project's id in the place of its number",
+        |it| {
+            let number = it.stack.iam.create_project(PROJECT);
+            credentials(it, "/audience", |name| name.replace(&number, PROJECT));
+        },
+        "provider-name",
+        "by its id",
+    ),
+    bars(
+        "a line feed behind the token",
+        |it| it.behind_token = "\n",
+        "credentials",
+        "white space around its token",
+    ),
+    bars(
+        "a token for another audience",
+        |it| it.google_token["aud"] = json!("https://iam.example.com"),
+        "audience",
+        "is for https://iam.example.com",
+    ),
+    bars(
+        "another GitLab",
+        |it| provide(it, |provider| "https://gitlab.example.com".clone_into(&mut provider.issuer)),
+        "issuer",
+        "trusts https://gitlab.example.com",
+    ),
+    bars(
+        "a disabled provider",
+        |it| provide(it, |provider| provider.disabled = true),
+        "provider",
+        "is disabled",
+    ),
+    bars(
+        "a mapping of a claim that is not there",
+        |it| {
+            provide(it, |provider| {
+                provider
+                    .mapping
+                    .insert("google.subject".to_owned(), "assertion.environment".to_owned());
+            });
+        },
+        "mapping",
+        "the token has no environment",
+    ),
+    bars(
+        "a subject that is too long",
+        |it| {
+            provide(it, |provider| {
+                let long = format!("\"{}\" + assertion.project_id", "x".repeat(140));
+                provider.mapping.insert("google.subject".to_owned(), long);
+            });
+        },
+        "subject",
+        "bytes long",
+    ),
+    bars(
+        "a condition that is false",
+        |it| {
+            provide(it, |provider| {
+                provider.condition = Some(
+                    r#"assertion.namespace_path == "ml" && assertion.ref == "release""#.to_owned(),
+                );
+            });
+        },
+        "condition",
+        "ref is main",
+    ),
+    bars(
+        "a condition in other letters",
+        |it| {
+            provide(it, |provider| {
+                provider.condition = Some(r#"assertion.namespace_path == "ML""#.to_owned());
+            });
+        },
+        "condition",
+        "only the case of letters differs",
+    ),
+    bars(
+        "a private GitLab whose keys were rotated",
+        |it| {
+            provide(it, |provider| {
+                let other = branchline_local::gitlab::GitLab::open(None).unwrap().signer().unwrap();
+                provider.jwks = Some(json!({"keys": [other.public()]}).to_string());
+            });
+        },
+        "issuer-keys",
+        "Google finds no key",
+    ),
+    bars("a clock that is ahead", |it| at(it, 400, 4_000), "clock", "in the future"),
+    bars("a token that is over", |it| at(it, -8_000, -4_000), "expired", "expired"),
+    bars(
+        "no right to become the service account",
+        |it| {
+            let pool = it.stack.iam.create_pool(PROJECT, POOL);
+            let set = format!("principalSet:{pool}/attribute.project_id/{}", it.project_id);
+            it.stack.iam.unbind(
+                &Resource::account(&account("ci")),
+                "roles/iam.workloadIdentityUser",
+                &set,
+            );
+        },
+        "impersonation",
+        "roles/iam.workloadIdentityUser",
+    ),
+    bars(
+        "a binding by an attribute that is not mapped",
+        |it| {
+            provide(it, |provider| {
+                provider.mapping.remove("attribute.project_id");
+            });
+        },
+        "impersonation",
+        "nothing to attribute.project_id",
+    ),
+    bars(
+        "the credentials API is off",
+        |it| it.stack.iam.disable_api(PROJECT, "iamcredentials.googleapis.com"),
+        "api",
+        "iamcredentials.googleapis.com",
+    ),
+    one(
+        Part::Ci,
+        "publisher",
+        "no right to publish",
+        |it| lose(it, &Resource::topic(PROJECT, "artifact-ready"), "roles/pubsub.publisher", "ci"),
+        "permission",
+        "pubsub.topics.publish on topic artifact-ready",
+    ),
+    one(
+        Part::Ci,
+        "creator",
+        "no right to upload",
+        |it| lose(it, &Resource::bucket(ARTIFACTS), "roles/storage.objectCreator", "ci"),
+        "permission",
+        "storage.objects.create on bucket",
+    ),
+];

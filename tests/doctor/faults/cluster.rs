@@ -1,0 +1,183 @@
+//! At the worker and the notifier.
+
+use branchline_local::gitlab::AccessLevel;
+use branchline_local::iam::Resource;
+use branchline_local::installation::{ARTIFACTS, LEDGER, PROJECT};
+use serde_json::json;
+
+use super::{Fault, agent, lose, one};
+use crate::clinic::{Part, account};
+use crate::fixes::patch_subscription;
+
+pub(super) const FAULTS: &[Fault] = &[
+    one(
+        Part::Worker,
+        "vertex",
+        "no right to train",
+        |it| lose(it, &Resource::project(PROJECT), "roles/aiplatform.user", "worker"),
+        "permission",
+        "roles/aiplatform.user",
+    ),
+    one(
+        Part::Worker,
+        "trainer",
+        "no right to act as the service account",
+        |it| {
+            lose(
+                it,
+                &Resource::account(&account("trainer")),
+                "roles/iam.serviceAccountUser",
+                "worker",
+            );
+        },
+        "permission",
+        "iam.serviceAccounts.actAs",
+    ),
+    one(
+        Part::Worker,
+        "artifacts",
+        "no right to read artifacts",
+        |it| lose(it, &Resource::bucket(ARTIFACTS), "roles/storage.objectViewer", "worker"),
+        "permission",
+        "storage.objects.get on bucket",
+    ),
+    one(
+        Part::Worker,
+        "subscriber",
+        "no right to take messages",
+        |it| {
+            lose(
+                it,
+                &Resource::subscription(PROJECT, "artifact-ready-worker"),
+                "roles/pubsub.subscriber",
+                "worker",
+            );
+        },
+        "permission",
+        "pubsub.subscriptions.consume",
+    ),
+    one(
+        Part::Worker,
+        "events",
+        "no right to tell",
+        |it| lose(it, &Resource::topic(PROJECT, "run-events"), "roles/pubsub.publisher", "worker"),
+        "permission",
+        "pubsub.topics.publish on topic run-events",
+    ),
+    one(
+        Part::Worker,
+        "agent publishes",
+        "Pub/Sub may not publish dead letters",
+        |it| {
+            it.stack.iam.unbind(
+                &Resource::topic(PROJECT, "dead-letters"),
+                "roles/pubsub.publisher",
+                &agent(it),
+            );
+        },
+        "service-agent",
+        "roles/pubsub.publisher on topic dead-letters",
+    ),
+    one(
+        Part::Worker,
+        "agent takes",
+        "Pub/Sub may not take messages off",
+        |it| {
+            it.stack.iam.unbind(
+                &Resource::subscription(PROJECT, "artifact-ready-worker"),
+                "roles/pubsub.subscriber",
+                &agent(it),
+            );
+        },
+        "service-agent",
+        "roles/pubsub.subscriber on subscription",
+    ),
+    one(
+        Part::Worker,
+        "vertex ai",
+        "Vertex AI is switched off",
+        |it| it.stack.iam.disable_api(PROJECT, "aiplatform.googleapis.com"),
+        "api",
+        "aiplatform.googleapis.com is disabled",
+    ),
+    one(
+        Part::Worker,
+        "vertex ai",
+        "a region that is none",
+        |it| it.worker["regions"] = json!(["mars-north1"]),
+        "region",
+        "no Vertex AI in mars-north1",
+    ),
+    one(
+        Part::Worker,
+        "bucket",
+        "a bucket that is not there",
+        |it| it.worker["output_bucket"] = json!("demo-outputs"),
+        "missing",
+        "bucket demo-outputs does not exist",
+    ),
+    one(
+        Part::Worker,
+        "retry policy",
+        "no retry policy",
+        |it| patch_subscription(it, "artifact-ready-worker", &json!({"retryPolicy": null})),
+        "subscription",
+        "has no retry policy",
+    ),
+    one(
+        Part::Notifier,
+        "deadline",
+        "an ack deadline that is too short",
+        |it| patch_subscription(it, "run-events-notifier", &json!({"ackDeadlineSeconds": 10})),
+        "subscription",
+        "an ack deadline of 10 s",
+    ),
+    one(
+        Part::Notifier,
+        "dead letters",
+        "no dead-letter policy",
+        |it| patch_subscription(it, "run-events-notifier", &json!({"deadLetterPolicy": null})),
+        "subscription",
+        "has no dead-letter policy",
+    ),
+    one(
+        Part::Notifier,
+        "ledger",
+        "no right to read the ledger",
+        |it| lose(it, &Resource::bucket(LEDGER), "roles/storage.objectViewer", "notifier"),
+        "permission",
+        "storage.objects.get on bucket",
+    ),
+    one(
+        Part::Notifier,
+        "gitlab token",
+        "a token that may only read",
+        |it| {
+            it.gitlab_token = it
+                .stack
+                .gitlab
+                .create_token("weak", AccessLevel::Maintainer, &["read_api"])
+                .unwrap();
+        },
+        "gitlab-scope",
+        "the scope read_api, and not api",
+    ),
+    one(
+        Part::Notifier,
+        "gitlab token",
+        "a token that is none",
+        |it| "glpat-nothing".clone_into(&mut it.gitlab_token),
+        "gitlab-token",
+        "does not take the token",
+    ),
+    one(
+        Part::Notifier,
+        "gitlab token",
+        "a user who may only read",
+        |it| {
+            it.gitlab_token = it.stack.gitlab.create_user("reader", AccessLevel::Reporter).unwrap();
+        },
+        "gitlab-role",
+        "not a Developer",
+    ),
+];

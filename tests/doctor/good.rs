@@ -1,0 +1,58 @@
+//! Installations with nothing wrong in them, each set up in another way.
+
+use branchline_local::iam::Resource;
+use branchline_local::installation::{ARTIFACTS, LEDGER, PROJECT};
+use serde_json::json;
+
+use crate::clinic::{Clinic, POOL, account};
+
+type Make = fn(&mut Clinic);
+
+pub(crate) const GOOD: &[(&str, Make)] = &[
+    ("as the README has it", |_| ()),
+    ("no service account for CI", |it| {
+        let pool = it.stack.iam.create_pool(PROJECT, POOL);
+        let set = format!("principalSet:{pool}/attribute.project_id/{}", it.project_id);
+        let bind = |on: &Resource, role: &str| it.stack.iam.bind(on, role, &set).unwrap();
+        bind(&Resource::topic(PROJECT, "artifact-ready"), "roles/pubsub.publisher");
+        for role in ["roles/storage.objectCreator", "roles/storage.objectViewer"] {
+            bind(&Resource::bucket(ARTIFACTS), role);
+        }
+        bind(&Resource::bucket(LEDGER), "roles/storage.objectViewer");
+        let file = it.credentials.as_mut().unwrap().as_object_mut().unwrap();
+        file.remove("service_account_impersonation_url").unwrap();
+    }),
+    ("an audience of its own", |it| {
+        it.provider.audiences = vec!["https://train.example.com".to_owned()];
+        it.put_provider();
+        it.google_token["aud"] = json!("https://train.example.com");
+    }),
+    ("a GitLab that Google cannot reach", |it| {
+        let keys = json!({"keys": [it.stack.gitlab.signer().unwrap().public()]});
+        it.provider.jwks = Some(keys.to_string());
+        it.put_provider();
+    }),
+    ("one job, by its subject", |it| {
+        let pool = it.stack.iam.create_pool(PROJECT, POOL);
+        let ci = Resource::account(&account("ci"));
+        let role = "roles/iam.workloadIdentityUser";
+        let set = format!("principalSet:{pool}/attribute.project_id/{}", it.project_id);
+        it.stack.iam.unbind(&ci, role, &set);
+        let subject = format!("principal:{pool}/subject/project:{}:ref:main", it.project_id);
+        it.stack.iam.bind(&ci, role, &subject).unwrap();
+        it.provider.mapping.remove("attribute.project_id");
+        it.put_provider();
+    }),
+    ("a condition with functions, and roles for the whole project", |it| {
+        let text =
+            r#"assertion.project_path.startsWith("ml/") && assertion.ref in ["main", "next"]"#;
+        it.provider.condition = Some(text.to_owned());
+        it.put_provider();
+        let worker = format!("serviceAccount:{}", account("worker"));
+        let bucket = Resource::bucket(ARTIFACTS);
+        it.stack.iam.unbind(&bucket, "roles/storage.objectViewer", &worker);
+        let project = Resource::project(PROJECT);
+        it.stack.iam.bind(&project, "roles/storage.objectViewer", &worker).unwrap();
+        it.training_accounts.clear();
+    }),
+];
