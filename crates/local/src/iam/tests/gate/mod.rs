@@ -287,6 +287,10 @@ async fn a_token_that_is_over_is_nobodys() {
     let path = "/v1/projects/demo-project/topics/orders";
     let op = rest(Service::Pubsub, "GET", path, Value::Null, &[]);
     assert_eq!(yard.send(&op, &yard.token).await.status, 200);
+    let who = crate::iam::principal::Principal::Account(ME.to_owned());
+    let [over, lasting] = [0, 60].map(|seconds| yard.iam.lock().issue(who.clone(), seconds).0);
+    assert_eq!(yard.send(&op, &over).await.status, 401);
+    assert_eq!(yard.send(&op, &lasting).await.status, 200);
     yard.iam.revoke_tokens();
     let outcome = yard.send(&op, &yard.token).await;
     assert_eq!(
