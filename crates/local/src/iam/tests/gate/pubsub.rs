@@ -219,6 +219,25 @@ async fn over_rest_a_refusal_names_the_permission_and_the_resource() {
 }
 
 #[tokio::test]
+async fn what_is_made_anew_has_no_policy() {
+    let yard = Yard::new();
+    let on = Resource::topic(PROJECT, "orders");
+    let publish = json!({"messages": [{"data": "YQ=="}]});
+    let publish = at("POST", "topics/orders:publish", publish, &[]);
+    let delete = wire::DeleteTopicRequest { topic: TOPIC.to_owned() };
+    yard.hold(&["pubsub.topics.create", "pubsub.topics.delete"]);
+    for delete in
+        [publisher("DeleteTopic", &delete, &[]), at("DELETE", "topics/orders", Value::Null, &[])]
+    {
+        yard.iam.bind(&on, "roles/pubsub.publisher", &format!("serviceAccount:{ME}")).unwrap();
+        assert_eq!(yard.send(&publish, &yard.token).await.status, 200);
+        assert_eq!(yard.send(&delete, &yard.token).await.status, 200);
+        yard.pubsub.create_topic(TOPIC).unwrap();
+        assert_eq!(yard.send(&publish, &yard.token).await.status, 403);
+    }
+}
+
+#[tokio::test]
 async fn a_stream_ends_with_the_permission() {
     let yard = Yard::new();
     let member = format!("serviceAccount:{ME}");
