@@ -4,6 +4,7 @@ mod credentials;
 mod exchange;
 mod gate;
 mod metadata;
+mod permissions;
 mod policies;
 mod story;
 

@@ -194,7 +194,7 @@ async fn outcome(response: Response) -> Outcome {
 }
 
 /// Every permission that a predefined role has.
-fn universe() -> Vec<&'static str> {
+pub(super) fn universe() -> Vec<&'static str> {
     let roles = ["roles/owner", "roles/iam.serviceAccountTokenCreator"];
     let all = roles.iter().flat_map(|it| crate::iam::roles::permissions(it).unwrap());
     let mut all: Vec<_> = all.collect();
