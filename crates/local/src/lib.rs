@@ -1,5 +1,6 @@
-//! The embedded stack: Pub/Sub, Cloud Storage, Vertex AI and GitLab on
-//! loopback, compatible on the wire with Google's and GitLab's own clients.
+//! The embedded stack: Pub/Sub, Cloud Storage, Vertex AI, GitLab and Google's
+//! identity side on loopback, compatible on the wire with Google's and GitLab's
+//! own clients.
 //!
 //! It imports none of Branchline's types, so that no mistake is shared by both
 //! sides of a test.

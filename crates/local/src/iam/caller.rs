@@ -168,6 +168,12 @@ impl Iam {
         policy.unwrap_or_default()
     }
 
+    pub(super) fn forget_policy(&self, on: &Resource) {
+        if let Some(key) = on.policy_key() {
+            self.lock().policies.remove(&key);
+        }
+    }
+
     /// Replaces a policy, if it is still the one that the client has read.
     pub(super) fn set_policy(&self, on: &Resource, new: &Value) -> Result<Policy, Refusal> {
         let draft = Draft::read(new)?;

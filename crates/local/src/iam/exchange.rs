@@ -10,7 +10,6 @@ use serde_json::{Map, Value};
 use super::jwt::Jwt;
 use super::principal::{Federated, Principal};
 use super::provider::Provider;
-use super::resource::canonical;
 use super::{Iam, cel, issuer};
 
 const HOST: &str = "//iam.googleapis.com/";
@@ -116,8 +115,8 @@ pub(super) async fn exchange(
     Ok((token, lifetime))
 }
 
-/// The provider that an audience names, with the number of its project as in the audience: an
-/// id instead of a number names no provider.
+/// The provider that an audience names. It names the project by its number: by its id it names
+/// no provider that there is.
 fn target(audience: &str) -> Result<String, Error> {
     let name = audience.strip_prefix(HOST).ok_or(Error::MalformedTarget)?;
     let segments: Vec<_> = name.split('/').collect();
@@ -136,9 +135,6 @@ fn target(audience: &str) -> Result<String, Error> {
     };
     if [project, pool, id].iter().any(|it| it.is_empty()) {
         return Err(Error::MalformedTarget);
-    }
-    if canonical(name) != name {
-        return Err(Error::NoTarget);
     }
     Ok(name.to_owned())
 }

@@ -13,6 +13,7 @@ mod credentials;
 mod exchange;
 mod gate;
 mod google;
+pub(crate) mod grpc;
 mod issuer;
 mod jwt;
 mod metadata;

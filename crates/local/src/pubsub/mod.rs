@@ -106,7 +106,8 @@ impl PubSub {
 
     /// Both doors on one router, which serves HTTP/1 and HTTP/2.
     pub fn router(&self) -> Router {
-        grpc::router(self).merge(rest::router(self)).layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        let both = grpc::router(self).merge(iam_policy::router(self)).merge(rest::router(self));
+        both.layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
     }
 
     /// Creates a topic, named `projects/P/topics/T`.

@@ -16,6 +16,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::PubSub;
 use super::core::Error;
 use super::grpc::status;
+use crate::iam::{Caller, Resource};
 
 /// An empty response this often shows the client that the stream is alive.
 const HEARTBEAT: Duration = Duration::from_secs(30);
@@ -31,6 +32,8 @@ struct Session {
     ack_deadline: Duration,
     requests: Streaming<StreamingPullRequest>,
     changed: watch::Receiver<()>,
+    /// Who listens, where that is asked.
+    caller: Option<Caller>,
     heard: Instant,
     /// When the client was last sent something; none before the first response.
     sent: Option<Instant>,
@@ -54,6 +57,7 @@ pub(super) async fn open(
     pubsub: PubSub,
     request: Request<Streaming<StreamingPullRequest>>,
 ) -> Result<Response<impl Stream<Item = Result<StreamingPullResponse, Status>>>, Status> {
+    let caller = request.extensions().get::<Caller>().cloned();
     let mut requests = request.into_inner();
     let first = tokio::time::timeout(FIRST_REQUEST_MAX, requests.message())
         .await
@@ -74,6 +78,7 @@ pub(super) async fn open(
         ack_deadline,
         requests,
         changed,
+        caller,
         heard: Instant::now(),
         sent: None,
     };
@@ -93,6 +98,7 @@ impl Session {
     async fn next(&mut self) -> Result<StreamingPullResponse, End> {
         loop {
             self.changed.borrow_and_update();
+            self.check()?;
             // What the client has said comes first, also while there is always more to deliver.
             while let Some(request) = self.requests.message().now_or_never() {
                 self.take(request)?;
@@ -126,6 +132,14 @@ impl Session {
                 }
             }
         }
+    }
+
+    /// Whoever loses the permission loses the stream, with the next thing that happens on it.
+    fn check(&self) -> Result<(), End> {
+        let Some(caller) = &self.caller else { return Ok(()) };
+        let on = Resource::Subscription(self.subscription.clone());
+        let checked = caller.check("pubsub.subscriptions.consume", &on);
+        checked.map_err(|refusal| End::Failed(refusal.status()))
     }
 
     /// Takes in a request after the first.

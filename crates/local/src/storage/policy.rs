@@ -1,4 +1,4 @@
-//! Policies of buckets: the JSON API's way to what [`crate::iam`] keeps.
+//! Policies of buckets: the doors' way to what [`crate::iam`] keeps.
 
 use axum::body::Body;
 use axum::extract::{OriginalUri, Path, State};
@@ -28,7 +28,7 @@ pub(super) async fn policy(
     } else {
         PolicyCall::Get
     };
-    answer(&storage, &bucket, caller, call)
+    answer(&storage, &bucket, caller.as_deref(), call).map(Json).into_response()
 }
 
 /// `GET /storage/v1/b/B/iam/testPermissions?permissions=…&permissions=…`.
@@ -40,24 +40,23 @@ pub(super) async fn test(
 ) -> Response {
     let parameters = uri.query().unwrap_or_default().split('&');
     let asked = parameters.filter_map(|it| it.strip_prefix("permissions=")).map(str::to_owned);
-    answer(&storage, &bucket, caller, PolicyCall::Test(asked.collect()))
+    let call = PolicyCall::Test(asked.collect());
+    answer(&storage, &bucket, caller.as_deref(), call).map(Json).into_response()
 }
 
 /// Whoever may not see the policy is not told whether there is a bucket.
-fn answer(
+pub(super) fn answer(
     storage: &Storage,
     bucket: &str,
-    caller: Option<Extension<Caller>>,
+    caller: Option<&Caller>,
     call: PolicyCall,
-) -> Response {
-    let Some(Extension(caller)) = caller else {
-        return Error::invalid("This service runs without IAM.").into_response();
-    };
-    let policy = caller.policy(&Resource::bucket(bucket), call);
-    let exists = storage.store().bucket(bucket).map(drop);
-    match (policy, exists) {
-        (Err(refusal), _) => Error::from(iam::Error::from(refusal)).into_response(),
-        (Ok(_), Err(error)) => error.into_response(),
-        (Ok(policy), Ok(())) => Json(policy).into_response(),
-    }
+) -> Result<Value, Error> {
+    let caller = caller.ok_or_else(|| Error::invalid("This service runs without IAM."))?;
+    let on = Resource::bucket(bucket);
+    let bucket = storage.store().bucket(bucket);
+    // Nothing is kept for a bucket that is not there.
+    let call =
+        if bucket.is_err() && matches!(call, PolicyCall::Set(_)) { PolicyCall::Get } else { call };
+    let answer = caller.policy(&on, call).map_err(iam::Error::from)?;
+    bucket.map(|_| answer)
 }

@@ -29,6 +29,9 @@ use crate::faults::Service;
 /// Bytes of a body that says what a request needs.
 const BODY_MAX: usize = 16 << 20;
 
+/// With what is deleted by these its policy is gone, too: what is made anew has none.
+const DELETIONS: [&str; 2] = ["pubsub.topics.delete", "pubsub.subscriptions.delete"];
+
 /// What a request needs.
 #[derive(Debug)]
 enum Demand {
@@ -88,6 +91,12 @@ async fn pass(Shared(gate): Shared<Gate>, request: Request, next: Next) -> Respo
         return refuse(refusal);
     }
     let response = next.run(request).await;
+    if let [(need, on)] = &needs[..]
+        && DELETIONS.contains(need)
+        && is_done(&response)
+    {
+        gate.iam.forget_policy(on);
+    }
     match storage::hidden(&caller, &needs) {
         Some(refusal) if is_missing(&response) => refuse(refusal),
         Some(_) | None => response,
@@ -167,6 +176,12 @@ impl Gate {
 
 fn is_grpc(route: &str) -> bool {
     route.starts_with("/google.")
+}
+
+/// Whether the service has done it: over gRPC, success is told at the end.
+fn is_done(response: &Response) -> bool {
+    response.status().is_success()
+        && response.headers().get("grpc-status").is_none_or(|it| it == "0")
 }
 
 /// Whether the service has found nothing.

@@ -10,6 +10,7 @@ use crate::iam::resource::Resource;
 pub(super) fn demand(asked: &Asked<'_>) -> Option<Demand> {
     match asked.route {
         "/v1/{*path}" => rest(asked),
+        "/google.iam.v1.IAMPolicy/{method}" => Some(Demand::Inside),
         route => {
             let publisher = route.strip_prefix("/google.pubsub.v1.Publisher/");
             let subscriber = route.strip_prefix("/google.pubsub.v1.Subscriber/");

@@ -5,6 +5,7 @@ use googleapis_tonic_google_storage_v2::google::storage::v2 as proto;
 
 use super::{Asked, Demand, one};
 use crate::iam::caller::Caller;
+use crate::iam::grpc::is_policy_method;
 use crate::iam::refusal::Refusal;
 use crate::iam::resource::Resource;
 
@@ -89,6 +90,7 @@ fn grpc(asked: &Asked<'_>, method: &str) -> Option<Demand> {
             let to = object(&it.destination_bucket, &it.destination_name)?;
             copy(object(&it.source_bucket, &it.source_object), to)
         }
+        method if is_policy_method(method) => Some(Demand::Inside),
         _ => None,
     }
 }

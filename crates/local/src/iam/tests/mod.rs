@@ -4,7 +4,9 @@ mod credentials;
 mod exchange;
 mod gate;
 mod metadata;
+mod permissions;
 mod policies;
+mod story;
 
 use axum::body::{Body, to_bytes};
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
@@ -71,7 +73,11 @@ struct Fixture {
 
 impl Fixture {
     async fn new() -> Self {
-        let stack = Stack::start(Options::default()).await.unwrap();
+        Self::start(Options::default()).await
+    }
+
+    async fn start(options: Options) -> Self {
+        let stack = Stack::start(options).await.unwrap();
         let (iam, gitlab) = (&stack.iam, &stack.gitlab);
         iam.create_project(PROJECT);
         let project = gitlab.create_project("team/iris", "main", &[("a.txt", b"one")]).unwrap();

@@ -21,10 +21,11 @@ use self::convert::{attributes, bucket_id, preconditions, target, update};
 use super::Storage;
 use super::error::Error;
 use super::list::Listing;
+use super::policy;
 use super::precondition::Preconditions;
 use super::replacing::Replacing;
 use super::store::Target;
-use crate::iam::Caller;
+use crate::iam::{self, Caller};
 
 pub(super) fn router() -> Router<Storage> {
     Router::new().route("/google.storage.v2.Storage/{method}", post(dispatch))
@@ -48,8 +49,14 @@ async fn dispatch(
             unary(storage, request, move |storage, it| rewrite_object(storage, caller.as_ref(), it))
                 .await
         }
-        _ => Status::unimplemented(format!("{method} is not served here"))
-            .into_http::<axum::body::Body>(),
+        method => {
+            let caller = request.extensions().get::<Caller>().cloned();
+            let decide = move |name: &str, call| {
+                let bucket = bucket_id(name)?;
+                Ok(policy::answer(&storage, bucket, caller.as_ref(), call)?)
+            };
+            iam::grpc::serve(method, request, decide).await
+        }
     }
 }
 

@@ -1,15 +1,17 @@
 //! The services, where every request is asked for its permission: each with exactly what Google
 //! documents for it, and with everything but that.
 
+mod policies;
 mod pubsub;
 mod roles;
 mod storage;
 mod vertex;
 
-use axum::body::{Body, to_bytes};
+use axum::body::{Body, Bytes, to_bytes};
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use axum::http::{HeaderMap, Request};
 use axum::{Router, response::Response};
+use futures::StreamExt as _;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
@@ -52,11 +54,17 @@ struct Outcome {
     grpc: Option<i32>,
     headers: HeaderMap,
     text: String,
+    bytes: Bytes,
 }
 
 impl Outcome {
     const fn is_refused(&self) -> bool {
         matches!((self.status, self.grpc), (401 | 403, _) | (_, Some(7 | 16)))
+    }
+
+    /// The message over gRPC.
+    fn message<M: prost::Message + Default>(&self) -> M {
+        M::decode(&self.bytes[5..]).unwrap()
     }
 
     fn json(&self) -> Value {
@@ -174,17 +182,19 @@ async fn outcome(response: Response) -> Outcome {
     let (status, headers) = (response.status().as_u16(), response.headers().clone());
     let grpc = headers.get("grpc-status").map(|it| it.to_str().unwrap().parse().unwrap());
     let is_stream = headers.get(CONTENT_TYPE).is_some_and(|it| it == "application/grpc");
-    // A stream goes on.
+    let mut body = response.into_body().into_data_stream();
+    // A stream goes on after its first message.
     let bytes = if is_stream {
-        Vec::new()
+        body.next().await.map(Result::unwrap).unwrap_or_default()
     } else {
-        to_bytes(response.into_body(), usize::MAX).await.unwrap().to_vec()
+        to_bytes(Body::from_stream(body), usize::MAX).await.unwrap()
     };
-    Outcome { status, grpc, headers, text: String::from_utf8_lossy(&bytes).into_owned() }
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    Outcome { status, grpc, headers, text, bytes }
 }
 
 /// Every permission that a predefined role has.
-fn universe() -> Vec<&'static str> {
+pub(super) fn universe() -> Vec<&'static str> {
     let roles = ["roles/owner", "roles/iam.serviceAccountTokenCreator"];
     let all = roles.iter().flat_map(|it| crate::iam::roles::permissions(it).unwrap());
     let mut all: Vec<_> = all.collect();
@@ -277,6 +287,10 @@ async fn a_token_that_is_over_is_nobodys() {
     let path = "/v1/projects/demo-project/topics/orders";
     let op = rest(Service::Pubsub, "GET", path, Value::Null, &[]);
     assert_eq!(yard.send(&op, &yard.token).await.status, 200);
+    let who = crate::iam::principal::Principal::Account(ME.to_owned());
+    let [over, lasting] = [0, 60].map(|seconds| yard.iam.lock().issue(who.clone(), seconds).0);
+    assert_eq!(yard.send(&op, &over).await.status, 401);
+    assert_eq!(yard.send(&op, &lasting).await.status, 200);
     yard.iam.revoke_tokens();
     let outcome = yard.send(&op, &yard.token).await;
     assert_eq!(

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use futures::stream;
 use googleapis_tonic_google_pubsub_v1::google::pubsub::v1 as wire;
 
 use super::*;
@@ -215,6 +216,51 @@ async fn over_rest_a_refusal_names_the_permission_and_the_resource() {
         }});
         assert_eq!((outcome.status, outcome.json()), (403, expected));
     }
+}
+
+#[tokio::test]
+async fn what_is_made_anew_has_no_policy() {
+    let yard = Yard::new();
+    let on = Resource::topic(PROJECT, "orders");
+    let publish = json!({"messages": [{"data": "YQ=="}]});
+    let publish = at("POST", "topics/orders:publish", publish, &[]);
+    let delete = wire::DeleteTopicRequest { topic: TOPIC.to_owned() };
+    yard.hold(&["pubsub.topics.create", "pubsub.topics.delete"]);
+    for delete in
+        [publisher("DeleteTopic", &delete, &[]), at("DELETE", "topics/orders", Value::Null, &[])]
+    {
+        yard.iam.bind(&on, "roles/pubsub.publisher", &format!("serviceAccount:{ME}")).unwrap();
+        assert_eq!(yard.send(&publish, &yard.token).await.status, 200);
+        assert_eq!(yard.send(&delete, &yard.token).await.status, 200);
+        yard.pubsub.create_topic(TOPIC).unwrap();
+        assert_eq!(yard.send(&publish, &yard.token).await.status, 403);
+    }
+}
+
+#[tokio::test]
+async fn a_stream_ends_with_the_permission() {
+    let yard = Yard::new();
+    let member = format!("serviceAccount:{ME}");
+    let (on, role) = (Resource::subscription(PROJECT, "worker"), "roles/pubsub.subscriber");
+    yard.iam.bind(&on, role, &member).unwrap();
+    let first = wire::StreamingPullRequest {
+        subscription: SUB.to_owned(),
+        stream_ack_deadline_seconds: 10,
+        ..wire::StreamingPullRequest::default()
+    };
+    let op = subscriber("StreamingPull", &first, &[]);
+    let request = Request::post(&op.path)
+        .header(CONTENT_TYPE, "application/grpc")
+        .header(AUTHORIZATION, format!("Bearer {}", yard.token));
+    // The client goes on listening.
+    let first = stream::iter([Ok::<_, std::io::Error>(op.body)]).chain(stream::pending());
+    let request = request.body(Body::from_stream(first)).unwrap();
+    let response = yard.router(Service::Pubsub).oneshot(request).await.unwrap();
+    let mut messages = response.into_body().into_data_stream();
+    assert!(messages.next().await.is_some(), "it greets");
+    yard.iam.unbind(&on, role, &member);
+    yard.pubsub.publish(TOPIC, "data".into(), HashMap::new()).unwrap();
+    assert!(messages.next().await.is_none(), "it delivers nothing");
 }
 
 #[tokio::test]
