@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
-use branchline_gcp::storage::{List, Object, Objects, Page};
+use branchline_gcp::storage::{List, Object, Objects, Page, Source};
 use branchline_gcp::{Call, Error};
 use bytes::Bytes;
 
@@ -225,6 +225,23 @@ impl Objects for Door {
         Box::pin(async move {
             let what = format!("digest {bucket}/{name}");
             self.call(&what, |_| Err(missing(&what))).await
+        })
+    }
+
+    fn copy<'a>(&'a self, from: Source<'a>, bucket: &'a str, name: &'a str) -> Call<'a, Object> {
+        Box::pin(async move {
+            let what = format!("copy {}/{} to {bucket}/{name}", from.bucket, from.name);
+            self.call(&what, |state| {
+                let found = state.buckets.get(from.bucket, from.name);
+                let found = found.ok_or_else(|| missing(&what))?;
+                let (content, metadata) = (found.content.clone(), found.object.metadata.clone());
+                let taken = state.buckets.get(bucket, name).is_some();
+                if taken || found.object.generation != from.generation {
+                    return Err(conflict(&what));
+                }
+                Ok(state.buckets.put(bucket, name, content, metadata))
+            })
+            .await
         })
     }
 }
