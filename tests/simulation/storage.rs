@@ -6,8 +6,10 @@ use std::ops::Bound;
 
 use branchline_gcp::storage::{List, Object, Objects, Page, Source};
 use branchline_gcp::{Call, Error};
+use branchline_ledger::{Body, Entry};
 use bytes::Bytes;
 
+use crate::story::{ARTIFACTS, STAGING};
 use crate::world::{Door, FAILED_PRECONDITION, NOT_FOUND, State, Texts};
 
 /// Smaller than the real one, so that listings have pages.
@@ -74,6 +76,28 @@ impl Buckets {
         let mut found = self.range(list.bucket, from, list.prefix).map(|it| it.object.clone());
         let objects = found.by_ref().take(size).collect();
         Page { objects, next: found.next().map(|it| it.name) }
+    }
+}
+
+impl State {
+    /// Where inputs are staged, what was verified names copies that lie there, with the content of
+    /// what was announced.
+    pub(crate) fn has_copies(&mut self, name: &str, fact: &[u8]) {
+        let Ok(Entry { fact, .. }) = Entry::decode(fact) else { return };
+        let Body::Verified { staged, .. } = fact.body else { return };
+        let copied = staged.iter().all(|it| {
+            let (found, original) = (
+                self.buckets.get(it.uri.bucket(), it.uri.object()),
+                self.buckets.range(ARTIFACTS, String::new(), "").next(),
+            );
+            let original = original.map(|it| &it.content);
+            it.uri.bucket() == STAGING
+                && found.is_some_and(|it| Some(&it.content) == original)
+                && found.is_some_and(|found| found.object.generation == it.generation)
+        });
+        let expected = usize::from(self.staging);
+        let holds = copied && staged.len() == expected;
+        self.law.check(holds, || format!("{name} names copies that are none: {staged:?}"));
     }
 }
 

@@ -72,15 +72,18 @@ async fn copy(
             copy.generation = made.generation;
             verify::compare(&copy, &made)
         }
-        // Cloud Storage does not say of which of the two: what is there tells.
-        Err(error) if matches!(error.class(), Class::Conflict | Class::NotFound) => {
+        // Cloud Storage does not say what of the two it was, nor need it look for a copy in the way
+        // before it refuses to replace one: what is there tells.
+        Err(error)
+            if matches!(error.class(), Class::Conflict | Class::NotFound | Class::Permission) =>
+        {
             match storage.stat(bucket, copy.uri.object(), None).await {
                 Ok(there) => {
                     copy.generation = there.generation;
                     verify::difference(storage, &copy, read_contents).await?
                 }
                 Err(missing) if missing.class() == Class::NotFound => {
-                    // Where the source is as it was, the bucket is what is missing.
+                    // Where the source is as it was, something else is wrong.
                     Some(verify::difference(storage, object, false).await?.ok_or(error)?)
                 }
                 Err(error) => return Err(error),
