@@ -15,10 +15,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use branchline_contract::{
-    Actor, Ask, CommitSha, Envelope, JobKind, Reason, Request, RequestId, RunId, Vertex,
+    Actor, Ask, CommitSha, Crc32c, Envelope, JobKind, Reason, Request, RequestId, RunId, Vertex,
 };
 use branchline_gcp::pubsub::{Message, Publish as _, Publisher};
-use branchline_gcp::storage::Storage;
+use branchline_gcp::storage::{Objects as _, Storage};
 use branchline_gitlab::Client;
 use branchline_ledger::{RequestName, Requests, Run, State, Store};
 use branchline_local::installation::{ARTIFACTS, LEDGER, PROJECT, QUEUE, REQUESTS, topic};
@@ -223,6 +223,9 @@ impl<'a> Scene<'a> {
                 "generation": 1, "size": 1, "crc32c": "AAAAAA==",
             }]);
         }
+        if point.starts_with("stage.") {
+            request["artifacts"] = json!([self.input(number).await?]);
+        }
         let run = RunId::derive(&serde_json::from_value(request.clone())?).0;
         if course == Course::Paused {
             self.ask(Ask::Pause(domain()?)).await?;
@@ -261,6 +264,18 @@ impl<'a> Scene<'a> {
             self.roles[role].thaw()?;
         }
         Ok(run)
+    }
+
+    /// An artifact to be copied.
+    async fn input(&self, number: usize) -> Result<Value> {
+        let storage = Storage::connect(&self.at.google()).await?;
+        let name = format!("input-{number}");
+        let made = storage.create(ARTIFACTS, &name, "1,2".into(), BTreeMap::new()).await?;
+        let crc32c = Crc32c(made.crc32c.context("it has one")?);
+        Ok(json!({
+            "name": "data", "uri": format!("gs://{ARTIFACTS}/{name}"),
+            "generation": made.generation, "size": made.size, "crc32c": crc32c,
+        }))
     }
 
     async fn publish(&self, request: &Value, ci_job: u64) -> Result<()> {

@@ -236,7 +236,7 @@ fn up_to_running() -> [Body; 5] {
     let intent = Intent { nonce: "n".to_owned(), duration_ms: 1, output: "gs://o/".to_owned() };
     let job = "projects/acme/locations/europe-west4/customJobs/42".to_owned();
     [
-        Body::Verified { contents_read: false, grounds: None },
+        Body::Verified { contents_read: false, grounds: None, staged: Vec::new() },
         Body::Admitted {},
         Body::Intended(intent),
         Body::Submitted { intent: "n".to_owned(), job },

@@ -32,12 +32,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use story::tell;
+use story::{tell, tell_of_copies};
 use take_over::take_over;
 use world::Fault;
 
 /// Enough for every fault to meet a run in every state.
 const ALL_PAIRS: u64 = 300;
+/// Enough for copies to be lost, repeated and interrupted.
+const COPYING: u64 = 60;
 
 fn number(name: &str) -> Option<u64> {
     env::var(name).ok().filter(|it| !it.is_empty()).map(|it| it.parse().unwrap())
@@ -91,6 +93,15 @@ fn every_run_has_one_job_and_is_announced_whatever_goes_wrong() {
         seeds < ALL_PAIRS || missing.is_empty(),
         "faults that met no run in a state: {missing:?}"
     );
+}
+
+#[test]
+fn a_run_trains_on_one_copy_of_its_inputs_whatever_goes_wrong() {
+    for seed in 0..COPYING {
+        let told = tell_of_copies(seed);
+        let broken = told.broken.map(|it| format!("seed {seed}: {it}")).unwrap_or_default();
+        assert!(broken.is_empty(), "{}\n{broken}", told.trace.join("\n"));
+    }
 }
 
 /// Facts are read one by one over a slow wire, and a lease that is not renewed meanwhile is lost.

@@ -5,7 +5,7 @@ use branchline_gitlab::StatusState;
 use serde_json::json;
 
 /// Every point, each with a signal that ends or freezes the process.
-pub(crate) const POINTS: [(&str, &str); 62] = [
+pub(crate) const POINTS: [(&str, &str); 64] = [
     ("worker.receive", "KILL"),
     ("token.before", "KILL"),
     ("token.after", "KILL"),
@@ -13,6 +13,8 @@ pub(crate) const POINTS: [(&str, &str); 62] = [
     ("ledger.requested.after", "KILL"),
     ("ledger.duplicate.before", "KILL"),
     ("ledger.duplicate.after", "KILL"),
+    ("stage.before", "KILL"),
+    ("stage.after", "KILL"),
     ("ledger.verified.before", "KILL"),
     ("ledger.verified.after", "KILL"),
     ("ledger.admitted.before", "KILL"),

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use branchline_local::gitlab::{Signer, Trigger};
 use branchline_local::iam::{Provider, Resource};
 use branchline_local::installation::{
-    self, ARTIFACTS, LEDGER, OUTPUT, PROJECT, QUEUE, REQUESTS, subscription, topic,
+    self, ARTIFACTS, LEDGER, OUTPUT, PROJECT, QUEUE, REQUESTS, STAGING, subscription, topic,
 };
 use branchline_local::stack::{Options, Stack};
 use branchline_tests::processes::executable;
@@ -80,6 +80,7 @@ fn things(on: &str, part: &str) -> Resource {
         "queue_bucket" => Resource::bucket(QUEUE),
         "request_bucket" => Resource::bucket(REQUESTS),
         "output_bucket" => Resource::bucket(OUTPUT),
+        "staging_bucket" => Resource::bucket(STAGING),
         "training_project" => Resource::project(PROJECT),
         "training_account" => Resource::account(&account("trainer")),
         other => panic!("{other} is new"),

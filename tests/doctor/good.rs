@@ -1,7 +1,7 @@
 //! Installations with nothing wrong in them, each set up in another way.
 
 use branchline_local::iam::Resource;
-use branchline_local::installation::{ARTIFACTS, LEDGER, PROJECT};
+use branchline_local::installation::{ARTIFACTS, LEDGER, PROJECT, STAGING};
 use serde_json::json;
 
 use crate::clinic::{Clinic, POOL, account};
@@ -43,6 +43,7 @@ pub(crate) const GOOD: &[(&str, Make)] = &[
         it.provider.mapping.remove("attribute.project_id");
         it.put_provider();
     }),
+    ("copies of the inputs", |it| it.worker["staging"] = json!({"bucket": STAGING})),
     ("a condition with functions, and roles for the whole project", |it| {
         let text =
             r#"assertion.project_path.startsWith("ml/") && assertion.ref in ["main", "next"]"#;

@@ -182,7 +182,7 @@ fn placeholders(bytes: &[u8], rng: &mut Rng) -> bool {
     let (request, run) = (pick(rng, &DECODED), RunId::parse("train-636f38f3c36efd01c0eb").unwrap());
     let kept = placeholder::expand_training(body, &|_| Fill::Keep);
     let filled = placeholder::expand_training(body, &|name| {
-        placeholder::fill(request, &run, "gs://o/run/", name)
+        placeholder::fill(request, &request.artifacts, &run, "gs://o/run/", name)
     });
     if let Ok(kept) = &kept {
         assert_eq!(kept, body, "keeping every placeholder changes nothing");

@@ -98,7 +98,11 @@ pub(crate) fn every_kind(request: &ArtifactReady, text: &str) -> Vec<Body> {
     let job = "projects/42/locations/europe-west4/customJobs/7771".to_owned();
     vec![
         Body::Stalled { reason: reason() },
-        Body::Verified { contents_read: false, grounds: Some(Box::new(grounds(text))) },
+        Body::Verified {
+            contents_read: false,
+            grounds: Some(Box::new(grounds(text))),
+            staged: request.artifacts.clone(),
+        },
         Body::Held { reason: reason() },
         Body::Approved { given: Approval::Operator, by: vec![reason()], reason: reason() },
         Body::Admitted {},
@@ -115,7 +119,7 @@ pub(crate) fn every_kind(request: &ArtifactReady, text: &str) -> Vec<Body> {
         Body::Surplus { intent: "n".to_owned(), job: reason() },
         finished(Outcome::Failed, text),
         Body::Retried { request: Some(Box::new(request.clone())), reason: None, asked_at },
-        Body::Verified { contents_read: true, grounds: None },
+        Body::Verified { contents_read: true, grounds: None, staged: Vec::new() },
         Body::Admitted {},
         intent("o"),
         Body::Submitted { intent: "o".to_owned(), job },

@@ -91,7 +91,10 @@ fn job_body(bytes: &[u8], _: &mut Rng) -> bool {
 }
 
 fn body(request: &ArtifactReady) -> Result<Value, String> {
-    let bodies = vec![Body::Verified { contents_read: false, grounds: None }, Body::Admitted {}];
+    let bodies = vec![
+        Body::Verified { contents_read: false, grounds: None, staged: Vec::new() },
+        Body::Admitted {},
+    ];
     let facts = facts(request, "worker", bodies);
     let entries: Vec<Entry> = facts.iter().map(|it| Entry::decode(&it.encode()).unwrap()).collect();
     let (run, _) = Run::fold(&entries).unwrap();

@@ -2,7 +2,7 @@
 
 use crate::serve;
 use branchline_gcp::Class;
-use branchline_gcp::storage::{List, Objects as _, Storage};
+use branchline_gcp::storage::{List, Objects as _, Source, Storage};
 use branchline_local::storage::Storage as Embedded;
 use std::collections::BTreeMap;
 
@@ -101,6 +101,37 @@ async fn a_listing_comes_in_pages_in_the_order_of_names_with_metadata() {
     let page = storage.list(list).await.unwrap();
     assert_eq!(page.objects[0].name, "queue/3");
     assert_eq!((page.objects.len(), page.next), (2, None));
+}
+
+#[tokio::test]
+async fn an_object_is_copied_if_it_is_what_it_was_to_where_none_lies() {
+    let embedded = Embedded::open(None).unwrap();
+    embedded.create_bucket(BUCKET).unwrap();
+    embedded.create_bucket("branchline-copies").unwrap();
+    // Seven bytes take four calls.
+    embedded.limit_rewrites(2);
+    let storage = Storage::connect(&serve(embedded.router()).await).await.unwrap();
+    let first = storage.create(BUCKET, "a", "content".into(), metadata("x")).await.unwrap();
+    let source = Source { bucket: BUCKET, name: "a", generation: first.generation };
+    let copy = storage.copy(source, "branchline-copies", "b/c").await.unwrap();
+    assert_eq!((copy.bucket.as_str(), copy.name.as_str()), ("branchline-copies", "b/c"));
+    assert_eq!((copy.size, copy.crc32c, &copy.metadata), (7, first.crc32c, &metadata("x")));
+    assert_eq!(storage.stat("branchline-copies", "b/c", None).await.unwrap(), copy);
+
+    let twice = storage.copy(source, "branchline-copies", "b/c").await.unwrap_err();
+    assert_eq!(twice.class(), Class::Conflict);
+    let text = format!("copying gs://{BUCKET}/a to gs://branchline-copies/b/c");
+    assert_eq!(twice.to_string(), text);
+    let no_bucket = storage.copy(source, "branchline-missing", "b").await.unwrap_err();
+    assert_eq!(no_bucket.class(), Class::NotFound);
+    storage.replace(BUCKET, "a", first.generation, "other".into()).await.unwrap();
+    let replaced = storage.copy(source, "branchline-copies", "d").await.unwrap_err();
+    assert_eq!(replaced.class(), Class::Conflict);
+    let missing = Source { name: "missing", ..source };
+    let missing = storage.copy(missing, "branchline-copies", "d").await.unwrap_err();
+    assert_eq!(missing.class(), Class::NotFound);
+    let (_, kept) = storage.read("branchline-copies", "b/c", None, 7).await.unwrap();
+    assert_eq!(&kept[..], b"content");
 }
 
 #[tokio::test]

@@ -58,7 +58,7 @@ impl Law {
         found.map(|it| name(&it.run.state))
     }
 
-    fn check(&mut self, holds: bool, law: impl FnOnce() -> String) {
+    pub(crate) fn check(&mut self, holds: bool, law: impl FnOnce() -> String) {
         if !holds && self.broken.is_none() {
             self.broken = Some(law());
         }
@@ -331,6 +331,7 @@ impl State {
     pub(crate) fn created(state: &mut Self, bucket: &str, name: &str, content: &[u8]) {
         if bucket == LEDGER && name.starts_with("runs/") {
             state.law.appended(name, content);
+            state.has_copies(name, content);
             let (directory, _) = name.rsplit_once('/').expect("a directory");
             state.has_entry(&directory.to_owned());
         }

@@ -4,10 +4,12 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
-use branchline_gcp::storage::{List, Object, Objects, Page};
+use branchline_gcp::storage::{List, Object, Objects, Page, Source};
 use branchline_gcp::{Call, Error};
+use branchline_ledger::{Body, Entry};
 use bytes::Bytes;
 
+use crate::story::{ARTIFACTS, STAGING};
 use crate::world::{Door, FAILED_PRECONDITION, NOT_FOUND, State, Texts};
 
 /// Smaller than the real one, so that listings have pages.
@@ -74,6 +76,28 @@ impl Buckets {
         let mut found = self.range(list.bucket, from, list.prefix).map(|it| it.object.clone());
         let objects = found.by_ref().take(size).collect();
         Page { objects, next: found.next().map(|it| it.name) }
+    }
+}
+
+impl State {
+    /// Where inputs are staged, what was verified names copies that lie there, with the content of
+    /// what was announced.
+    pub(crate) fn has_copies(&mut self, name: &str, fact: &[u8]) {
+        let Ok(Entry { fact, .. }) = Entry::decode(fact) else { return };
+        let Body::Verified { staged, .. } = fact.body else { return };
+        let copied = staged.iter().all(|it| {
+            let (found, original) = (
+                self.buckets.get(it.uri.bucket(), it.uri.object()),
+                self.buckets.range(ARTIFACTS, String::new(), "").next(),
+            );
+            let original = original.map(|it| &it.content);
+            it.uri.bucket() == STAGING
+                && found.is_some_and(|it| Some(&it.content) == original)
+                && found.is_some_and(|found| found.object.generation == it.generation)
+        });
+        let expected = usize::from(self.staging);
+        let holds = copied && staged.len() == expected;
+        self.law.check(holds, || format!("{name} names copies that are none: {staged:?}"));
     }
 }
 
@@ -225,6 +249,23 @@ impl Objects for Door {
         Box::pin(async move {
             let what = format!("digest {bucket}/{name}");
             self.call(&what, |_| Err(missing(&what))).await
+        })
+    }
+
+    fn copy<'a>(&'a self, from: Source<'a>, bucket: &'a str, name: &'a str) -> Call<'a, Object> {
+        Box::pin(async move {
+            let what = format!("copy {}/{} to {bucket}/{name}", from.bucket, from.name);
+            self.call(&what, |state| {
+                let found = state.buckets.get(from.bucket, from.name);
+                let found = found.ok_or_else(|| missing(&what))?;
+                let (content, metadata) = (found.content.clone(), found.object.metadata.clone());
+                let taken = state.buckets.get(bucket, name).is_some();
+                if taken || found.object.generation != from.generation {
+                    return Err(conflict(&what));
+                }
+                Ok(state.buckets.put(bucket, name, content, metadata))
+            })
+            .await
         })
     }
 }

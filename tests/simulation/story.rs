@@ -21,7 +21,8 @@ pub(crate) const LEDGER: &str = "ledger";
 pub(crate) const QUEUE: &str = "queue";
 const OPERATORS: &str = "requests";
 const OUTPUT: &str = "output";
-const ARTIFACTS: &str = "artifacts";
+pub(crate) const ARTIFACTS: &str = "artifacts";
+pub(crate) const STAGING: &str = "staging";
 pub(crate) const GONE: &str = "gs://artifacts/gone";
 pub(crate) const REQUESTS: &str = "projects/p/subscriptions/artifact-ready";
 pub(crate) const EVENTS: &str = "projects/p/subscriptions/run-events";
@@ -53,8 +54,18 @@ pub(crate) struct Told {
 
 /// Tells the story of one seed, on a clock of its own.
 pub(crate) fn tell(seed: u64) -> Told {
+    tell_of(seed, |_| ())
+}
+
+/// The same where runs train on copies.
+pub(crate) fn tell_of_copies(seed: u64) -> Told {
+    tell_of(seed, |state| state.staging = true)
+}
+
+fn tell_of(seed: u64, change: impl FnOnce(&mut State)) -> Told {
     runtime().block_on(async {
         let world = World::new(seed, &PROCESSES);
+        change(&mut world.state());
         let requests = prepare(&world);
         let stop = CancellationToken::new();
         let lives: Vec<_> = (0..PROCESSES.len())
@@ -247,13 +258,14 @@ async fn work(door: Door, stop: CancellationToken) {
         let client = Client::over(door, HOST.to_owned());
         branchline_notifier::work(notifier(), doors, client, None, health, stop).await;
     } else {
-        let trust = identity::trust(&door);
-        Box::pin(branchline_worker::work(worker(), doors, door, trust, health, stop)).await;
+        let (config, trust) = (worker(door.world.state().staging), identity::trust(&door));
+        Box::pin(branchline_worker::work(config, doors, door, trust, health, stop)).await;
     }
 }
 
-fn worker() -> branchline_worker::Config {
+fn worker(staging: bool) -> branchline_worker::Config {
     serde_json::from_value(json!({
+        "staging": staging.then(|| json!({"bucket": STAGING})),
         "subscription": REQUESTS,
         "dead_letter_topic": DEAD_LETTERS,
         "run_event_topic": RUN_EVENTS,

@@ -75,6 +75,8 @@ pub(crate) struct State {
     pub(crate) lease_out: Range<Duration>,
     processes: Vec<Process>,
     pub(crate) buckets: Buckets,
+    /// Whether workers stage inputs.
+    pub(crate) staging: bool,
     pub(crate) topics: Topics,
     pub(crate) jobs: Jobs,
     pub(crate) gitlab: Gitlab,
@@ -127,6 +129,7 @@ impl World {
             lease_out: Duration::ZERO..Duration::ZERO,
             processes: processes.iter().map(process).collect(),
             buckets: Buckets::default(),
+            staging: false,
             topics: Topics::default(),
             jobs: Jobs::new(),
             gitlab: Gitlab::default(),

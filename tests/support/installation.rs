@@ -162,6 +162,7 @@ impl Installation {
             "queue_bucket": installation::QUEUE,
             "request_bucket": installation::REQUESTS,
             "output_bucket": installation::OUTPUT,
+            "staging": {"bucket": installation::STAGING},
             "identity": {"issuers": [{"issuer": self.gitlab()}]},
             "policy": self.path("policy.yaml"),
             "regions": [REGION],
@@ -198,11 +199,9 @@ impl Installation {
         }
         let [port] = free_ports();
         let mut google = json!({"credentials": "anonymous"});
-        let mut endpoints = vec![("pubsub_endpoint", 0), ("storage_endpoint", 1)];
-        if name == "worker" {
-            endpoints.push(("vertex_endpoint", 2));
-        }
-        for (key, at) in endpoints {
+        let vertex = (name == "worker").then_some(("vertex_endpoint", 2));
+        for (key, at) in [("pubsub_endpoint", 0), ("storage_endpoint", 1)].into_iter().chain(vertex)
+        {
             google[key] = Value::from(address(self.ports[at]));
         }
         let mut config = json!({

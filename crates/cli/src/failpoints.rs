@@ -18,7 +18,7 @@ use branchline_contract::JobKind;
 use branchline_gcp::pubsub::{
     Deliveries, Delivery, Message, Publish, Receive, Settle, SubscribeOptions,
 };
-use branchline_gcp::storage::{List, Object, Objects, Page};
+use branchline_gcp::storage::{List, Object, Objects, Page, Source};
 use branchline_gcp::vertex::{CreateJob, Job, JobPage, Jobs, Vertex};
 use branchline_gcp::{Call, Error};
 use branchline_gitlab::{Answering, Api, Call as GitlabCall, Client};
@@ -220,6 +220,11 @@ impl Objects for Guarded<Arc<dyn Objects>> {
         generation: i64,
     ) -> Call<'a, ([u8; 32], u64)> {
         self.door.read_sha256(bucket, name, generation)
+    }
+
+    fn copy<'a>(&'a self, from: Source<'a>, bucket: &'a str, name: &'a str) -> Call<'a, Object> {
+        let call = self.door.copy(from, bucket, name);
+        Box::pin(self.points.around(Some("stage".to_owned()), call))
     }
 }
 

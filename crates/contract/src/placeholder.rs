@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::artifact::Artifact;
 use crate::artifact_ready::ArtifactReady;
 use crate::run_id::RunId;
 use crate::text::cut;
@@ -71,17 +72,24 @@ pub fn expand_training(body: &Value, fill: &impl Fn(&str) -> Fill) -> Result<Val
 /// As Vertex AI takes it.
 const PIPELINE_SPEC: [&str; 2] = ["pipelineSpec", "pipeline_spec"];
 
-/// What a placeholder of a request stands for, once its run and output directory are known.
-pub fn fill(request: &ArtifactReady, run: &RunId, output: &str, name: &str) -> Fill {
+/// What a placeholder of a request stands for, once its run and output directory are known, and
+/// where its artifacts lie for the job.
+pub fn fill(
+    request: &ArtifactReady,
+    artifacts: &[Artifact],
+    run: &RunId,
+    output: &str,
+    name: &str,
+) -> Fill {
     let text = match name.split('.').collect::<Vec<_>>()[..] {
         ["output"] => Some(output.to_owned()),
         ["run", "id"] => Some(run.to_string()),
         ["commit", "sha"] => Some(request.gitlab.sha.to_string()),
         ["commit", "ref"] => Some(request.gitlab.git_ref.to_string()),
-        ["artifacts", artifact, "uri"] => artifact_uri(request, artifact),
+        ["artifacts", artifact, "uri"] => artifact_uri(artifacts, artifact),
         // Where Vertex AI mounts the bucket for the training code.
         ["artifacts", artifact, "path"] => {
-            artifact_uri(request, artifact).map(|it| it.replacen("gs://", "/gcs/", 1))
+            artifact_uri(artifacts, artifact).map(|it| it.replacen("gs://", "/gcs/", 1))
         }
         _ => None,
     };
@@ -89,8 +97,8 @@ pub fn fill(request: &ArtifactReady, run: &RunId, output: &str, name: &str) -> F
 }
 
 /// The artifact's directory, or its one object.
-fn artifact_uri(request: &ArtifactReady, name: &str) -> Option<String> {
-    let artifact = request.artifacts.iter().find(|it| it.name.as_str() == name)?;
+fn artifact_uri(artifacts: &[Artifact], name: &str) -> Option<String> {
+    let artifact = artifacts.iter().find(|it| it.name.as_str() == name)?;
     let directory = artifact.directory.as_ref().map(ToString::to_string);
     Some(directory.unwrap_or_else(|| artifact.uri.to_string()))
 }

@@ -1,21 +1,21 @@
-//! Cloud Storage: small objects in memory, metadata, listings. Whole files are
-//! in `transfer`.
+//! Cloud Storage: small objects in memory, metadata, listings. Contents of any
+//! size are in `reading`, `rewrite` and `transfer`.
 //!
 //! Every write carries a precondition, so the SDK may repeat it. A repeat of a
 //! write that had in fact happened fails with a conflict: the caller reads back
 //! what is there before it believes one.
 
+mod reading;
+mod rewrite;
 mod transfer;
 
 use crate::call::{CALL_TIME_MAX, Call, RETRY_TIME_MAX, bounded, timestamp};
 use crate::config::Config;
-use crate::error::{Error, Result};
+use crate::error::Error;
 use bytes::{Bytes, BytesMut};
 use google_cloud_gax::retry_policy::RetryPolicyExt as _;
 use google_cloud_storage::client::{Storage as DataClient, StorageControl};
 use google_cloud_storage::model;
-use google_cloud_storage::model_ext::ObjectHighlights;
-use google_cloud_storage::read_object::ReadObjectResponse;
 use google_cloud_storage::read_resume_policy::{ReadResumePolicyExt as _, Recommended};
 use google_cloud_storage::retry_policy::RetryableErrors;
 use google_cloud_wkt::FieldMask;
@@ -79,6 +79,17 @@ pub struct List<'a> {
     pub page_size: u16,
 }
 
+/// What to copy: an object, if it still is of that generation.
+#[derive(Clone, Copy, Debug)]
+pub struct Source<'a> {
+    /// The bucket's name.
+    pub bucket: &'a str,
+    /// The object's name.
+    pub name: &'a str,
+    /// Which content it has to be.
+    pub generation: i64,
+}
+
 /// The objects of Cloud Storage, as the ledger and the roles use them: Google's
 /// clients answer, or a simulated world.
 pub trait Objects: Send + Sync {
@@ -140,6 +151,10 @@ pub trait Objects: Send + Sync {
         name: &'a str,
         generation: i64,
     ) -> Call<'a, ([u8; 32], u64)>;
+
+    /// Copies an object of any size, with its metadata, to where none must lie yet. The content
+    /// passes nobody on its way.
+    fn copy<'a>(&'a self, from: Source<'a>, bucket: &'a str, name: &'a str) -> Call<'a, Object>;
 }
 
 impl Storage {
@@ -164,22 +179,6 @@ impl Storage {
             let control = control.build().await.map_err(|it| Error::client(DOING, it))?;
             Ok(Self { data, control })
         })
-    }
-
-    /// Begins to read an object's content.
-    async fn open(&self, bucket: &str, name: &str, generation: Option<i64>) -> Result<Reading> {
-        let doing = doing("reading", bucket, name);
-        let mut read = self.data.read_object(resource(bucket), name);
-        if let Some(generation) = generation {
-            read = read.set_generation(generation);
-        }
-        let response = bounded(doing.clone(), CALL_TIME_MAX, read.send()).await?;
-        let object = highlighted(bucket, name, response.object());
-        if object.crc32c.is_none() {
-            // The SDK verifies what the server promises, and nothing was promised.
-            return Err(Error::corrupt(doing, "the answer carries no CRC32C"));
-        }
-        Ok(Reading { doing, object, response })
     }
 }
 
@@ -339,21 +338,10 @@ impl Objects for Storage {
             Ok((hash.finalize().into(), size))
         })
     }
-}
 
-/// An object being read. Each piece may take [`CALL_TIME_MAX`], the whole any time.
-struct Reading {
-    doing: String,
-    object: Object,
-    response: ReadObjectResponse,
-}
-
-impl Reading {
-    /// The next piece. Only the end says that all pieces were right: the SDK
-    /// reports a wrong checksum in its place.
-    async fn next(&mut self) -> Result<Option<Bytes>> {
-        let next = async { self.response.next().await.transpose() };
-        bounded(self.doing.clone(), CALL_TIME_MAX, next).await
+    #[instrument(name = "storage.copy", skip_all, fields(storage.bucket = bucket, storage.object = name))]
+    fn copy<'a>(&'a self, from: Source<'a>, bucket: &'a str, name: &'a str) -> Call<'a, Object> {
+        self.rewrite(from, bucket, name)
     }
 }
 
@@ -376,18 +364,5 @@ fn object(it: model::Object) -> Object {
         crc32c: it.checksums.and_then(|it| it.crc32c),
         metadata: it.metadata.into_iter().collect(),
         created: timestamp(it.create_time),
-    }
-}
-
-fn highlighted(bucket: &str, name: &str, it: ObjectHighlights) -> Object {
-    Object {
-        bucket: bucket.to_owned(),
-        name: name.to_owned(),
-        generation: it.generation,
-        metageneration: it.metageneration,
-        size: it.size,
-        crc32c: it.checksums.and_then(|it| it.crc32c),
-        metadata: it.metadata.into_iter().collect(),
-        created: None,
     }
 }

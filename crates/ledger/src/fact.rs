@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use branchline_contract::{ArtifactReady, Outcome, Sha256};
+use branchline_contract::{Artifact, ArtifactReady, Outcome, Sha256};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -51,6 +51,9 @@ pub enum Body {
         /// What let it in.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         grounds: Option<Box<Grounds>>,
+        /// Copies of all inputs, where they were staged: what was announced, but for place and generation.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        staged: Vec<Artifact>,
     },
     /// An approval is wanted.
     Held {

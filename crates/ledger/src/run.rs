@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use branchline_contract::{
-    ArtifactReady, LedgerHead, Outcome, Phase, RunEvent, RunId, Sha256, VertexJob,
+    Artifact, ArtifactReady, LedgerHead, Outcome, Phase, RunEvent, RunId, Sha256, VertexJob,
 };
 use jiff::Timestamp;
 
@@ -35,6 +35,8 @@ pub struct Run {
     pub grounds: Option<Box<Grounds>>,
     /// The approvals that it still wants.
     pub wanted: Wanted,
+    /// The copies that it trains on, where its inputs were staged.
+    pub staged: Vec<Artifact>,
     /// Where that attempt stands.
     pub state: State,
     /// The create calls of that attempt, in order; the last one may still be under way.
@@ -114,6 +116,7 @@ impl Run {
             waits_since: fact.time,
             grounds: None,
             wanted: Wanted::NOTHING,
+            staged: Vec::new(),
             state: State::Requested,
             intents: Vec::new(),
             submitted_by: None,
@@ -177,8 +180,8 @@ impl Run {
             return None;
         }
         match (&self.state, body) {
-            (S::Requested | S::Stalled(_), Body::Verified { grounds, .. }) => {
-                self.verified(grounds.as_deref())
+            (S::Requested | S::Stalled(_), Body::Verified { grounds, staged, .. }) => {
+                self.verified(grounds.as_deref(), staged)
             }
             (S::Verified, Body::Held { reason }) => {
                 self.to(S::Held(reason.clone()), Some(Phase::Held))
@@ -249,7 +252,8 @@ impl Run {
         phase
     }
 
-    fn verified(&mut self, grounds: Option<&Grounds>) -> Option<Phase> {
+    fn verified(&mut self, grounds: Option<&Grounds>, staged: &[Artifact]) -> Option<Phase> {
+        self.staged = staged.to_vec();
         self.wanted = grounds.and_then(|it| it.wanted).unwrap_or_default();
         self.grounds = grounds.cloned().map(Box::new);
         self.to(State::Verified, None)
@@ -317,7 +321,7 @@ impl Run {
         (self.submitted_by, self.job) = (None, None);
         (self.cancel, self.cancel_request, self.pause) = (None, None, None);
         if reason.is_none() {
-            (self.grounds, self.wanted) = (None, Wanted::NOTHING);
+            (self.grounds, self.wanted, self.staged) = (None, Wanted::NOTHING, Vec::new());
         }
         self.blocked = reason.map(str::to_owned);
         match reason {

@@ -21,6 +21,8 @@ pub const QUEUE: &str = "demo-queue";
 pub const REQUESTS: &str = "demo-requests";
 /// Bucket of output directories.
 pub const OUTPUT: &str = "demo-output";
+/// Bucket of copies of verified inputs.
+pub const STAGING: &str = "demo-staging";
 
 /// Deliveries before Pub/Sub itself gives a message up; the roles give up by then.
 const DELIVERIES_MAX: i32 = 100;
@@ -51,7 +53,7 @@ pub fn subscription(project: &str, id: &str) -> String {
 /// Makes everything that is not there yet, as it is not after a restart.
 pub fn create(stack: &Stack, project: &str) -> Result<(), Error> {
     stack.iam.create_project(project);
-    for bucket in [ARTIFACTS, LEDGER, QUEUE, REQUESTS, OUTPUT] {
+    for bucket in [ARTIFACTS, LEDGER, QUEUE, REQUESTS, OUTPUT, STAGING] {
         match stack.storage.create_bucket(bucket) {
             Ok(_) | Err(storage::Error::BucketExists) => {}
             Err(error) => return Err(Error::Bucket(bucket, error)),

@@ -13,7 +13,7 @@ use googleapis_tonic_google_storage_v2::google::storage::v2::{
     Bucket, CreateBucketRequest, DeleteObjectRequest, GetObjectRequest, ListObjectsRequest, Object,
     RewriteObjectRequest, UpdateObjectRequest,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tonic::Code;
@@ -301,6 +301,71 @@ async fn objects_are_changed_over_grpc() {
     assert!(storage.get("bucket", "a").is_none());
     let (copy, content) = storage.get("bucket", "copy").unwrap();
     assert_eq!((copy.attributes.metadata.len(), &content[..]), (2, &b"content"[..]));
+}
+
+#[tokio::test]
+async fn a_rewrite_goes_on_with_its_token_while_nothing_has_changed() {
+    const PART: i64 = 1 << 20;
+    let storage = Storage::open(None).unwrap();
+    storage.create_bucket("bucket").unwrap();
+    let source = storage.put("bucket", "a", vec![7; 5 << 19]).unwrap();
+    storage.put("bucket", "b", vec![7; 5 << 19]).unwrap();
+    let mut client = StorageClient::new(storage.router());
+    let mut rewrite = RewriteObjectRequest {
+        source_bucket: BUCKET.to_owned(),
+        source_object: "a".to_owned(),
+        if_source_generation_match: Some(source.generation),
+        destination_bucket: BUCKET.to_owned(),
+        destination_name: "copy".to_owned(),
+        if_generation_match: Some(0),
+        max_bytes_rewritten_per_call: PART,
+        ..RewriteObjectRequest::default()
+    };
+    for bytes in [PART, 2 * PART] {
+        let told = client.rewrite_object(rewrite.clone()).await.unwrap().into_inner();
+        assert_eq!(
+            (told.total_bytes_rewritten, told.object_size, told.done),
+            (bytes, 5 << 19, false)
+        );
+        assert!(storage.get("bucket", "copy").is_none());
+        rewrite.rewrite_token = told.rewrite_token;
+    }
+    let wrong = |change: fn(&mut RewriteObjectRequest)| {
+        let (mut rewrite, mut client) = (rewrite.clone(), client.clone());
+        change(&mut rewrite);
+        async move { client.rewrite_object(rewrite).await.unwrap_err().code() }
+    };
+    let other = wrong(|it| (it.source_object, it.if_source_generation_match) = ("b".into(), None));
+    assert_eq!(other.await, Code::InvalidArgument);
+    assert_eq!(wrong(|it| it.destination_name = "d".into()).await, Code::InvalidArgument);
+    assert_eq!(wrong(|it| it.rewrite_token = "AAAA".into()).await, Code::InvalidArgument);
+    assert_eq!(wrong(|it| it.max_bytes_rewritten_per_call = 7).await, Code::InvalidArgument);
+    assert_eq!(wrong(|it| it.if_source_generation_match = Some(1)).await, Code::FailedPrecondition);
+
+    let told = client.rewrite_object(rewrite.clone()).await.unwrap().into_inner();
+    assert_eq!((told.total_bytes_rewritten, told.done), (5 << 19, true));
+    assert_eq!(
+        told.resource.unwrap().generation,
+        storage.get("bucket", "copy").unwrap().0.generation
+    );
+    assert_eq!(client.rewrite_object(rewrite).await.unwrap_err().code(), Code::FailedPrecondition);
+}
+
+#[tokio::test]
+async fn buckets_that_lie_far_apart_are_rewritten_in_parts() {
+    let server = Server::start(None).await;
+    server.storage.put("bucket", "a", "content").unwrap();
+    server.storage.limit_rewrites(4);
+    let line = "POST /storage/v1/b/bucket/o/a/rewriteTo/b/bucket/o/copy";
+    let part = server.call(line, "", b"").await.json();
+    assert_eq!((&part["totalBytesRewritten"], &part["objectSize"]), (&json!("4"), &json!("7")));
+    assert_eq!((&part["done"], &part["resource"]), (&json!(false), &Value::Null));
+    let line = format!("{line}?rewriteToken={}", part["rewriteToken"].as_str().unwrap());
+    let whole = server.call(&line, "", b"").await.json();
+    assert_eq!((&whole["done"], &whole["resource"]["size"]), (&json!(true), &json!("7")));
+    // A copy takes one call, however far it goes.
+    let line = "POST /storage/v1/b/bucket/o/a/copyTo/b/bucket/o/other";
+    assert_eq!(server.call(line, "", b"").await.json()["size"], "7");
 }
 
 #[tokio::test]

@@ -54,7 +54,7 @@ pub(crate) fn running() -> Vec<Body> {
     let job = "projects/acme/locations/europe-west4/customJobs/42".to_owned();
     let intent = Intent { nonce: "n".to_owned(), duration_ms: 1, output: "gs://o/".to_owned() };
     vec![
-        Body::Verified { contents_read: false, grounds: None },
+        Body::Verified { contents_read: false, grounds: None, staged: Vec::new() },
         Body::Admitted {},
         Body::Intended(intent),
         Body::Submitted { intent: "n".to_owned(), job },

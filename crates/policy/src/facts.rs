@@ -63,7 +63,7 @@ fn body(request: &ArtifactReady) -> Result<Value, FactsError> {
     let (run, _) = RunId::derive(request);
     let fill = |name: &str| match name {
         "output" => placeholder::Fill::Keep,
-        name => placeholder::fill(request, &run, "", name),
+        name => placeholder::fill(request, &request.artifacts, &run, "", name),
     };
     let kind = request.training.kind();
     let body = vertex_fields::check(kind, request.training.body())

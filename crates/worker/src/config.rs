@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 
-use branchline_contract::{Installation, Region};
+use branchline_contract::{Installation, ObjectUri, Region};
 use branchline_service::Period;
 use serde::Deserialize;
 
@@ -51,6 +51,10 @@ pub struct Config {
     /// checksums that Cloud Storage keeps.
     #[serde(default)]
     pub verify_sha256: bool,
+    /// Where verified inputs are copied to before a run trains on them; without it a job reads
+    /// what was announced where it lies.
+    #[serde(default)]
+    pub staging: Option<Staging>,
     /// How requests are consumed.
     #[serde(default)]
     pub consume: branchline_service::consume::Options,
@@ -84,6 +88,25 @@ pub struct Config {
     pub google: branchline_gcp::Config,
 }
 
+/// A section of the configuration: copies of what was verified.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Staging {
+    /// Bucket of the copies. CI may not write there, and nobody may but the workers.
+    pub bucket: String,
+}
+
+impl Config {
+    /// The bucket of copies, where it is none or has another purpose.
+    pub(crate) fn misplaced_staging(&self) -> Option<&str> {
+        let bucket = self.staging.as_ref()?.bucket.as_str();
+        let others =
+            [&self.ledger_bucket, &self.queue_bucket, &self.request_bucket, &self.output_bucket];
+        let named = ObjectUri::new(bucket, "object").is_ok_and(|it| it.bucket() == bucket);
+        (!named || others.iter().any(|it| *it == bucket)).then_some(bucket)
+    }
+}
+
 fn default_installation() -> Installation {
     Installation::parse("branchline").expect("it is one")
 }
@@ -114,4 +137,46 @@ const fn default_creates_per_minute() -> NonZeroU32 {
 
 fn default_listen() -> SocketAddr {
     SocketAddr::from(([0, 0, 0, 0], 8080))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn config(staging: &Value) -> Result<Config, String> {
+        let config = json!({
+            "subscription": "", "dead_letter_topic": "", "run_event_topic": "",
+            "ledger_bucket": "acme-ledger", "queue_bucket": "acme-queue",
+            "request_bucket": "acme-requests", "output_bucket": "acme-output",
+            "identity": {"issuers": []}, "policy": "policy.yaml", "regions": [],
+            "staging": staging,
+        });
+        serde_json::from_value(config).map_err(|it| it.to_string())
+    }
+
+    #[test]
+    fn copies_need_a_bucket_of_their_own() {
+        let cases = [
+            ("acme-staging", true),
+            ("acme-ledger", false),
+            ("acme-queue", false),
+            ("acme-requests", false),
+            ("acme-output", false),
+            ("acme-staging/copies", false),
+            ("gs://acme-staging", false),
+            ("", false),
+        ];
+        for (bucket, expected) in cases {
+            let config = config(&json!({"bucket": bucket})).unwrap();
+            assert_eq!(config.misplaced_staging().is_none(), expected, "{bucket}");
+        }
+        assert!(config(&Value::Null).unwrap().misplaced_staging().is_none());
+        let wrong = [(json!({}), "missing field `bucket`"), (json!({"bucket": "b", "x": 1}), "x")];
+        for (staging, expected) in wrong {
+            let error = config(&staging).unwrap_err();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
 }

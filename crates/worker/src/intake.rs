@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use branchline_contract::{ArtifactReady, DecodeError, Envelope, RunId, RunName, Sha256};
+use branchline_contract::{Artifact, ArtifactReady, DecodeError, Envelope, RunId, RunName, Sha256};
 use branchline_gcp::Error as GcpError;
 use branchline_gcp::pubsub::Publish;
 use branchline_gcp::storage::Objects;
@@ -20,10 +20,10 @@ use branchline_service::{Class, Health, Message, Settlement};
 use jiff::Timestamp;
 use tracing::{Span, field, info, warn};
 
-use crate::config::Config;
+use crate::config::{Config, Staging};
 use crate::reconcile::publish;
 use crate::trust::Trust;
-use crate::{admission, verify};
+use crate::{admission, staging, verify};
 
 /// Two pods at one run collide a few times at most.
 const COLLISIONS_MAX: u32 = 32;
@@ -232,16 +232,16 @@ impl Intake {
                 let (mut reasons, grounds) =
                     admission::decide(&run.request, regions, policy, host, claims.written());
                 let grounds = Some(Box::new(grounds));
-                if reasons.is_empty() {
-                    let artifacts = &run.request.artifacts;
-                    let read_contents = self.config.verify_sha256;
-                    reasons = verify::differences(self.storage.as_ref(), artifacts, read_contents)
-                        .await?;
+                if self.config.staging.is_some() {
+                    reasons.extend(staging::problems(&run.request));
                 }
-                Some(if reasons.is_empty() {
-                    Body::Verified { contents_read: self.config.verify_sha256, grounds }
-                } else {
-                    Body::Rejected { reasons, grounds }
+                if !reasons.is_empty() {
+                    return Ok(Some(Body::Rejected { reasons, grounds }));
+                }
+                let contents_read = self.config.verify_sha256;
+                Some(match self.inputs(run, contents_read).await? {
+                    Ok(staged) => Body::Verified { contents_read, grounds, staged },
+                    Err(reasons) => Body::Rejected { reasons, grounds },
                 })
             }
             State::Verified => Some(match run.wanted {
@@ -255,6 +255,25 @@ impl Intake {
             | State::Running
             | State::Finished(_) => None,
         })
+    }
+
+    /// Looks at every object, and stages copies where that is wanted; or tells what is wrong.
+    async fn inputs(
+        &self,
+        run: &Run,
+        read_contents: bool,
+    ) -> Result<Result<Vec<Artifact>, Vec<String>>, Error> {
+        let (storage, artifacts) = (self.storage.as_ref(), &run.request.artifacts);
+        let differences = verify::differences(storage, artifacts, read_contents).await?;
+        if !differences.is_empty() {
+            return Ok(Err(differences));
+        }
+        match &self.config.staging {
+            Some(Staging { bucket }) => {
+                Ok(staging::stage(storage, bucket, run, read_contents).await?)
+            }
+            None => Ok(Ok(Vec::new())),
+        }
     }
 
     async fn append(&self, mut run: Run, body: Body, author: Author<'_>) -> Result<Run, Error> {

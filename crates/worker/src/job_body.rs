@@ -2,7 +2,7 @@
 //! our labels on it, and an output directory of its own. Pure.
 
 use branchline_contract::placeholder::{self, fill};
-use branchline_contract::{ArtifactReady, Installation, JobKind, RunId, vertex_fields};
+use branchline_contract::{Artifact, ArtifactReady, Installation, JobKind, RunId, vertex_fields};
 use branchline_ledger::{Intent, Run};
 use serde_json::{Value, json};
 
@@ -14,6 +14,11 @@ pub const LABEL_PROJECT: &str = "branchline-gitlab-project";
 pub const LABEL_INTENT: &str = "branchline-intent";
 /// Label with the installation's name.
 pub(crate) const LABEL_INSTALLATION: &str = "branchline-installation";
+
+/// The objects that the job reads: the announced ones, or their copies.
+pub(crate) fn inputs(run: &Run) -> &[Artifact] {
+    if run.staged.is_empty() { &run.request.artifacts } else { &run.staged }
+}
 
 /// The output directory of one create call, a `gs://` prefix.
 pub(crate) fn output(bucket: &str, run: &Run, nonce: &str) -> String {
@@ -34,8 +39,9 @@ pub(crate) fn problems(request: &ArtifactReady) -> Vec<String> {
     match vertex_fields::check(request.training.kind(), request.training.body()) {
         Err(errors) => errors.iter().map(ToString::to_string).collect(),
         Ok(body) => {
-            let filled =
-                placeholder::expand_training(&body, &|name| fill(request, &run, "gs://o/", name));
+            let filled = placeholder::expand_training(&body, &|name| {
+                fill(request, &request.artifacts, &run, "gs://o/", name)
+            });
             filled
                 .err()
                 .map(|it| format!("training.{}.{it}", request.training.kind().key()))
@@ -54,9 +60,8 @@ pub(crate) fn build(
     let (request, kind) = (&run.request, run.request.training.kind());
     let body = vertex_fields::check(kind, request.training.body())
         .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?;
-    let mut body =
-        placeholder::expand_training(&body, &|name| fill(request, &run.id, &intent.output, name))
-            .map_err(|it| it.to_string())?;
+    let fill = |name: &str| fill(request, inputs(run), &run.id, &intent.output, name);
+    let mut body = placeholder::expand_training(&body, &fill).map_err(|it| it.to_string())?;
     body["labels"][LABEL_RUN] = json!(run.id);
     body["labels"][LABEL_PROJECT] = json!(request.gitlab.project_id.to_string());
     body["labels"][LABEL_INTENT] = json!(intent.nonce);

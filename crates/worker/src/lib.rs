@@ -11,6 +11,7 @@ mod metrics;
 mod need;
 mod operators;
 mod reconcile;
+mod staging;
 #[cfg(test)]
 mod testing;
 mod trust;
@@ -48,6 +49,9 @@ pub enum Error {
         /// `tick` of the configuration.
         tick: Duration,
     },
+    /// What CI cannot write must not be what has another purpose.
+    #[error("staging needs a bucket of its own, and {0:?} is none")]
+    Staging(String),
     /// It is not configured whom to trust.
     #[error(transparent)]
     Trust(#[from] TrustError),
@@ -83,6 +87,9 @@ pub async fn serve(
     let (lease, tick) = (config.lease.get(), config.tick.get());
     if lease < tick * 3 {
         return Err(Error::Lease { lease, tick });
+    }
+    if let Some(bucket) = config.misplaced_staging() {
+        return Err(Error::Staging(bucket.to_owned()));
     }
     let trust = Trust::load(&config, gitlab_token)?;
     let listener = TcpListener::bind(config.listen)

@@ -67,7 +67,10 @@ pub(crate) fn history(request: &ArtifactReady, facts: Vec<Body>) -> History {
 
 /// The facts of a run that waits in line.
 pub(crate) fn admitted() -> Vec<Body> {
-    vec![Body::Verified { contents_read: false, grounds: None }, Body::Admitted {}]
+    vec![
+        Body::Verified { contents_read: false, grounds: None, staged: Vec::new() },
+        Body::Admitted {},
+    ]
 }
 
 /// The facts of a run whose create call may be under way for ten seconds.
@@ -99,6 +102,10 @@ pub(crate) fn held(wanted: Wanted) -> Vec<Body> {
         rules: Vec::new(),
         wanted: Some(wanted),
     };
-    let verified = Body::Verified { contents_read: false, grounds: Some(Box::new(grounds)) };
+    let verified = Body::Verified {
+        contents_read: false,
+        grounds: Some(Box::new(grounds)),
+        staged: Vec::new(),
+    };
     vec![verified, Body::Held { reason: wanted.to_string() }]
 }

@@ -19,7 +19,8 @@ pub(crate) async fn differences(
     Ok(found.into_iter().flatten().collect())
 }
 
-async fn difference(
+/// Looks at one object and tells what differs.
+pub(crate) async fn difference(
     storage: &dyn Objects,
     artifact: &Artifact,
     read_contents: bool,
@@ -74,7 +75,7 @@ fn absent(artifact: &Artifact, live: Option<i64>) -> String {
 }
 
 /// What Cloud Storage says of an object against what was announced.
-fn compare(artifact: &Artifact, object: &Object) -> Option<String> {
+pub(crate) fn compare(artifact: &Artifact, object: &Object) -> Option<String> {
     let crc32c = object.crc32c.map_or_else(|| "none".to_owned(), |it| Crc32c(it).to_string());
     other(artifact, "size", &artifact.size, &object.size)
         .or_else(|| other(artifact, "crc32c", &artifact.crc32c, &crc32c))

@@ -2,7 +2,7 @@
 
 use branchline_local::gitlab::AccessLevel;
 use branchline_local::iam::Resource;
-use branchline_local::installation::{ARTIFACTS, LEDGER, PROJECT};
+use branchline_local::installation::{ARTIFACTS, LEDGER, PROJECT, STAGING};
 use serde_json::json;
 
 use super::{Fault, agent, lose, one};
@@ -115,6 +115,17 @@ pub(super) const FAULTS: &[Fault] = &[
         |it| it.worker["output_bucket"] = json!("demo-outputs"),
         "missing",
         "bucket demo-outputs does not exist",
+    ),
+    one(
+        Part::Worker,
+        "staging",
+        "no right to make copies",
+        |it| {
+            it.worker["staging"] = json!({"bucket": STAGING});
+            lose(it, &Resource::bucket(STAGING), "roles/storage.objectCreator", "worker");
+        },
+        "permission",
+        "storage.objects.create on bucket demo-staging",
     ),
     one(
         Part::Worker,

@@ -1,18 +1,18 @@
 //! What a fact says, in one line for people. Pure.
 
-use branchline_contract::ArtifactReady;
+use branchline_contract::{Artifact, ArtifactReady};
 use branchline_ledger::{Body, Grounds};
 
 /// What happened, beside its kind.
 pub(crate) fn detail(body: &Body) -> String {
     match body {
         Body::Requested { request, .. } => format!("{} by {}", request.run, asker(request)),
-        Body::Verified { contents_read, grounds } => {
+        Body::Verified { contents_read, grounds, staged } => {
             let checked = match contents_read {
                 true => "contents compared by SHA-256",
                 false => "objects are as announced",
             };
-            decided(checked.to_owned(), grounds.as_deref())
+            decided(checked.to_owned() + &copies(staged), grounds.as_deref())
         }
         Body::Approved { by, reason, .. } => format!("by {}: {reason}", by.join(", ")),
         Body::Held { reason }
@@ -48,6 +48,49 @@ fn decided(found: String, grounds: Option<&Grounds>) -> String {
     }
 }
 
+/// Where the copies lie that the job reads: the place of one, or what the places of all begin with.
+fn copies(staged: &[Artifact]) -> String {
+    let Some((first, others)) = staged.split_first() else { return String::new() };
+    let first = first.uri.as_str();
+    let common = others.iter().fold(first, |common, it| {
+        let same = common.bytes().zip(it.uri.as_str().bytes()).take_while(|(a, b)| a == b);
+        let directory = common.as_bytes()[..same.count()].iter().rposition(|it| *it == b'/');
+        &common[..directory.map_or(0, |it| it + 1)]
+    });
+    format!(", staged in {common}")
+}
+
 fn asker(request: &ArtifactReady) -> String {
     format!("CI job {} of pipeline {}", request.gitlab.job_id, request.gitlab.pipeline_id)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_place_of_copies_is_told() {
+        let (root, data) = ("gs://staging/7/iris-0/", "gs://staging/7/iris-0/data/");
+        let cases = [
+            (vec![], String::new()),
+            (vec!["data/a.csv"], format!(", staged in {data}a.csv")),
+            (vec!["data/a.csv", "data/a.csv.bak"], format!(", staged in {data}")),
+            (vec!["data/ä.csv", "data/ö.csv"], format!(", staged in {data}")),
+            (vec!["data/a.csv", "data/b/c.csv", "code/d.sh"], format!(", staged in {root}")),
+        ];
+        for (names, expected) in cases {
+            let artifacts = names.iter().map(|name| {
+                json!({
+                    "name": "data", "uri": format!("{root}{name}"),
+                    "generation": 1, "size": 1, "crc32c": "AAAAAA==",
+                })
+            });
+            let staged = serde_json::from_value(artifacts.collect()).unwrap();
+            let verified = Body::Verified { contents_read: false, grounds: None, staged };
+            let text = format!("objects are as announced{expected}");
+            assert_eq!(detail(&verified), text, "{names:?}");
+        }
+    }
 }

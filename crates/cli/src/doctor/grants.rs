@@ -40,6 +40,7 @@ pub(crate) enum On {
     QueueBucket,
     RequestBucket,
     OutputBucket,
+    StagingBucket,
     RunEventTopic,
     DeadLetterTopic,
     Subscription,

@@ -95,6 +95,8 @@ fn things(config: &branchline_worker::Config, jobs: &Jobs) -> Things {
     ] {
         things.insert(on, vec![Resource::Bucket(bucket.clone())]);
     }
+    let staging = config.staging.iter().map(|it| Resource::Bucket(it.bucket.clone()));
+    things.insert(On::StagingBucket, staging.collect());
     things.insert(On::Subscription, vec![Resource::Subscription(config.subscription.clone())]);
     things.insert(On::DeadLetterTopic, vec![Resource::Topic(config.dead_letter_topic.clone())]);
     things.insert(On::RunEventTopic, vec![Resource::Topic(config.run_event_topic.clone())]);

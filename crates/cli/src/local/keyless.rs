@@ -5,7 +5,9 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use branchline_local::iam::{Provider, Resource};
-use branchline_local::installation::{ARTIFACTS, LEDGER, OUTPUT, PROJECT, QUEUE, REQUESTS};
+use branchline_local::installation::{
+    ARTIFACTS, LEDGER, OUTPUT, PROJECT, QUEUE, REQUESTS, STAGING,
+};
 use branchline_local::stack::Stack;
 use serde_json::{Value, json};
 
@@ -89,6 +91,7 @@ fn bind(stack: &Stack, grants: &[Grant], subscription: &str, member: &str) -> an
             On::QueueBucket => Resource::bucket(QUEUE),
             On::RequestBucket => Resource::bucket(REQUESTS),
             On::OutputBucket => Resource::bucket(OUTPUT),
+            On::StagingBucket => Resource::bucket(STAGING),
             On::TrainingProject => Resource::project(PROJECT),
             // The jobs of the demo run as the project's default.
             On::TrainingAccount => continue,

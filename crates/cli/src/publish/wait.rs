@@ -261,7 +261,7 @@ mod tests {
         let intent = Intent { nonce: "n".to_owned(), duration_ms: 1, output };
         vec![
             requested(),
-            Body::Verified { contents_read: false, grounds: None },
+            Body::Verified { contents_read: false, grounds: None, staged: Vec::new() },
             Body::Admitted {},
             Body::Blocked { reason: "no\u{1b}[2J\nquota".to_owned(), pause: None },
             Body::Intended(intent),

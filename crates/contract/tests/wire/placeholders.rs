@@ -94,7 +94,7 @@ fn a_pipeline_spec_keeps_its_braces() {
 /// What the placeholder becomes when the worker fills it, if it can.
 fn filled(request: &ArtifactReady, name: &str) -> Option<String> {
     let (run, _) = RunId::derive(request);
-    match fill(request, &run, "gs://out/1/", name) {
+    match fill(request, &request.artifacts, &run, "gs://out/1/", name) {
         Fill::Text(text) => Some(text),
         Fill::Unknown => None,
         Fill::Keep => panic!("{name}: nobody fills it later"),

@@ -1,6 +1,7 @@
 //! The life of a run, told as stories.
 
 mod approvals;
+mod staged;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -98,7 +99,7 @@ fn a_run_goes_from_request_to_outcome() {
     let submitted = Body::Submitted { intent: "a".to_owned(), job: "jobs/1".to_owned() };
     let facts = vec![
         requested(),
-        (1, Body::Verified { contents_read: false, grounds: None }),
+        (1, Body::Verified { contents_read: false, grounds: None, staged: Vec::new() }),
         (1, Body::Admitted {}),
         intended("a"),
         (1, submitted),
@@ -124,7 +125,7 @@ fn a_late_or_repeated_fact_changes_nothing_and_says_nothing() {
     let facts = vec![
         requested(),
         (1, Body::Rejected { reasons: vec!["no".to_owned()], grounds: None }),
-        (1, Body::Verified { contents_read: false, grounds: None }),
+        (1, Body::Verified { contents_read: false, grounds: None, staged: Vec::new() }),
         (1, Body::Admitted {}),
         (1, Body::Running {}),
         (1, finished(Outcome::Succeeded)),
@@ -153,7 +154,7 @@ fn a_retry_begins_the_next_attempt_only_behind_an_end() {
         retried(3, 12),
         retried(2, 13),
         (1, finished(Outcome::Succeeded)),
-        (2, Body::Verified { contents_read: true, grounds: None }),
+        (2, Body::Verified { contents_read: true, grounds: None, staged: Vec::new() }),
     ];
     check(
         facts,
@@ -179,7 +180,7 @@ fn a_failure_that_is_not_made_the_end_puts_the_next_attempt_in_line() {
     let facts = vec![
         requested(),
         again(2),
-        (1, Body::Verified { contents_read: false, grounds: None }),
+        (1, Body::Verified { contents_read: false, grounds: None, staged: Vec::new() }),
         (1, Body::Admitted {}),
         again(2),
         intended("a"),
@@ -229,7 +230,7 @@ fn an_attempt_has_its_own_place_in_the_queue() {
 fn a_refused_call_goes_back_in_line_and_the_job_belongs_to_the_intent_it_carries() {
     let facts = vec![
         requested(),
-        (1, Body::Verified { contents_read: false, grounds: None }),
+        (1, Body::Verified { contents_read: false, grounds: None, staged: Vec::new() }),
         (1, Body::Admitted {}),
         intended("a"),
         (1, Body::Refused { intent: "a".to_owned(), message: "no right".to_owned() }),
@@ -287,7 +288,7 @@ fn what_blocks_a_run_is_over_when_that_is_said_or_it_has_a_job() {
     let blocked = || (1, Body::Blocked { reason: "paused".to_owned(), pause: pause.clone() });
     let waits = vec![
         requested(),
-        (1, Body::Verified { contents_read: false, grounds: None }),
+        (1, Body::Verified { contents_read: false, grounds: None, staged: Vec::new() }),
         (1, Body::Admitted {}),
         blocked(),
     ];
@@ -317,7 +318,7 @@ fn facts_that_were_tampered_with_do_not_fold() {
     let facts = || {
         ledger(vec![
             requested(),
-            (1, Body::Verified { contents_read: false, grounds: None }),
+            (1, Body::Verified { contents_read: false, grounds: None, staged: Vec::new() }),
             (1, Body::Admitted {}),
         ])
     };
@@ -375,7 +376,8 @@ fn a_retry_takes_the_inputs_as_they_are_pinned_now() {
 
 #[test]
 fn a_wait_in_line_counts_from_when_the_run_was_let_in() {
-    let verified = || (1, Body::Verified { contents_read: false, grounds: None });
+    let verified =
+        || (1, Body::Verified { contents_read: false, grounds: None, staged: Vec::new() });
     let admitted = vec![requested(), verified(), (1, Body::Admitted {})];
     let hours = |count| noon(3) + jiff::SignedDuration::from_hours(count);
     let (run, _) = Run::fold(&ledger(admitted.clone())).unwrap();

@@ -45,7 +45,7 @@ fn ledger() -> (Facts, LedgerHead) {
     };
     let bodies = [
         (1, Body::Requested { request: request.clone(), digest, asked_at }),
-        (1, Body::Verified { contents_read: true, grounds: None }),
+        (1, Body::Verified { contents_read: true, grounds: None, staged: Vec::new() }),
         (1, Body::Admitted {}),
         (
             1,

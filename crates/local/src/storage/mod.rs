@@ -5,6 +5,7 @@
 
 mod checksum;
 mod content;
+mod copy;
 mod disk;
 mod error;
 mod grpc;
@@ -28,6 +29,7 @@ pub use self::content::OBJECT_BYTES_MAX;
 pub use self::error::Error;
 pub use self::object::{Attributes, Bucket, Object};
 
+use self::copy::RewriteMax;
 use self::json::Sessions;
 use self::list::Listing;
 use self::precondition::Preconditions;
@@ -49,6 +51,7 @@ struct Shared {
     store: Store,
     sessions: Sessions,
     external_url: OnceLock<String>,
+    rewrite_max: RewriteMax,
 }
 
 impl Storage {
@@ -58,6 +61,7 @@ impl Storage {
             store: Store::open(data_dir)?,
             sessions: Sessions::default(),
             external_url: OnceLock::new(),
+            rewrite_max: RewriteMax::default(),
         };
         Ok(Self { shared: Arc::new(shared) })
     }

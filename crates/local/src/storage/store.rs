@@ -9,6 +9,7 @@ use std::sync::{Mutex, MutexGuard};
 use jiff::{Timestamp, Unit};
 
 use super::content::{Content, Draft, Opened, duplicate};
+use super::copy::Copy;
 use super::disk::Disk;
 use super::error::Error;
 use super::list::{self, Listing, Page};
@@ -129,25 +130,29 @@ impl Store {
         self.replace(&mut state, Entry { object, content })
     }
 
-    /// Copies an object; without new attributes it keeps those of the source.
-    pub(super) fn copy(
-        &self,
-        from: &Target,
-        only: &Preconditions,
-        to: &Target,
-        attributes: Option<Attributes>,
-        when: &Preconditions,
-    ) -> Result<Object, Error> {
+    /// The object that would be copied now, if it may.
+    pub(super) fn check_copy(&self, copy: &Copy) -> Result<Object, Error> {
+        check_object_name(&copy.to.name)?;
+        let state = self.lock();
+        let source = &state.entry(&copy.from)?.object;
+        copy.only.check_write(Some(source))?;
+        copy.when.check_write(state.live(&copy.to)?)?;
+        Ok(source.clone())
+    }
+
+    /// Copies an object.
+    pub(super) fn copy(&self, copy: Copy) -> Result<Object, Error> {
+        let Copy { from, only, to, attributes, when } = copy;
         check_object_name(&to.name)?;
         let mut state = self.lock();
-        let source = state.entry(from)?;
+        let source = state.entry(&from)?;
         only.check_write(Some(&source.object))?;
         let attributes = attributes.unwrap_or_else(|| source.object.attributes.clone());
         attributes.check()?;
         let (size, checksums) = (source.object.size, source.object.checksums);
         let content = source.content.clone();
-        when.check_write(state.live(to)?)?;
-        let mut object = state.next_object(to, attributes);
+        when.check_write(state.live(&to)?)?;
+        let mut object = state.next_object(&to, attributes);
         (object.size, object.checksums) = (size, checksums);
         let content = duplicate(&content, || self.content_path(&object))?;
         self.replace(&mut state, Entry { object, content })

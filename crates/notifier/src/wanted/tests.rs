@@ -18,7 +18,7 @@ fn running_then(more: impl IntoIterator<Item = Body>) -> Vec<Body> {
 #[test]
 fn every_state_of_a_run_has_its_status() {
     use StatusState as S;
-    let verified = || Body::Verified { contents_read: false, grounds: None };
+    let verified = || Body::Verified { contents_read: false, grounds: None, staged: Vec::new() };
     let reason = |it: &str| it.to_owned();
     check(vec![], None, S::Pending, "inputs are being checked");
     check(vec![verified()], None, S::Pending, "inputs were checked");

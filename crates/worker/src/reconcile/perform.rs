@@ -143,7 +143,7 @@ impl Hands<'_> {
 
     /// What of the inputs has changed; where nothing has, the call is prepared.
     async fn ready(&self, run: &Run) -> Result<Vec<String>, GcpError> {
-        let changed = verify::differences(self.storage, &run.request.artifacts, false).await?;
+        let changed = verify::differences(self.storage, job_body::inputs(run), false).await?;
         if changed.is_empty() {
             self.vertex.warm_up(run.request.vertex.region.as_str()).await?;
         }

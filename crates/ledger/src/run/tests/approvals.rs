@@ -18,7 +18,14 @@ fn verified(wanted: Wanted) -> (u32, Body) {
         rules: Vec::new(),
         wanted: Some(wanted),
     };
-    (1, Body::Verified { contents_read: false, grounds: Some(Box::new(grounds)) })
+    (
+        1,
+        Body::Verified {
+            contents_read: false,
+            grounds: Some(Box::new(grounds)),
+            staged: Vec::new(),
+        },
+    )
 }
 
 fn held() -> (u32, Body) {

@@ -19,6 +19,7 @@ use tower::service_fn;
 
 use self::convert::{attributes, bucket_id, preconditions, target, update};
 use super::Storage;
+use super::copy::Copy;
 use super::error::Error;
 use super::list::Listing;
 use super::policy;
@@ -140,7 +141,6 @@ fn delete_object(storage: &Storage, it: &DeleteObjectRequest) -> Result<(), Erro
     storage.store().delete(&target, &when)
 }
 
-/// A rewrite is always done in one call.
 fn rewrite_object(
     storage: &Storage,
     caller: Option<&Caller>,
@@ -156,17 +156,18 @@ fn rewrite_object(
     };
     let from = target(&it.source_bucket, &it.source_object, it.source_generation)?;
     let to = Target::live(bucket_id(&it.destination_bucket)?, &*it.destination_name);
-    let new = it.destination.as_ref().map(attributes).transpose()?;
+    let attributes = it.destination.as_ref().map(attributes).transpose()?;
     let replacing = Replacing::of(caller, &to.bucket, &to.name);
     replacing.add_to(&mut when);
-    let copied = storage.store().copy(&from, &only, &to, new, &when);
-    let object = copied.map_err(|error| replacing.explain(error))?;
-    let resource = proto::Object::from(object);
+    let copy = Copy { from, only, to, attributes, when };
+    let rewritten = storage.rewrite(copy, &it.rewrite_token, it.max_bytes_rewritten_per_call);
+    let rewritten = rewritten.map_err(|error| replacing.explain(error))?;
+    let bytes = |bytes: u64| i64::try_from(bytes).expect("objects are bounded");
     Ok(RewriteResponse {
-        total_bytes_rewritten: resource.size,
-        object_size: resource.size,
-        done: true,
-        rewrite_token: String::new(),
-        resource: Some(resource),
+        total_bytes_rewritten: bytes(rewritten.bytes),
+        object_size: bytes(rewritten.size),
+        done: rewritten.object.is_some(),
+        rewrite_token: rewritten.token,
+        resource: rewritten.object.map(Into::into),
     })
 }

@@ -18,10 +18,12 @@ use serde_json::{Value, json};
 use self::call::{Call, Incoming};
 pub(super) use self::resumable::Sessions;
 use super::Storage;
+use super::copy::Copy;
 use super::error::Error;
 use super::list::Listing;
 use super::object::Attributes;
 use super::policy;
+use super::replacing::Replacing;
 use super::store::Target;
 
 pub(super) fn router() -> Router<Storage> {
@@ -165,21 +167,28 @@ async fn replace_attributes(
 
 type CopyPath = Path<(String, String, String, String)>;
 
-/// A rewrite is always done in one call.
 async fn rewrite_object(
     storage: State<Storage>,
     path: CopyPath,
     call: Call,
     body: Body,
 ) -> Result<Json<Value>, Error> {
-    let object = copy(storage, path, &call, body).await?;
-    Ok(Json(json!({
+    let (copy, replacing) = copy(path, &call, body).await?;
+    let token = call.text("rewriteToken").unwrap_or_default();
+    let bytes_max = call.integer("maxBytesRewrittenPerCall")?.unwrap_or(0);
+    let rewritten = storage.rewrite(copy, token, bytes_max);
+    let rewritten = rewritten.map_err(|error| replacing.explain(error))?;
+    let mut answer = json!({
         "kind": "storage#rewriteResponse",
-        "totalBytesRewritten": object["size"],
-        "objectSize": object["size"],
-        "done": true,
-        "resource": object,
-    })))
+        "totalBytesRewritten": rewritten.bytes.to_string(),
+        "objectSize": rewritten.size.to_string(),
+        "done": rewritten.object.is_some(),
+    });
+    match rewritten.object {
+        Some(object) => answer["resource"] = resource::object(&object, &call),
+        None => answer["rewriteToken"] = json!(rewritten.token),
+    }
+    Ok(Json(answer))
 }
 
 async fn copy_object(
@@ -188,16 +197,18 @@ async fn copy_object(
     call: Call,
     body: Body,
 ) -> Result<Json<Value>, Error> {
-    Ok(Json(copy(storage, path, &call, body).await?))
+    let (copy, replacing) = copy(path, &call, body).await?;
+    let copied = storage.store().copy(copy);
+    let object = copied.map_err(|error| replacing.explain(error))?;
+    Ok(Json(resource::object(&object, &call)))
 }
 
-/// The attributes in the body replace the source's, if there are any.
+/// What is asked for. The attributes in the body replace the source's, if there are any.
 async fn copy(
-    State(storage): State<Storage>,
     Path((bucket, object, to_bucket, to_object)): CopyPath,
     call: &Call,
     body: Body,
-) -> Result<Value, Error> {
+) -> Result<(Copy, Replacing), Error> {
     let body = Incoming::new(body).json().await?;
     let mut attributes = Attributes::default();
     resource::merge(&mut attributes, &body)?;
@@ -209,7 +220,5 @@ async fn copy(
     let replacing = call.replacing(&to);
     replacing.add_to(&mut when);
     let only = call.source_preconditions()?;
-    let copied = storage.store().copy(&from, &only, &to, attributes, &when);
-    let object = copied.map_err(|error| replacing.explain(error))?;
-    Ok(resource::object(&object, call))
+    Ok((Copy { from, only, to, attributes, when }, replacing))
 }
