@@ -8,6 +8,7 @@ use futures::future::join_all;
 use serde::Deserialize;
 
 use super::finding::Finding;
+use super::quote::quote;
 
 const GRANTS: &str = include_str!("../../../../deploy/grants.yaml");
 
@@ -132,7 +133,7 @@ pub(crate) fn disabled(message: &str) -> Finding {
         "api",
         format!("the API {service} is disabled in project {project}"),
         "every call to it is refused",
-        format!("gcloud services enable {service} --project={project}"),
+        format!("gcloud services enable {} --project={}", quote(&service), quote(&project)),
     )
 }
 
@@ -145,23 +146,28 @@ pub(crate) fn bind(resource: &Resource, role: &str, member: &str) -> String {
         Resource::Subscription(name) => ("pubsub subscriptions", name.clone()),
         Resource::ServiceAccount(email) => ("iam service-accounts", email.clone()),
     };
-    format!("gcloud {what} add-iam-policy-binding {name} --member='{member}' --role={role}")
+    format!(
+        "gcloud {what} add-iam-policy-binding {} --member={} --role={role}",
+        quote(&name),
+        quote(member)
+    )
 }
 
 fn create(resource: &Resource) -> String {
     match resource {
-        Resource::Project(id) => format!("gcloud projects describe {id}"),
+        Resource::Project(id) => format!("gcloud projects describe {}", quote(id)),
         Resource::Bucket(name) => {
-            format!("gcloud storage buckets create gs://{name} --uniform-bucket-level-access")
+            let bucket = quote(&format!("gs://{name}"));
+            format!("gcloud storage buckets create {bucket} --uniform-bucket-level-access")
         }
-        Resource::Topic(name) => format!("gcloud pubsub topics create {name}"),
+        Resource::Topic(name) => format!("gcloud pubsub topics create {}", quote(name)),
         Resource::Subscription(name) => {
-            format!("gcloud pubsub subscriptions create {name} --topic=TOPIC")
+            format!("gcloud pubsub subscriptions create {} --topic=TOPIC", quote(name))
         }
         Resource::ServiceAccount(email) => {
             let (id, rest) = email.split_once('@').unwrap_or((email, ""));
             let project = rest.split('.').next().unwrap_or_default();
-            format!("gcloud iam service-accounts create {id} --project={project}")
+            format!("gcloud iam service-accounts create {} --project={}", quote(id), quote(project))
         }
     }
 }

@@ -9,6 +9,7 @@ pub(crate) mod grants;
 mod job_token;
 mod pool;
 mod provider;
+mod quote;
 mod roles;
 
 use std::io::Write as _;

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::finding::Finding;
+use super::quote::quote;
 
 const WHERE: &str = "locations/global/workloadIdentityPools";
 
@@ -19,10 +20,16 @@ impl ProviderName {
     /// Reads the `audience` of a credential file, which impersonates that account, if any; what is
     /// wrong with it is a finding.
     pub(crate) fn parse(audience: &str, account: Option<&str>) -> Result<Self, Finding> {
-        let account = account.map(|it| format!(" --service-account={it}")).unwrap_or_default();
+        let account =
+            account.map(|it| format!(" --service-account={}", quote(it))).unwrap_or_default();
         let name =
             audience.trim_start_matches("https:").trim_start_matches("//iam.googleapis.com/");
         let parts: Vec<_> = name.split('/').collect();
+        // What is pasted later is made of these, and the file may be anybody's.
+        let plain = |it: &&str| {
+            !it.is_empty()
+                && it.bytes().all(|it| it.is_ascii_alphanumeric() || b"-.:".contains(&it))
+        };
         let (project, pool, rest) = match &parts[..] {
             [
                 "projects",
@@ -32,7 +39,7 @@ impl ProviderName {
                 "workloadIdentityPools",
                 pool,
                 rest @ ..,
-            ] => (*project, *pool, rest),
+            ] if parts.iter().all(plain) => (*project, *pool, rest),
             _ => ("NUMBER", "POOL", &["?"][..]),
         };
         let create = |project: &str, provider: &str| {

@@ -7,6 +7,7 @@ use branchline_policy::federation::{self, Claims};
 use super::finding::Finding;
 use super::job_token::{audience, audiences, text, wanted};
 use super::pool::ProviderName;
+use super::quote::quote;
 
 /// As long as Google takes it, in bytes.
 const SUBJECT_MAX: usize = 127;
@@ -33,7 +34,7 @@ pub(super) fn of_provider(
             "issuer",
             format!("{name} trusts {}, and the token is from {issuer}", provider.issuer),
             "a provider takes the tokens of one issuer",
-            name.update(&format!("--issuer-uri={issuer}")),
+            trust(name, issuer),
         ));
     }
     let default = [name.audience()];
@@ -106,7 +107,7 @@ fn of_condition(
         let fix = match &mended {
             Some(it) => format!(
                 "# if this job is meant to be let in\n{}",
-                name.update(&format!("--attribute-condition='{it}'"))
+                name.update(&format!("--attribute-condition={}", quote(it)))
             ),
             None => "# run the job where the condition holds, or change the condition".to_owned(),
         };
@@ -114,6 +115,12 @@ fn of_condition(
         Finding::wrong("condition", what, format!("in the token, {said}{case}"), fix)
     };
     failing.into_iter().map(of_clause).collect()
+}
+
+/// Whoever pastes it has to know the issuer: its tokens open the pool from then on.
+fn trust(name: &ProviderName, issuer: &str) -> String {
+    let change = name.update(&format!("--issuer-uri={}", quote(issuer)));
+    format!("# only if that is your own GitLab\n{change}")
 }
 
 /// A mapping with something that works in the place of one attribute.
@@ -130,7 +137,7 @@ pub(super) fn mapping(provider: &Provider, instead: &str) -> String {
         all.push((instead.to_owned(), short(instead)));
     }
     let all: Vec<_> = all.iter().map(|(name, cel)| format!("{name}={cel}")).collect();
-    format!("--attribute-mapping='{}'", all.join(","))
+    format!("--attribute-mapping={}", quote(&all.join(",")))
 }
 
 /// What the error texts tell, where the provider may not be read.
@@ -140,7 +147,7 @@ pub(super) fn of_text(name: &ProviderName, claims: &Claims, message: &str) -> Ve
         return audience("GOOGLE_ID_TOKEN", claims, &name.audience()).into_iter().collect();
     }
     let known = [
-        ("does not match the expected", "issuer", name.update(&format!("--issuer-uri={issuer}"))),
+        ("does not match the expected", "issuer", trust(name, issuer)),
         ("rejected by the attribute condition", "condition", name.describe()),
         ("exceeds the 127 bytes limit", "subject", name.describe()),
         ("parameters is invalid", "provider", name.describe()),
@@ -156,7 +163,8 @@ pub(super) fn of_text(name: &ProviderName, claims: &Claims, message: &str) -> Ve
 /// Google asks the issuer for its keys, and a private GitLab does not answer it.
 pub(super) fn unreachable(name: &ProviderName, issuer: &str) -> Finding {
     let fix = format!(
-        "curl --fail {issuer}/oauth/discovery/keys >jwks.json\n{}",
+        "curl --fail {} >jwks.json\n{}",
+        quote(&format!("{issuer}/oauth/discovery/keys")),
         name.update("--jwk-json-path=jwks.json")
     );
     let what = format!("Google finds no key of the token's at {issuer}");

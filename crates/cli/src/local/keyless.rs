@@ -93,8 +93,11 @@ fn bind(stack: &Stack, grants: &[Grant], subscription: &str, member: &str) -> an
             On::OutputBucket => Resource::bucket(OUTPUT),
             On::StagingBucket => Resource::bucket(STAGING),
             On::TrainingProject => Resource::project(PROJECT),
-            // The jobs of the demo run as the project's default.
-            On::TrainingAccount => continue,
+            // A pipeline that names no account runs as this one.
+            On::TrainingAccount => {
+                let number = stack.iam.create_project(PROJECT);
+                Resource::account(&format!("{number}-compute@developer.gserviceaccount.com"))
+            }
         };
         stack.iam.bind(&on, &grant.role, member)?;
     }
