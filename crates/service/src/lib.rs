@@ -18,4 +18,5 @@ pub use dead_letter::DeadLetters;
 pub use doors::Doors;
 pub use health::Health;
 pub use period::Period;
+pub use redact::redact;
 pub use settlement::{Class, Settlement};

@@ -6,7 +6,7 @@ const REDACTED: &[u8] = b"REDACTED";
 
 /// The bytes, with every JSON web token replaced, whole or cut off after its first dot. It need
 /// not be in JSON: what cannot be decoded is redacted too.
-pub(crate) fn redact(bytes: &[u8]) -> Vec<u8> {
+pub fn redact(bytes: &[u8]) -> Vec<u8> {
     let mut shown = Vec::with_capacity(bytes.len());
     let mut rest = bytes;
     while let Some(at) = rest.windows(BEGIN.len()).position(|it| it == BEGIN) {

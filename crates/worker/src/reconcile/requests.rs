@@ -1,11 +1,12 @@
 //! Carries out what was asked for from outside, each request once, and writes
 //! down what became of it.
 
-use branchline_contract::{Actor, Ask, Request, RunId, Vertex as Domain};
+use branchline_contract::{Actor, Ask, IdToken, Request, RunId, Vertex as Domain};
 use branchline_gcp::Error as GcpError;
 use branchline_ledger::{
     Answer, Applied, Asked, Author, Body, Order, Pause, Queued, RequestName, Verdict,
 };
+use branchline_service::redact;
 use branchline_service::telemetry::chain;
 use tracing::{info, warn};
 
@@ -45,9 +46,10 @@ impl Leader {
         };
         if self.ledger.requests.answered(name).await?.is_none() {
             let Some(bytes) = self.ledger.requests.read(asked).await? else { return Ok(()) };
+            let token = Request::decode(&bytes).ok().and_then(|it| it.id_token);
             let mut request = read(name, &bytes);
             let told = match &mut request {
-                Ok(request) => self.decide(asked, name, request, entries).await,
+                Ok(request) => self.decide(asked, name, (request, token), entries).await,
                 Err(problem) => Ok(Some((Verdict::Refused, problem.clone()))),
             };
             let (verdict, message) = match told {
@@ -71,15 +73,14 @@ impl Leader {
     }
 
     /// Carries a request out for whoever proves to be an operator. From here on the request
-    /// names who that is, and its token is forgotten.
+    /// names who that is.
     async fn decide(
         &mut self,
         asked: &Asked,
         name: &RequestName,
-        request: &mut Request,
+        (request, token): (&mut Request, Option<IdToken>),
         entries: &[Queued],
     ) -> Result<Told, perform::Error> {
-        let token = request.id_token.take();
         if let Some(operators) = self.trust.operators.clone() {
             let at = asked.at.unwrap_or_else(self.settings.clock);
             let who = match operators.identify(token.as_ref(), at).await {
@@ -187,9 +188,12 @@ impl Leader {
     }
 }
 
-/// The request of that name, or why it is none. The bytes may be anything.
+/// The request of that name, or why it is none. The bytes may be anything, and no token that is
+/// in them is in what is told or kept.
 fn read(name: &RequestName, bytes: &[u8]) -> Result<Request, String> {
-    let request = Request::decode(bytes).map_err(|error| format!("it is no request: {error}"))?;
+    let mut request =
+        Request::decode(&redact(bytes)).map_err(|error| format!("it is no request: {error}"))?;
+    request.id_token = None;
     if request.id.as_str() == name.id() {
         Ok(request)
     } else {
