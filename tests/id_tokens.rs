@@ -2,9 +2,12 @@
 #![expect(clippy::unwrap_used, reason = "a helper of a test may panic as the test may")]
 
 use branchline_contract::Gitlab;
+use branchline_gcp::identity::IdTokens;
+use branchline_gcp::{Config, Credentials};
 use branchline_gitlab::id_token::{Claims, Forgery, agree};
 use branchline_gitlab::signing_keys::{Issuer, SigningKeys, Unproven};
 use branchline_local::gitlab::{CiJob, GitLab, Trigger};
+use branchline_local::stack::{Options, Stack};
 use jiff::Timestamp;
 use tokio::net::TcpListener;
 
@@ -55,6 +58,28 @@ impl World {
             merge_request: None,
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_role_proves_who_it_is_with_the_token_of_its_metadata_server() {
+    let stack = Stack::start(Options::default()).await.unwrap();
+    let email = stack.iam.create_service_account("demo-project", "notifier");
+    let metadata = stack.metadata_server(&email).await.unwrap();
+    let config =
+        Config { metadata_endpoint: Some(format!("http://{metadata}")), ..Config::default() };
+    let token = IdTokens::new(&config, "operators").unwrap().token().await.unwrap();
+    let certs = format!("http://{}/oauth2/v3/certs", stack.endpoints().iam);
+    let google = Issuer { jwks_uri: Some(certs), ..Issuer::google() };
+    let keys = SigningKeys::new(&[google], &["operators".to_owned()]).unwrap();
+    let account = keys.identify(&token, Timestamp::now()).await.unwrap();
+    assert_eq!(account.email, email);
+
+    let others = IdTokens::new(&config, "others").unwrap().token().await.unwrap();
+    let refused = keys.identify(&others, Timestamp::now()).await.unwrap_err();
+    assert!(refused.to_string().contains("audience"), "{refused}");
+    let anonymous = Config { credentials: Credentials::Anonymous, ..Config::default() };
+    assert!(IdTokens::new(&anonymous, "operators").is_err());
+    stack.shutdown().await;
 }
 
 #[tokio::test]

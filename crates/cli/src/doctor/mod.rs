@@ -208,8 +208,8 @@ fn tell(found: &[Finding], json: bool) -> std::io::Result<()> {
             writeln!(out, "    {}", plain(line))?;
         }
     }
-    if !json {
-        writeln!(out, "{}", if found.is_empty() { "nothing is wrong" } else { "" }.trim_end())?;
+    if !json && found.is_empty() {
+        writeln!(out, "nothing is wrong")?;
     }
     Ok(())
 }
