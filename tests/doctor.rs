@@ -15,6 +15,7 @@ use std::time::Duration;
 use clinic::{Clinic, Part, Told};
 use faults::{Fault, faults};
 use good::GOOD;
+use serde_json::json;
 
 /// A diagnosis takes no longer, even on a machine that is busy with other tests.
 const WITHIN: Duration = Duration::from_secs(3);
@@ -115,6 +116,42 @@ async fn a_fault_behind_another_is_named_once_the_first_is_mended() {
         heal(&mut clinic, fault.part, fault.name).await;
         clinic.close().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_refusal_of_a_provider_that_is_not_shown_tells_where_to_look() {
+    let from_text = ["audience", "issuer", "condition", "subject", "expired", "provider"];
+    let mut looked = 0;
+    for fault in faults().into_iter().filter(|it| it.bars && from_text.contains(&it.check)) {
+        let mut clinic = Clinic::open().await;
+        clinic.shows_provider = false;
+        (fault.make)(&mut clinic);
+        let told = clinic.look(Part::Ci).await;
+        let [found] = &told.findings[..] else { panic!("{}: {:?}", fault.name, told.findings) };
+        assert_eq!(found["level"], "wrong", "{}: {found}", fault.name);
+        let fix = found["fix"].as_str().unwrap();
+        let leads = fix.contains("--provider provider.json") || found["check"] == fault.check;
+        assert!(leads, "{}: {found}", fault.name);
+        println!("{}: {found}", fault.name);
+        looked += 1;
+        clinic.close().await;
+    }
+    assert!(looked >= from_text.len(), "{looked}");
+}
+
+/// As in a pod, whose account may do its work and look at nothing else.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_account_may_not_see_is_told_to_be_unknown() {
+    let mut clinic = Clinic::open().await;
+    clinic.runs_as("worker").await;
+    let told = clinic.look(Part::Worker).await;
+    assert_eq!(told.code, 75, "{:?}", told.findings);
+    let checks: Vec<_> = told.findings.iter().map(|it| (&it["check"], &it["level"])).collect();
+    let unknown =
+        |check: &str| checks.iter().filter(|it| *it == &(&json!(check), &json!("unknown"))).count();
+    assert_eq!((unknown("subscription"), unknown("api"), unknown("service-agent")), (1, 3, 2));
+    assert_eq!(told.findings.len(), 6, "{:?}", told.findings);
+    clinic.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

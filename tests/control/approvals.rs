@@ -1,5 +1,7 @@
 //! Runs that are held until somebody else lets them go on.
 
+use std::time::{Duration, Instant};
+
 use branchline_contract::Outcome;
 use branchline_ledger::{Approval, Body, State, Verdict};
 use branchline_local::faults::Faults;
@@ -18,9 +20,14 @@ const AUDIENCE: &str = "operators.example";
 
 /// A world whose policy holds every run until that is approved.
 async fn start(approval: &str) -> (World, tempfile::TempDir) {
+    let rules = format!("rules: [{{name: held, approval: {approval}}}]");
+    start_faulty(&rules, Faults::default()).await
+}
+
+async fn start_faulty(rules: &str, faults: Faults) -> (World, tempfile::TempDir) {
     let directory = tempfile::tempdir().unwrap();
     let policy = directory.path().join("policy.yaml");
-    std::fs::write(&policy, format!("rules: [{{name: held, approval: {approval}}}]")).unwrap();
+    std::fs::write(&policy, rules).unwrap();
     let keys = directory.path().join("keys.json");
     let more = json!({
         "policy": policy,
@@ -30,7 +37,7 @@ async fn start(approval: &str) -> (World, tempfile::TempDir) {
             "issuer": {"issuer": GOOGLE, "jwks_file": keys},
         },
     });
-    let world = World::start_faulty(Faults::default(), None, more).await;
+    let world = World::start_faulty(faults, None, more).await;
     let signer = world.stack.gitlab.signer().unwrap();
     std::fs::write(&keys, json!({"keys": [signer.public()]}).to_string()).unwrap();
     (world, directory)
@@ -166,5 +173,29 @@ async fn whoever_is_no_operator_cancels_nothing_where_operators_are_named() {
     assert_eq!(answered(&world, &name).await.verdict, Verdict::Done);
     let history = world.ended(&request, 1).await;
     assert_eq!(history.run.ending().unwrap().outcome, Outcome::Cancelled);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gitlab_that_does_not_answer_holds_up_nobody_else() {
+    let rules = "rules: [{name: anybody}, {name: two, match: job.replicas == 2, approval: {merge_request: 1}}]";
+    let hangs = json!({"rules": [
+        {"service": "gitlab", "path": "/approvals", "fault": {"delay_ms": 60_000}},
+    ]});
+    let (world, _policy) = start_faulty(rules, serde_json::from_value(hangs).unwrap()).await;
+    let mut held = world.request("held", &json!([]), "true");
+    held["training"]["custom_job"]["jobSpec"]["workerPoolSpecs"][0]["replicaCount"] = json!(2);
+    world.publish(held.to_string()).await;
+    reaches(&world, &held, "it is held", |it| matches!(it, State::Held(_))).await;
+    eventually("GitLab is asked", async || (world.stack.dice.hits() != [0]).then_some(())).await;
+
+    let began = Instant::now();
+    for name in ["one", "another"] {
+        let request = world.request(name, &json!([]), "true");
+        world.publish(request.to_string()).await;
+        let history = world.ended(&request, 1).await;
+        assert_eq!(history.run.ending().unwrap().outcome, Outcome::Succeeded);
+    }
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
     world.stop().await;
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use branchline_local::gitlab::{Signer, Trigger};
 use branchline_local::iam::{Provider, Resource};
 use branchline_local::installation::{
-    self, ARTIFACTS, LEDGER, OUTPUT, PROJECT, QUEUE, REQUESTS, STAGING, subscription, topic,
+    self, ARTIFACTS, LEDGER, OUTPUT, PROJECT, QUEUE, REQUESTS, subscription, topic,
 };
 use branchline_local::stack::{Options, Stack};
 use branchline_tests::processes::executable;
@@ -46,6 +46,10 @@ pub(crate) struct Clinic {
     pub(crate) own_token: Option<Value>,
     /// Claims of its token for Google.
     pub(crate) google_token: Value,
+    /// Whether it becomes the role's account.
+    impersonates: bool,
+    /// Whether the doctor is shown the provider.
+    pub(crate) shows_provider: bool,
     /// What is written behind that in its file.
     pub(crate) behind_token: &'static str,
     /// The job's credential file; none for no file.
@@ -66,49 +70,13 @@ pub(crate) fn account(id: &str) -> String {
     format!("{id}@{PROJECT}.iam.gserviceaccount.com")
 }
 
-/// What a grant of `deploy/grants.yaml` is on.
-fn things(on: &str, part: &str) -> Resource {
-    let subscribed =
-        if part == "notifier" { "run-events-notifier" } else { "artifact-ready-worker" };
-    match on {
-        "artifact_topic" => Resource::topic(PROJECT, "artifact-ready"),
-        "run_event_topic" => Resource::topic(PROJECT, "run-events"),
-        "dead_letter_topic" => Resource::topic(PROJECT, "dead-letters"),
-        "subscription" => Resource::subscription(PROJECT, subscribed),
-        "artifact_bucket" => Resource::bucket(ARTIFACTS),
-        "ledger_bucket" => Resource::bucket(LEDGER),
-        "queue_bucket" => Resource::bucket(QUEUE),
-        "request_bucket" => Resource::bucket(REQUESTS),
-        "output_bucket" => Resource::bucket(OUTPUT),
-        "staging_bucket" => Resource::bucket(STAGING),
-        "training_project" => Resource::project(PROJECT),
-        "training_account" => Resource::account(&account("trainer")),
-        other => panic!("{other} is new"),
-    }
-}
-
 /// Gives every account what `deploy/grants.yaml` has for it, and the administrator everything.
 fn grant(stack: &Stack) {
-    let iam = &stack.iam;
-    let number = iam.create_project(PROJECT);
-    for id in ["ci", "worker", "notifier", "trainer", "admin"] {
-        iam.create_service_account(PROJECT, id);
-    }
-    let agent = format!("serviceAccount:service-{number}@gcp-sa-pubsub.iam.gserviceaccount.com");
-    let member = |id: &str| format!("serviceAccount:{}", account(id));
-    let grants: Value = serde_saphyr::from_str(GRANTS).unwrap();
-    for (part, grants) in grants.as_object().unwrap() {
-        let to = if part == "service_agent" { agent.clone() } else { member(part) };
-        for grant in grants.as_array().unwrap() {
-            let (on, role) = (grant["on"].as_str().unwrap(), grant["role"].as_str().unwrap());
-            iam.bind(&things(on, part), role, &to).unwrap();
-            if part == "service_agent" && on == "subscription" {
-                iam.bind(&things(on, "notifier"), role, &to).unwrap();
-            }
-        }
-    }
+    let trainer = stack.iam.create_service_account(PROJECT, "trainer");
+    installation::grant(stack, PROJECT, GRANTS, &trainer).unwrap();
+    let admin = format!("serviceAccount:{}", stack.iam.create_service_account(PROJECT, "admin"));
     for role in ["roles/owner", "roles/iam.serviceAccountTokenCreator"] {
-        iam.bind(&Resource::project(PROJECT), role, &member("admin")).unwrap();
+        stack.iam.bind(&Resource::project(PROJECT), role, &admin).unwrap();
     }
 }
 
@@ -187,7 +155,9 @@ impl Clinic {
             "service_account_impersonation_url": format!(
                 "{iam_url}/v1/projects/-/serviceAccounts/{}:generateAccessToken", account("ci")),
         });
-        let (worker, notifier) = configurations(&stack, &directory.path().join("policy.yaml"));
+        let policy = directory.path().join("policy.yaml");
+        std::fs::write(&policy, branchline_worker::MINIMAL_POLICY).unwrap();
+        let (worker, notifier) = configurations(&stack, &policy);
         Self {
             gitlab_token: gitlab.token(),
             signer: gitlab.signer().unwrap(),
@@ -196,6 +166,8 @@ impl Clinic {
             own_token: Some(own_token),
             credentials: Some(credentials),
             behind_token: "",
+            impersonates: true,
+            shows_provider: true,
             provider,
             google_token,
             worker,
@@ -210,6 +182,12 @@ impl Clinic {
     /// Puts the provider in force as it is here.
     pub(crate) fn put_provider(&self) {
         self.stack.iam.put_provider(PROJECT, POOL, POOL, self.provider.clone()).unwrap();
+    }
+
+    /// Runs the doctor as the account of a role, as in its pod.
+    pub(crate) async fn runs_as(&mut self, id: &str) {
+        self.metadata = self.stack.metadata_server(&account(id)).await.unwrap().to_string();
+        self.impersonates = false;
     }
 
     /// What must never be shown.
@@ -271,7 +249,10 @@ impl Clinic {
         match part {
             Part::Ci => {}
             Part::Worker => {
-                command.arg("--config").arg(worker).args(["--account", &worker_account]);
+                command.arg("--config").arg(worker);
+                if self.impersonates {
+                    command.args(["--account", &worker_account]);
+                }
                 training(&mut command);
             }
             Part::Notifier => {
@@ -302,6 +283,11 @@ impl Clinic {
         if let Some(credentials) = &self.credentials {
             command.env("GOOGLE_APPLICATION_CREDENTIALS", self.write("google.json", credentials));
         }
+        command.args(["--topic", &topic(PROJECT, "artifact-ready"), "--bucket", ARTIFACTS]);
+        command.args(["--ledger", LEDGER]);
+        if !self.shows_provider {
+            return;
+        }
         // As `gcloud … providers describe --format=json` prints it.
         let iam = format!("http://{}/v1", self.stack.endpoints().iam);
         let number = self.stack.iam.create_project(PROJECT);
@@ -311,7 +297,6 @@ impl Clinic {
         let described: Value =
             self.admin(reqwest::Method::GET, &url).send().await.unwrap().json().await.unwrap();
         command.arg("--provider").arg(self.write("provider.json", &described));
-        command.args(["--topic", &topic(PROJECT, "artifact-ready"), "--bucket", ARTIFACTS]);
     }
 
     pub(crate) async fn close(self) {

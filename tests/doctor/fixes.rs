@@ -21,6 +21,21 @@ pub(crate) async fn apply(clinic: &mut Clinic, fix: &str) {
         clinic.worker["regions"] = written["regions"].clone();
         return;
     }
+    if let [first, text @ .., "EOF"] = &lines[..]
+        && let Some(file) = first.strip_prefix("cat >").and_then(|it| it.strip_suffix(" <<'EOF'"))
+    {
+        std::fs::write(file, text.join("\n")).unwrap();
+        return;
+    }
+    if let [curl, "# in worker.yaml", written] = &lines[..] {
+        run(clinic, curl).await;
+        let written: Value = serde_saphyr::from_str(written).unwrap();
+        clinic.worker["identity"] = written["identity"].clone();
+        // Where the command wrote it.
+        let file = clinic.file(written["identity"]["issuers"][0]["jwks_file"].as_str().unwrap());
+        clinic.worker["identity"]["issuers"][0]["jwks_file"] = json!(file);
+        return;
+    }
     for line in lines.into_iter().filter(|it| !it.starts_with('#')) {
         run(clinic, line).await;
     }
@@ -75,6 +90,9 @@ async fn run(clinic: &mut Clinic, line: &str) {
         ["gcloud", "pubsub", "subscriptions", "update", name, ..] => {
             let id = name.rsplit('/').next().unwrap().to_owned();
             patch_subscription(clinic, &id, &changes(&words));
+        }
+        ["gcloud", "pubsub", "topics", "create", name] => {
+            clinic.stack.pubsub.create_topic(name).unwrap();
         }
         ["gcloud", "storage", "buckets", "create", bucket, ..] => {
             let bucket = bucket.strip_prefix("gs://").unwrap();

@@ -77,7 +77,8 @@ pub(crate) fn keyless(environment: &Environment, config: &Config) -> Result<(), 
         #[serde(rename = "type")]
         kind: String,
     }
-    if config.allow_key_files || config.credentials == Credentials::Anonymous {
+    let own = config.credentials == Credentials::ApplicationDefault;
+    if config.allow_key_files || config.metadata_endpoint.is_some() || !own {
         return Ok(());
     }
     let get = |name: &str| environment.get(name).filter(|it| !it.is_empty());

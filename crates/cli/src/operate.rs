@@ -51,6 +51,16 @@ enum RunsCommand {
     Approve(Approve),
 }
 
+/// Which attempt of which run is meant.
+#[derive(Clone, Debug, clap::Args)]
+struct Attempt {
+    /// The run's id
+    run: RunId,
+    /// Only this attempt; otherwise the one that is in force
+    #[arg(long, value_name = "N")]
+    attempt: Option<u32>,
+}
+
 /// Let a held run train, as an operator
 ///
 /// For runs whose policy wants an operator's approval, and never for one's own. The run then
@@ -58,11 +68,8 @@ enum RunsCommand {
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 struct Approve {
-    /// The run's id
-    run: RunId,
-    /// Only this attempt; otherwise the one that is in force
-    #[arg(long, value_name = "N")]
-    attempt: Option<u32>,
+    #[command(flatten)]
+    attempt: Attempt,
     /// Why; stays on record
     #[arg(long, value_name = "TEXT")]
     reason: Reason,
@@ -77,11 +84,8 @@ struct Approve {
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 struct Cancel {
-    /// The run's id
-    run: RunId,
-    /// Only this attempt; otherwise the one that is in force
-    #[arg(long, value_name = "N")]
-    attempt: Option<u32>,
+    #[command(flatten)]
+    attempt: Attempt,
     /// Why; shown on the commit
     #[arg(long, value_name = "TEXT")]
     reason: Reason,
@@ -153,11 +157,11 @@ pub(crate) struct Misplaced(pub(crate) String);
 /// Acts on runs.
 pub(crate) async fn runs(args: &Runs, environment: &Environment) -> anyhow::Result<u8> {
     match &args.command {
-        RunsCommand::Cancel(Cancel { run, attempt, reason, common }) => {
+        RunsCommand::Cancel(Cancel { attempt: Attempt { run, attempt }, reason, common }) => {
             let ask = Ask::Cancel { run: run.clone(), attempt: *attempt };
             request(ask, reason, common, environment).await
         }
-        RunsCommand::Approve(Approve { run, attempt, reason, common }) => {
+        RunsCommand::Approve(Approve { attempt: Attempt { run, attempt }, reason, common }) => {
             let ask = Ask::Approve { run: run.clone(), attempt: *attempt };
             request(ask, reason, common, environment).await
         }

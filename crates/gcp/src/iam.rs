@@ -5,7 +5,7 @@
 //! Service says; so this door speaks JSON over HTTP itself.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use google_cloud_auth::credentials::CacheableResource;
 use reqwest::header::{AUTHORIZATION, HeaderValue};
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::config::Config;
 
-/// All questions are asked at once, and an answer that takes longer is none.
+/// Time for all questions together; an answer that comes later is none.
 const TIME_MAX: Duration = Duration::from_millis(2_500);
 const ANSWER_MAX: usize = 1 << 20;
 const SCOPE: &str = "https://www.googleapis.com/auth/cloud-platform";
@@ -67,9 +67,9 @@ pub enum Refusal {
         /// Its text.
         message: String,
     },
-    /// Nothing was heard.
-    #[error("no answer: {0}")]
-    Silent(String),
+    /// Nothing was heard, or nothing that is of use.
+    #[error("{0}")]
+    Unusable(String),
 }
 
 /// A provider of a workload identity pool.
@@ -85,8 +85,6 @@ pub struct Provider {
     pub condition: Option<String>,
     /// Whether it takes any at all.
     pub enabled: bool,
-    /// Whether the issuer's keys were uploaded, so that nobody asks the issuer.
-    pub has_keys: bool,
 }
 
 /// The door.
@@ -94,31 +92,37 @@ pub struct Provider {
 pub struct Iam {
     http: Client,
     config: Config,
+    until: Instant,
 }
 
 impl Iam {
-    /// Nothing is asked yet.
+    /// Nothing is asked yet, and the time for it begins.
     pub fn new(config: &Config) -> Result<Self, Refusal> {
         let http = Client::builder()
-            .timeout(TIME_MAX)
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(|error| silent(&error))?;
-        Ok(Self { http, config: config.clone() })
+        Ok(Self { http, config: config.clone(), until: Instant::now() + TIME_MAX })
+    }
+
+    /// Time that is left.
+    pub fn left(&self) -> Duration {
+        self.until.saturating_duration_since(Instant::now())
     }
 
     /// Whoever the credentials of this process stand for.
     pub async fn own(&self) -> Result<Caller, Refusal> {
         let credentials = self.config.credentials("find out who this is");
         let credentials = credentials.map_err(|error| silent(&error))?;
-        let headers = tokio::time::timeout(TIME_MAX, credentials.headers(http::Extensions::new()));
+        let headers =
+            tokio::time::timeout(self.left(), credentials.headers(http::Extensions::new()));
         let headers = headers.await.map_err(|error| silent(&error))?;
         match headers.map_err(|error| silent(&error))? {
             CacheableResource::New { data, .. } => data
                 .get(AUTHORIZATION)
                 .map(|it| Caller(it.clone()))
-                .ok_or_else(|| Refusal::Silent("the credentials are anonymous".to_owned())),
-            CacheableResource::NotModified => Err(Refusal::Silent("no credentials".to_owned())),
+                .ok_or_else(|| Refusal::Unusable("the credentials are anonymous".to_owned())),
+            CacheableResource::NotModified => Err(Refusal::Unusable("no credentials".to_owned())),
         }
     }
 
@@ -191,6 +195,16 @@ impl Iam {
         self.call(Some(caller), Method::GET, Api::PubSub, &format!("v1/{name}"), None).await
     }
 
+    /// Whether a topic or a subscription is there. What an account may do on one that is not,
+    /// Pub/Sub answers with nothing.
+    pub async fn exists(&self, caller: &Caller, resource: &Resource) -> Result<bool, Refusal> {
+        match self.call(Some(caller), Method::GET, resource.api(), &resource.path(), None).await {
+            Ok(_) => Ok(true),
+            Err(Refusal::Said { status: 404, .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// The number of a project.
     pub async fn project_number(&self, caller: &Caller, project: &str) -> Result<String, Refusal> {
         let path = format!("v3/projects/{project}");
@@ -228,7 +242,7 @@ impl Iam {
         body: Option<Value>,
     ) -> Result<Value, Refusal> {
         let url = format!("{}/{path}", self.config.host(api).trim_end_matches('/'));
-        let mut request = self.http.request(method, url);
+        let mut request = self.http.request(method, url).timeout(self.left());
         if let Some(Caller(bearer)) = caller {
             request = request.header(AUTHORIZATION, bearer.clone());
         }
@@ -242,7 +256,7 @@ impl Iam {
             response.chunk().await.map_err(|error| silent(&error.without_url()))?
         {
             if bytes.len() + chunk.len() > ANSWER_MAX {
-                return Err(Refusal::Silent("the answer is too long".to_owned()));
+                return Err(Refusal::Unusable("the answer is too long".to_owned()));
             }
             bytes.extend_from_slice(&chunk);
         }
@@ -260,11 +274,9 @@ impl Provider {
             issuer_uri: String,
             #[serde(default)]
             allowed_audiences: Vec<String>,
-            #[serde(default)]
-            jwks_json: String,
         }
         let oidc: Oidc = serde_json::from_value(it["oidc"].clone())
-            .map_err(|_| Refusal::Silent("it is not an OpenID Connect provider".to_owned()))?;
+            .map_err(|_| Refusal::Unusable("it is not an OpenID Connect provider".to_owned()))?;
         let mapping = it["attributeMapping"].as_object().into_iter().flatten();
         let mapping =
             mapping.filter_map(|(name, cel)| Some((name.clone(), cel.as_str()?.to_owned())));
@@ -275,7 +287,6 @@ impl Provider {
             mapping: mapping.collect(),
             condition: condition.map(str::to_owned),
             enabled: it["disabled"] != true && it["state"].as_str().is_none_or(|it| it == "ACTIVE"),
-            has_keys: !oidc.jwks_json.is_empty(),
         })
     }
 }
@@ -339,7 +350,7 @@ impl std::fmt::Debug for Caller {
 }
 
 fn bearer(token: &Value) -> Result<Caller, Refusal> {
-    let none = || Refusal::Silent("the answer holds no access token".to_owned());
+    let none = || Refusal::Unusable("the answer holds no access token".to_owned());
     let token = token.as_str().filter(|it| !it.is_empty()).ok_or_else(none)?;
     let mut value = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| none())?;
     value.set_sensitive(true);
@@ -371,5 +382,5 @@ fn said(status: u16, answer: &Value) -> Refusal {
 fn silent(error: &(dyn std::error::Error + 'static)) -> Refusal {
     let causes = std::iter::successors(Some(error), |it| it.source());
     let text: Vec<_> = causes.map(ToString::to_string).collect();
-    Refusal::Silent(text.join(": "))
+    Refusal::Unusable(format!("no answer: {}", text.join(": ")))
 }

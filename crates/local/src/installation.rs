@@ -1,10 +1,13 @@
 //! What an installation of Branchline needs in Google Cloud, made in the local
-//! stack: the topics, subscriptions and buckets that a real one has.
+//! stack: the topics, subscriptions, buckets and accounts that a real one has.
+
+use std::collections::BTreeMap;
 
 use googleapis_tonic_google_pubsub_v1::google::pubsub::v1::{
     DeadLetterPolicy, RetryPolicy, Subscription,
 };
 
+use crate::iam::{self, Resource};
 use crate::pubsub;
 use crate::stack::Stack;
 use crate::storage;
@@ -38,6 +41,22 @@ pub enum Error {
     /// A topic or subscription.
     #[error("creating {0}")]
     PubSub(String, #[source] pubsub::Error),
+    /// What is to be granted cannot be read.
+    #[error("reading what is granted")]
+    Grants(#[from] serde_saphyr::Error),
+    /// It is granted on something that an installation does not have.
+    #[error("an installation has no {0}")]
+    Unknown(String),
+    /// A role.
+    #[error("granting {0}")]
+    Role(String, #[source] iam::Error),
+}
+
+/// As `deploy/grants.yaml` has it.
+#[derive(serde::Deserialize)]
+struct Grant {
+    on: String,
+    role: String,
 }
 
 /// Full name of a topic.
@@ -87,6 +106,50 @@ pub fn create(stack: &Stack, project: &str) -> Result<(), Error> {
             ..Subscription::default()
         };
         made(name, stack.pubsub.create_subscription(spec))?;
+    }
+    Ok(())
+}
+
+/// Makes an account for each part of an installation and gives it the roles that `grants`, the
+/// text of `deploy/grants.yaml`, has for it. Jobs train as the account `trainer`.
+pub fn grant(stack: &Stack, project: &str, grants: &str, trainer: &str) -> Result<(), Error> {
+    let number = stack.iam.create_project(project);
+    let parts: BTreeMap<String, Vec<Grant>> = serde_saphyr::from_str(grants)?;
+    for (part, grants) in parts {
+        let (account, subscriptions) = match part.as_str() {
+            // It moves the dead letters of both.
+            "service_agent" => (
+                format!("service-{number}@gcp-sa-pubsub.iam.gserviceaccount.com"),
+                &["artifact-ready-worker", "run-events-notifier"][..],
+            ),
+            "notifier" => {
+                (stack.iam.create_service_account(project, &part), &["run-events-notifier"][..])
+            }
+            _ => (stack.iam.create_service_account(project, &part), &["artifact-ready-worker"][..]),
+        };
+        for Grant { on, role } in grants {
+            let resources = match on.as_str() {
+                "subscription" => {
+                    subscriptions.iter().map(|it| Resource::subscription(project, it)).collect()
+                }
+                "artifact_topic" => vec![Resource::topic(project, "artifact-ready")],
+                "run_event_topic" => vec![Resource::topic(project, "run-events")],
+                "dead_letter_topic" => vec![Resource::topic(project, "dead-letters")],
+                "artifact_bucket" => vec![Resource::bucket(ARTIFACTS)],
+                "ledger_bucket" => vec![Resource::bucket(LEDGER)],
+                "queue_bucket" => vec![Resource::bucket(QUEUE)],
+                "request_bucket" => vec![Resource::bucket(REQUESTS)],
+                "output_bucket" => vec![Resource::bucket(OUTPUT)],
+                "staging_bucket" => vec![Resource::bucket(STAGING)],
+                "training_project" => vec![Resource::project(project)],
+                "training_account" => vec![Resource::account(trainer)],
+                _ => return Err(Error::Unknown(on)),
+            };
+            for resource in resources {
+                let bound = stack.iam.bind(&resource, &role, &format!("serviceAccount:{account}"));
+                bound.map_err(|error| Error::Role(role.clone(), error))?;
+            }
+        }
     }
     Ok(())
 }

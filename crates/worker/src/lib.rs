@@ -33,7 +33,7 @@ use tracing::warn;
 pub use config::Config;
 pub use job_body::{LABEL_INTENT, LABEL_PROJECT, LABEL_RUN};
 pub use operators::{Operators, Roster};
-pub use trust::{Error as TrustError, Trust};
+pub use trust::{Error as TrustError, MINIMAL_POLICY, Trust};
 
 /// A worker that could not start.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +65,18 @@ pub enum Error {
     },
 }
 
+/// Whom a worker of that configuration trusts, or why it would not start.
+pub fn check(config: &Config, gitlab_token: Option<SecretString>) -> Result<Trust, Error> {
+    let (lease, tick) = (config.lease.get(), config.tick.get());
+    if lease < tick * 3 {
+        return Err(Error::Lease { lease, tick });
+    }
+    if let Some(bucket) = config.misplaced_staging() {
+        return Err(Error::Staging(bucket.to_owned()));
+    }
+    Ok(Trust::load(config, gitlab_token)?)
+}
+
 /// Runs the worker until `stop`, then drains it. The token is for `gitlab` of the configuration.
 pub async fn run(
     config: Config,
@@ -84,14 +96,7 @@ pub async fn serve(
     gitlab_token: Option<SecretString>,
     stop: CancellationToken,
 ) -> Result<(), Error> {
-    let (lease, tick) = (config.lease.get(), config.tick.get());
-    if lease < tick * 3 {
-        return Err(Error::Lease { lease, tick });
-    }
-    if let Some(bucket) = config.misplaced_staging() {
-        return Err(Error::Staging(bucket.to_owned()));
-    }
-    let trust = Trust::load(&config, gitlab_token)?;
+    let trust = check(&config, gitlab_token)?;
     let listener = TcpListener::bind(config.listen)
         .await
         .map_err(|source| Error::Listen { address: config.listen, source })?;

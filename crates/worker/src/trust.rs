@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::operators::Operators;
 
 /// What a policy looks like at least.
-const MINIMAL: &str = "rules:
+pub const MINIMAL_POLICY: &str = "rules:
 - name: main-branches
   match: origin.namespace == \"my-group\" && origin.ref_protected == true
   validations:
@@ -59,7 +59,7 @@ pub enum Error {
     #[error("identity has no issuers, so nobody is believed")]
     Nobody,
     /// There is no policy, and without one nothing is let in.
-    #[error("the policy {path} cannot be read: {why}; a minimal one is:\n{MINIMAL}")]
+    #[error("the policy {path} cannot be read: {why}; a minimal one is:\n{MINIMAL_POLICY}")]
     File {
         /// Its path.
         path: PathBuf,
@@ -129,6 +129,6 @@ mod tests {
 
     #[test]
     fn the_minimal_policy_is_one() {
-        Policy::parse(MINIMAL).unwrap();
+        Policy::parse(MINIMAL_POLICY).unwrap();
     }
 }

@@ -2,7 +2,7 @@
 
 use branchline_local::gitlab::AccessLevel;
 use branchline_local::iam::Resource;
-use branchline_local::installation::{ARTIFACTS, LEDGER, PROJECT, STAGING};
+use branchline_local::installation::{ARTIFACTS, LEDGER, PROJECT, STAGING, topic};
 use serde_json::json;
 
 use super::{Fault, agent, lose, one};
@@ -115,6 +115,30 @@ pub(super) const FAULTS: &[Fault] = &[
         |it| it.worker["output_bucket"] = json!("demo-outputs"),
         "missing",
         "bucket demo-outputs does not exist",
+    ),
+    one(
+        Part::Worker,
+        "events",
+        "a topic that is not there",
+        |it| it.worker["run_event_topic"] = json!(topic(PROJECT, "run-evnets")),
+        "missing",
+        "topic run-evnets does not exist",
+    ),
+    one(
+        Part::Worker,
+        "configuration",
+        "no policy",
+        |it| std::fs::remove_file(it.file("policy.yaml")).unwrap(),
+        "config",
+        "policy.yaml cannot be read",
+    ),
+    one(
+        Part::Worker,
+        "configuration",
+        "a file of signing keys that is not there",
+        |it| it.worker["identity"]["issuers"][0]["jwks_file"] = json!(it.file("jwks.json")),
+        "issuer-keys",
+        "jwks.json",
     ),
     one(
         Part::Worker,

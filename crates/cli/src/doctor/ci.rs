@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use branchline_gcp::iam::{Caller, Iam, Provider, Refusal};
+use branchline_gcp::iam::{Caller, Iam, Provider, Refusal, Resource};
 use branchline_policy::federation::{self, Claims};
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -56,7 +56,8 @@ pub(crate) async fn probe(iam: &Iam, job: &Job, now: Timestamp) -> Vec<Finding> 
     match own_account(iam, job, now).await {
         Ok((caller, member)) => {
             found.extend(
-                grants::missing(iam, &caller, &Grants::read().ci, &job.things, &member).await,
+                grants::missing(iam, &caller, &caller, &Grants::read().ci, &job.things, &member)
+                    .await,
             );
         }
         Err(more) => found.extend(more),
@@ -183,10 +184,12 @@ async fn refused(
     let Refusal::Said { message, .. } = refusal else {
         return vec![Finding::unknown("exchange", "Google was not reached", refusal.to_string())];
     };
-    let described = match (&job.provider, iam.own().await) {
-        (Some(provider), _) => Ok(provider.clone()),
-        (None, Ok(caller)) => iam.provider(&caller, name.as_str()).await,
-        (None, Err(error)) => Err(error),
+    let described = match &job.provider {
+        Some(provider) => Ok(provider.clone()),
+        None => match iam.own().await {
+            Ok(caller) => iam.provider(&caller, name.as_str()).await,
+            Err(error) => Err(error),
+        },
     };
     let mut found: Vec<_> = time(THEIRS, claims, now).into_iter().collect();
     match described {
@@ -218,8 +221,9 @@ fn not_impersonated(
     let Refusal::Said { status, reason, message } = refusal else {
         return Finding::unknown("impersonation", "Google was not reached", refusal.to_string());
     };
+    let resource = Resource::ServiceAccount(email.to_owned());
     if reason == "SERVICE_DISABLED" {
-        return grants::disabled(message);
+        return grants::disabled(&resource, message);
     }
     if !matches!(status, 403 | 404) {
         return Finding::unknown("impersonation", format!("no token of {email}"), message.clone());
@@ -227,15 +231,9 @@ fn not_impersonated(
     let provider = job.provider.as_ref();
     let by_project = provider
         .is_some_and(|it| it.mapping.iter().any(|(name, _)| name == "attribute.project_id"));
-    let subject = provider.and_then(|it| subject(it, claims));
-    let member = match subject {
-        Some(subject) if !by_project => name.principal(&subject),
-        // Where the mapping is not known, it is taken to have what the README's has.
-        Some(_) | None => name.attribute("project_id", text(claims, "project_id")),
-    };
-    let resource = branchline_gcp::iam::Resource::ServiceAccount(email.to_owned());
+    // Where the mapping is not known, it is taken to have what the README's has.
+    let set = name.attribute("project_id", text(claims, "project_id"));
     if let Some(it) = provider.filter(|_| !by_project) {
-        let set = name.attribute("project_id", text(claims, "project_id"));
         return Finding::wrong(
             "impersonation",
             format!("the job may not become {email}"),
@@ -253,6 +251,6 @@ fn not_impersonated(
         "impersonation",
         format!("the job may not become {email}"),
         format!("{message}; it needs roles/iam.workloadIdentityUser there"),
-        grants::bind(&resource, "roles/iam.workloadIdentityUser", &member),
+        grants::bind(&resource, "roles/iam.workloadIdentityUser", &set),
     )
 }

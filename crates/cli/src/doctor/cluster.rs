@@ -2,15 +2,17 @@
 //! Pub/Sub needs to move dead letters, which APIs are on, and whether the regions are there.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use branchline_contract::{JobKind, Region};
 use branchline_gcp::iam::{Caller, Iam, Refusal, Resource};
 use branchline_gcp::vertex::{Jobs as _, Vertex};
 use branchline_gcp::{Class, Config as Google};
+use branchline_service::telemetry::chain;
 use futures::future::join_all;
 use serde_json::Value;
 
-use super::finding::Finding;
+use super::finding::{Finding, Level};
 use super::grants::{self, Grant, Grants, On, Things};
 
 /// Below it a message comes again while it is being handled.
@@ -30,43 +32,83 @@ pub(crate) struct Role<'a> {
     pub ordered: bool,
     /// What it works with.
     pub things: Things,
-    /// How IAM names its account.
-    pub member: &'a str,
+    /// Where its jobs train.
+    pub training_projects: &'a [String],
+    /// In which regions.
+    pub regions: &'a BTreeSet<Region>,
 }
 
 /// As whom questions are asked.
-pub(crate) struct Callers {
+struct Callers {
     /// Whoever runs this, who may see more than the role.
-    pub own: Caller,
+    own: Caller,
     /// The role's account, which alone is told what it may do.
-    pub role: Caller,
+    role: Caller,
+    /// How IAM names that.
+    member: String,
+}
+
+impl Callers {
+    /// The role's account is impersonated, unless it is our own.
+    async fn find(iam: &Iam, account: Option<&String>) -> Result<Self, Finding> {
+        let own = iam.own().await.map_err(|error| {
+            let what = "there are no credentials for Google Cloud";
+            let fix = "gcloud auth application-default login";
+            Finding::wrong("credentials", what, error.to_string(), fix)
+        })?;
+        let Some(account) = account else {
+            let role = own.clone();
+            return Ok(Self { own, role, member: "MEMBER".to_owned() });
+        };
+        let member = format!("serviceAccount:{account}");
+        match iam.impersonate(&own, account).await {
+            Ok(role) => Ok(Self { own, role, member }),
+            Err(error) => {
+                let what =
+                    format!("{account} could not be impersonated, so nothing is known of it");
+                Err(Finding::unknown("impersonation", what, error.to_string()))
+            }
+        }
+    }
 }
 
 /// Probes a role.
-pub(crate) async fn probe(iam: &Iam, callers: &Callers, role: &Role<'_>) -> Vec<Finding> {
-    let (lacks, settings, agent) = futures::join!(
-        grants::missing(iam, &callers.role, role.grants, &role.things, role.member),
-        subscription(iam, &callers.own, role),
-        service_agent(iam, &callers.own, role),
+pub(crate) async fn probe(
+    google: &Google,
+    account: Option<&String>,
+    role: &Role<'_>,
+) -> anyhow::Result<Vec<Finding>> {
+    let iam = &Iam::new(google)?;
+    let callers = match Callers::find(iam, account).await {
+        Ok(callers) => callers,
+        Err(finding) => return Ok(vec![finding]),
+    };
+    let Callers { own, role: its, member } = &callers;
+    let (lacks, settings, agent, apis, training) = futures::join!(
+        grants::missing(iam, own, its, role.grants, &role.things, member),
+        subscription(iam, own, role),
+        service_agent(iam, own, role),
+        join_all(["pubsub", "storage"].map(|it| api(iam, own, project_of(role.subscription), it))),
+        join_all(role.training_projects.iter().map(|it| training(iam, own, google, it, role))),
     );
-    lacks.into_iter().chain(settings).chain(agent).collect()
+    let apis = apis.into_iter().flatten().chain(training.into_iter().flatten());
+    Ok(lacks.into_iter().chain(settings).chain(agent).chain(apis).collect())
 }
 
-/// How the subscription is set. Who may not look at it is told so.
+/// How the subscription is set.
 async fn subscription(iam: &Iam, caller: &Caller, role: &Role<'_>) -> Vec<Finding> {
     let name = role.subscription;
     match iam.subscription(caller, name).await {
         Ok(it) => settings(role, &it),
-        // That there is none is found with its permissions.
-        Err(Refusal::Said { status: 403 | 404, .. }) => Vec::new(),
-        Err(error) => {
-            vec![Finding::unknown(
-                "subscription",
-                format!("{name} could not be read"),
-                error.to_string(),
-            )]
-        }
+        // Found with its permissions.
+        Err(Refusal::Said { status: 404, .. }) => Vec::new(),
+        Err(error) => vec![unseen("subscription", &format!("how {name} is set"), &error)],
     }
+}
+
+/// Something that may be as it should.
+fn unseen(check: &'static str, what: &str, why: &Refusal) -> Finding {
+    Finding::unknown(check, format!("{what} is not shown to this account"), why.to_string())
 }
 
 /// Pure: what is wrong with a subscription.
@@ -129,10 +171,13 @@ fn settings(role: &Role<'_>, it: &Value) -> Vec<Finding> {
 
 /// Pub/Sub moves dead letters itself, as an account of its own.
 async fn service_agent(iam: &Iam, caller: &Caller, role: &Role<'_>) -> Vec<Finding> {
-    let project = role.subscription.split('/').nth(1).unwrap_or_default();
-    let Ok(number) = iam.project_number(caller, project).await else {
-        // Who may not see the project could not see its bindings either.
-        return Vec::new();
+    const CHECK: &str = "service-agent";
+    let project = project_of(role.subscription);
+    let number = match iam.project_number(caller, project).await {
+        Ok(number) => number,
+        Err(error) => {
+            return vec![unseen(CHECK, &format!("the number of project {project}"), &error)];
+        }
     };
     let agent = format!("serviceAccount:service-{number}@gcp-sa-pubsub.iam.gserviceaccount.com");
     let grants = Grants::read().service_agent;
@@ -143,11 +188,19 @@ async fn service_agent(iam: &Iam, caller: &Caller, role: &Role<'_>) -> Vec<Findi
         };
         let (agent, grant) = (agent.clone(), grant.clone());
         async move {
-            let bindings = iam.bindings(caller, &resource).await.ok()?;
+            let bindings = match iam.bindings(caller, &resource).await {
+                Ok(bindings) => bindings,
+                // Found with the permissions.
+                Err(Refusal::Said { status: 404, .. }) => return None,
+                Err(error) => {
+                    let what = format!("whether Pub/Sub itself has {} on {resource}", grant.role);
+                    return Some(unseen(CHECK, &what, &error));
+                }
+            };
             let has = bindings.iter().any(|(role, member)| *role == grant.role && *member == agent);
             (!has).then(|| {
                 Finding::wrong(
-                    "service-agent",
+                    CHECK,
                     format!("Pub/Sub itself lacks {} on {resource}", grant.role),
                     "it moves no dead letters, and counts no deliveries",
                     grants::bind(&resource, &grant.role, &agent),
@@ -158,63 +211,65 @@ async fn service_agent(iam: &Iam, caller: &Caller, role: &Role<'_>) -> Vec<Findi
     join_all(looks).await.into_iter().flatten().collect()
 }
 
-/// The APIs that are needed, in the project of the subscription and those that train.
-pub(crate) async fn apis(
-    iam: &Iam,
-    caller: &Caller,
-    projects: &BTreeSet<(String, &str)>,
-) -> Vec<Finding> {
-    let looks = projects.iter().map(|(project, service)| async move {
-        match iam.is_enabled(caller, project, service).await {
-            Ok(false) => Some(Finding::wrong(
-                "api",
-                format!("the API {service} is disabled in project {project}"),
-                "every call to it is refused",
-                format!("gcloud services enable {service} --project={project}"),
-            )),
-            // Who may not look finds out by the calls themselves.
-            Ok(true) | Err(_) => None,
+/// Whether an API is on in a project.
+async fn api(iam: &Iam, caller: &Caller, project: &str, name: &str) -> Option<Finding> {
+    let service = format!("{name}.googleapis.com");
+    match iam.is_enabled(caller, project, &service).await {
+        Ok(true) => None,
+        Ok(false) => Some(grants::off(&service, project)),
+        Err(error) => {
+            let what = format!("whether the API {service} is on in project {project}");
+            Some(unseen("api", &what, &error))
         }
-    });
-    join_all(looks).await.into_iter().flatten().collect()
+    }
 }
 
-/// Whether Vertex AI answers in every region, in every project that trains.
-pub(crate) async fn regions(
+/// Whether Vertex AI is on in a project, and then answers in every region.
+async fn training(
+    iam: &Iam,
+    caller: &Caller,
     google: &Google,
-    projects: &[String],
-    regions: &BTreeSet<Region>,
+    project: &str,
+    role: &Role<'_>,
 ) -> Vec<Finding> {
-    let Ok(vertex) = Vertex::connect(google).await else { return Vec::new() };
-    let vertex = &vertex;
-    let pairs = projects.iter().flat_map(|project| regions.iter().map(move |it| (project, it)));
-    let looks = pairs.map(|(project, region)| async move {
-        let list = vertex.list(JobKind::CustomJob, project, region.as_str(), "", None);
-        let listed = tokio::time::timeout(std::time::Duration::from_millis(2_500), list).await;
-        let error = match listed {
-            Ok(Ok(_)) => return None,
-            Ok(Err(error)) => error,
-            Err(_) => {
-                let what = format!("Vertex AI in {region} did not answer in time");
-                return Some(Finding::unknown("region", what, "2.5 s"));
+    let mut found: Vec<_> = api(iam, caller, project, "aiplatform").await.into_iter().collect();
+    if found.iter().all(|it| it.level != Level::Wrong) {
+        match Vertex::connect(google).await {
+            Ok(vertex) => {
+                let looks = role.regions.iter().map(|it| region(&vertex, project, it, iam.left()));
+                found.extend(join_all(looks).await.into_iter().flatten());
             }
-        };
-        let text = branchline_service::telemetry::chain(&error);
-        match error.class() {
-            // Found with the permissions, and with the APIs.
-            Class::Permission => None,
-            Class::Refused | Class::NotFound | Class::Conflict => Some(wrong_region(region, text)),
-            Class::Transient | Class::Quota if text.contains("dns") => {
-                Some(wrong_region(region, text))
+            Err(error) => {
+                let what = format!("Vertex AI in project {project} was not asked");
+                found.push(Finding::unknown("region", what, chain(&error)));
             }
-            Class::Transient | Class::Quota => Some(Finding::unknown(
-                "region",
-                format!("Vertex AI in {region} was not reached"),
-                text,
-            )),
         }
-    });
-    join_all(looks).await.into_iter().flatten().collect()
+    }
+    found
+}
+
+async fn region(
+    vertex: &Vertex,
+    project: &str,
+    region: &Region,
+    left: Duration,
+) -> Option<Finding> {
+    let unknown = |why: String| {
+        let what = format!("whether Vertex AI is in {region} for project {project} is not known");
+        Some(Finding::unknown("region", what, why))
+    };
+    let list = vertex.list(JobKind::CustomJob, project, region.as_str(), "", None);
+    let error = match tokio::time::timeout(left, list).await {
+        Ok(Ok(_)) => return None,
+        Ok(Err(error)) => error,
+        Err(_) => return unknown("it did not answer in time".to_owned()),
+    };
+    let text = chain(&error);
+    match error.class() {
+        Class::Refused | Class::NotFound | Class::Conflict => Some(wrong_region(region, text)),
+        Class::Transient | Class::Quota if text.contains("dns") => Some(wrong_region(region, text)),
+        Class::Transient | Class::Quota | Class::Permission => unknown(text),
+    }
 }
 
 fn wrong_region(region: &Region, why: String) -> Finding {
@@ -224,6 +279,10 @@ fn wrong_region(region: &Region, why: String) -> Finding {
         why,
         "# in worker.yaml, a region of https://cloud.google.com/vertex-ai/docs/general/locations\nregions: [europe-west4]",
     )
+}
+
+fn project_of(subscription: &str) -> &str {
+    subscription.split('/').nth(1).unwrap_or_default()
 }
 
 fn text(value: &Value) -> &str {
@@ -253,7 +312,8 @@ mod tests {
             attempts_max: 100,
             ordered: true,
             things: Things::new(),
-            member: "",
+            training_projects: &[],
+            regions: &BTreeSet::new(),
         };
         assert_eq!(settings(&role, &good), []);
         let cases = [

@@ -3,7 +3,9 @@
 use branchline_gitlab::signing_keys::SigningKeys;
 use branchline_gitlab::{AccessLevel, Class, Client, Error};
 use branchline_service::telemetry::chain;
-use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use jiff::{Span, Timestamp};
 
 use super::finding::Finding;
 
@@ -48,44 +50,26 @@ pub(crate) async fn token(
                     anew.clone(),
                 ));
             }
-            let today = now.to_zoned(jiff::tz::TimeZone::UTC).date();
-            if let Some(day) =
-                token.expires_at.filter(|it| *it <= today + jiff::Span::new().days(7))
-            {
-                let what = format!("the token for {host} expires on {day}");
-                found.push(Finding::wrong(
-                    "gitlab-expiry",
-                    what,
-                    "nothing is reported after that",
-                    anew,
-                ));
-            }
+            found.extend(expiry(token.expires_at, now, &host, &anew));
         }
         Err(error) => return vec![refused(&error, &host, &anew)],
     }
     let Some(project) = project else { return found };
+    let mut wrong = |what: String, why: String| {
+        let fix = format!(
+            "glab api --method POST projects/{project}/members -f user_id=USER -f access_level={}",
+            least.0
+        );
+        found.push(Finding::wrong("gitlab-role", what, why, fix));
+    };
     match client.access_level(project).await {
         Ok(level) if level >= Some(least) => {}
-        Ok(_) => {
-            let what = format!("the token's user is not a {} in project {project}", name(least));
-            let fix = format!(
-                "glab api --method POST projects/{project}/members -f user_id=USER -f access_level={}",
-                least.0
-            );
-            found.push(Finding::wrong(
-                "gitlab-role",
-                what,
-                "GitLab refuses what it is needed for",
-                fix,
-            ));
-        }
+        Ok(_) => wrong(
+            format!("the token's user is not a {} in project {project}", name(least)),
+            "GitLab refuses what it is needed for".to_owned(),
+        ),
         Err(error) if error.class() == Class::NotFound => {
-            let what = format!("the token's user does not see project {project}");
-            let fix = format!(
-                "glab api --method POST projects/{project}/members -f user_id=USER -f access_level={}",
-                least.0
-            );
-            found.push(Finding::wrong("gitlab-role", what, chain(&error), fix));
+            wrong(format!("the token's user does not see project {project}"), chain(&error));
         }
         Err(error) => {
             let what = format!("the role in project {project} could not be read");
@@ -93,6 +77,14 @@ pub(crate) async fn token(
         }
     }
     found
+}
+
+/// A token that ends soon.
+fn expiry(day: Option<Date>, now: Timestamp, host: &str, anew: &str) -> Option<Finding> {
+    let soon = now.to_zoned(TimeZone::UTC).date() + Span::new().days(7);
+    let day = day.filter(|it| *it <= soon)?;
+    let what = format!("the token for {host} expires on {day}");
+    Some(Finding::wrong("gitlab-expiry", what, "GitLab takes it no more after that", anew))
 }
 
 fn refused(error: &Error, host: &str, anew: &str) -> Finding {
@@ -116,5 +108,25 @@ const fn name(level: AccessLevel) -> &'static str {
         AccessLevel::REPORTER => "Reporter",
         AccessLevel::MAINTAINER => "Maintainer",
         _ => "Developer",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_that_ends_within_a_week_is_told() {
+        let now: Timestamp = "2026-11-24T23:59:00Z".parse().unwrap();
+        let cases = [
+            (None, false),
+            (Some("2026-11-23"), true),
+            (Some("2026-12-01"), true),
+            (Some("2026-12-02"), false),
+        ];
+        for (day, told) in cases {
+            let found = expiry(day.map(|it| it.parse().unwrap()), now, "gitlab.com", "anew");
+            assert_eq!(found.is_some(), told, "{day:?}");
+        }
     }
 }

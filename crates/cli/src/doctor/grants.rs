@@ -10,7 +10,8 @@ use serde::Deserialize;
 use super::finding::Finding;
 use super::quote::quote;
 
-const GRANTS: &str = include_str!("../../../../deploy/grants.yaml");
+/// What each part of an installation may do.
+pub(crate) const GRANTS: &str = include_str!("../../../../deploy/grants.yaml");
 
 /// Roles by part of an installation.
 #[derive(Clone, Debug, Deserialize)]
@@ -58,9 +59,11 @@ impl Grants {
     }
 }
 
-/// A finding for each role that an account lacks. `member` is how IAM names the account.
+/// A finding for each role that an account lacks. `member` is how IAM names the account, and `own`
+/// is whoever looks, who may see more.
 pub(crate) async fn missing(
     iam: &Iam,
+    own: &Caller,
     caller: &Caller,
     grants: &[Grant],
     things: &Things,
@@ -77,7 +80,14 @@ pub(crate) async fn missing(
         let mut permissions: Vec<_> = grants.iter().flat_map(|it| it.permissions.clone()).collect();
         permissions.sort();
         permissions.dedup();
-        match iam.held(caller, resource, &permissions).await {
+        let held = match iam.held(caller, resource, &permissions).await {
+            Ok(held) if held.is_empty() && !is_there(iam, own, resource).await => {
+                let why = "Pub/Sub knows none of that name";
+                return vec![absent(resource, why.to_owned())];
+            }
+            held => held,
+        };
+        match held {
             Ok(held) => grants
                 .into_iter()
                 .filter_map(|grant| {
@@ -93,6 +103,16 @@ pub(crate) async fn missing(
     join_all(looks).await.into_iter().flatten().collect()
 }
 
+/// Who may not know takes it to be there.
+async fn is_there(iam: &Iam, own: &Caller, resource: &Resource) -> bool {
+    match resource {
+        Resource::Topic(_) | Resource::Subscription(_) => {
+            iam.exists(own, resource).await.unwrap_or(true)
+        }
+        Resource::Project(_) | Resource::Bucket(_) | Resource::ServiceAccount(_) => true,
+    }
+}
+
 fn lack(resource: &Resource, grant: &Grant, first: &str, member: &str) -> Finding {
     Finding::wrong(
         "permission",
@@ -104,16 +124,11 @@ fn lack(resource: &Resource, grant: &Grant, first: &str, member: &str) -> Findin
 
 fn not_tested(resource: &Resource, error: &Refusal) -> Finding {
     match error {
-        Refusal::Said { status: 404, .. } => Finding::wrong(
-            "missing",
-            format!("{resource} does not exist"),
-            error.to_string(),
-            create(resource),
-        ),
+        Refusal::Said { status: 404, .. } => absent(resource, error.to_string()),
         Refusal::Said { status: 403, reason, message } if reason == "SERVICE_DISABLED" => {
-            disabled(message)
+            disabled(resource, message)
         }
-        Refusal::Said { .. } | Refusal::Silent(_) => Finding::unknown(
+        Refusal::Said { .. } | Refusal::Unusable(_) => Finding::unknown(
             "permission",
             format!("permissions on {resource} could not be tested"),
             error.to_string(),
@@ -121,20 +136,41 @@ fn not_tested(resource: &Resource, error: &Refusal) -> Finding {
     }
 }
 
-/// Google's text names project and API.
-pub(crate) fn disabled(message: &str) -> Finding {
+fn absent(resource: &Resource, why: String) -> Finding {
+    Finding::wrong("missing", format!("{resource} does not exist"), why, create(resource))
+}
+
+/// Google's text names the API, and the project by its number.
+pub(crate) fn disabled(resource: &Resource, message: &str) -> Finding {
     let between = |before: &str, after: char| {
         let (_, rest) = message.split_once(before)?;
         rest.split(after).next().map(str::to_owned)
     };
     let service = between("apis/api/", '/').unwrap_or_else(|| "SERVICE".to_owned());
-    let project = between("?project=", ' ').unwrap_or_else(|| "PROJECT".to_owned());
+    let number = || between("?project=", ' ').unwrap_or_else(|| "PROJECT".to_owned());
+    off(&service, &project(resource).map_or_else(number, str::to_owned))
+}
+
+/// An API that nobody can call.
+pub(crate) fn off(service: &str, project: &str) -> Finding {
     Finding::wrong(
         "api",
         format!("the API {service} is disabled in project {project}"),
         "every call to it is refused",
-        format!("gcloud services enable {} --project={}", quote(&service), quote(&project)),
+        format!("gcloud services enable {} --project={}", quote(service), quote(project)),
     )
+}
+
+/// The project's id, as far as the name of a thing tells it.
+fn project(resource: &Resource) -> Option<&str> {
+    match resource {
+        Resource::Project(id) => Some(id),
+        Resource::Topic(name) | Resource::Subscription(name) => name.split('/').nth(1),
+        Resource::ServiceAccount(email) => {
+            email.strip_suffix(".iam.gserviceaccount.com")?.split('@').nth(1)
+        }
+        Resource::Bucket(_) => None,
+    }
 }
 
 /// The command that grants a role.
@@ -192,7 +228,16 @@ mod tests {
         let text = "Vertex AI API has not been used in project 42 before or it is disabled. \
                     Enable it by visiting https://console.developers.google.com/apis/api/\
                     aiplatform.googleapis.com/overview?project=42 then retry.";
-        let fix = disabled(text).fix.unwrap();
-        assert_eq!(fix, "gcloud services enable aiplatform.googleapis.com --project=42");
+        let named = [
+            (Resource::Bucket("b".to_owned()), "42"),
+            (Resource::Topic("projects/ml/topics/t".to_owned()), "ml"),
+            (Resource::ServiceAccount("w@ml.iam.gserviceaccount.com".to_owned()), "ml"),
+            (Resource::ServiceAccount("42-compute@developer.gserviceaccount.com".to_owned()), "42"),
+        ];
+        for (resource, project) in named {
+            let fix =
+                format!("gcloud services enable aiplatform.googleapis.com --project={project}");
+            assert_eq!(disabled(&resource, text).fix, Some(fix), "{resource}");
+        }
     }
 }

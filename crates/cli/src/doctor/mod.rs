@@ -32,7 +32,8 @@ use crate::publish::plain;
 const AFTER_HELP: &str = "\
 Examples:
   branchline doctor ci --topic projects/P/topics/artifact-ready --bucket acme-artifacts
-  branchline doctor worker --config worker.yaml --training-project ml --account worker@P.iam.gserviceaccount.com
+  branchline doctor worker --config worker.yaml --artifact-bucket acme-artifacts \
+      --training-project ml --account worker@ml.iam.gserviceaccount.com
 
 What an account may do only that account is told: run it where the role runs, or name the
 account with --account and be allowed to impersonate it (iam.serviceAccountTokenCreator).
@@ -72,10 +73,13 @@ struct Ci {
 struct CiArgs {
     /// Topic that messages are published to, projects/P/topics/T
     #[arg(long, value_name = "TOPIC", env = "BRANCHLINE_TOPIC")]
-    topic: Option<String>,
+    topic: String,
     /// Bucket that artifacts are uploaded to
     #[arg(long, value_name = "BUCKET")]
-    bucket: Option<String>,
+    bucket: String,
+    /// Bucket of the run ledger, for jobs that `publish --wait`
+    #[arg(long, value_name = "BUCKET")]
+    ledger: Option<String>,
     /// Audience that the workers expect
     #[arg(long, value_name = "AUDIENCE", default_value = "branchline")]
     audience: String,
@@ -104,10 +108,10 @@ struct Worker {
 #[derive(Debug, clap::Args)]
 struct Jobs {
     /// Bucket of artifacts; any number
-    #[arg(long, value_name = "BUCKET")]
+    #[arg(long, value_name = "BUCKET", required = true)]
     artifact_bucket: Vec<String>,
     /// Project in which jobs train; any number
-    #[arg(long, value_name = "PROJECT")]
+    #[arg(long, value_name = "PROJECT", required = true)]
     training_project: Vec<String>,
     /// Service account that jobs train as; any number
     #[arg(long, value_name = "EMAIL")]
@@ -222,8 +226,9 @@ async fn job(
     let iam = Iam::new(&env::google_with_any_key(environment).map_err(Misplaced)?)?;
     let get = |name: &str| environment.get(name).filter(|it| !it.is_empty()).cloned();
     let mut things = Things::new();
-    things.insert(On::ArtifactTopic, args.topic.iter().cloned().map(Resource::Topic).collect());
-    things.insert(On::ArtifactBucket, args.bucket.iter().cloned().map(Resource::Bucket).collect());
+    things.insert(On::ArtifactTopic, vec![Resource::Topic(args.topic.clone())]);
+    things.insert(On::ArtifactBucket, vec![Resource::Bucket(args.bucket.clone())]);
+    things.insert(On::LedgerBucket, args.ledger.iter().cloned().map(Resource::Bucket).collect());
     let provider = args.provider.as_deref().map(described).transpose()?;
     let job = ci::Job {
         token: get("BRANCHLINE_ID_TOKEN"),

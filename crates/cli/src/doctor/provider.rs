@@ -37,11 +37,10 @@ pub(super) fn of_provider(
             trust(name, issuer),
         ));
     }
-    let default = [name.audience()];
-    let expected = if provider.audiences.is_empty() { &default[..] } else { &provider.audiences };
-    let theirs = audiences(claims);
-    let bare = |it: &String| expected.contains(it) || expected.contains(&format!("https:{it}"));
-    if !theirs.iter().any(bare) {
+    // Its own name is taken with the scheme and without.
+    let own = [name.audience(), name.audience().trim_start_matches("https:").to_owned()];
+    let expected = if provider.audiences.is_empty() { &own[..] } else { &provider.audiences };
+    if !audiences(claims).iter().any(|it| expected.contains(it)) {
         found.extend(audience("GOOGLE_ID_TOKEN", claims, &expected[0]));
     }
     let mapped = federation::map(&provider.mapping, claims);

@@ -2,19 +2,25 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::time::Duration;
 
-use branchline_gcp::iam::{Iam, Resource};
+use branchline_gcp::iam::Resource;
 use branchline_gitlab::signing_keys::SigningKeys;
 use branchline_gitlab::{AccessLevel, Client};
 use branchline_service::config::load;
+use branchline_service::telemetry::chain;
+use branchline_worker::{MINIMAL_POLICY, TrustError};
 use jiff::Timestamp;
 
-use super::cluster::Callers;
 use super::finding::Finding;
 use super::grants::{Grants, On, Things};
+use super::quote::quote;
 use super::{Common, Jobs, cluster, gitlab};
 use crate::env::Environment;
 use crate::roles::gitlab_token;
+
+/// Time for what GitLab is asked.
+const TIME_MAX: Duration = Duration::from_millis(2_500);
 
 pub(super) async fn worker(
     path: &Path,
@@ -25,63 +31,58 @@ pub(super) async fn worker(
     now: Timestamp,
 ) -> anyhow::Result<Vec<Finding>> {
     let config: branchline_worker::Config = load(path)?;
-    let (things, training_project) = (things(&config, jobs), &jobs.training_project);
-    let mut found = Vec::new();
-    let keys =
-        SigningKeys::new(&config.identity.issuers, std::slice::from_ref(&config.identity.audience));
-    let issuers = async {
-        match &keys {
-            Ok(keys) => gitlab::keys(keys).await,
-            Err(error) => vec![Finding::wrong(
-                "identity",
-                "identity cannot be used",
-                error.to_string(),
-                "# in worker.yaml, identity",
-            )],
-        }
-    };
-    let token = async {
-        match (&config.gitlab, gitlab_token(environment)) {
-            (Some(address), Ok(Some(token))) => match Client::new(address, token) {
-                Ok(client) => {
-                    let least = AccessLevel::REPORTER;
-                    gitlab::token(&client, common.gitlab_project, "read_api", least, now).await
-                }
-                Err(_) => Vec::new(),
-            },
-            _ => Vec::new(),
-        }
-    };
-    let google = async {
-        let iam = Iam::new(&config.google)?;
-        let (callers, member) = match who(&iam, account).await {
-            Ok(who) => who,
-            Err(finding) => return anyhow::Ok(vec![finding]),
+    let started =
+        gitlab_token(environment).and_then(|token| Ok(branchline_worker::check(&config, token)?));
+    let gitlab = async {
+        let identity = &config.identity;
+        let keys = SigningKeys::new(&identity.issuers, std::slice::from_ref(&identity.audience));
+        let (trust, keys) = match (&started, keys) {
+            (Ok(trust), Ok(keys)) => (trust, keys),
+            (Err(error), _) => return vec![not_started(path, error.as_ref())],
+            (Ok(_), Err(error)) => return vec![not_started(path, &error)],
         };
-        let grants = Grants::read().worker;
-        let role = cluster::Role {
-            grants: &grants,
-            subscription: &config.subscription,
-            dead_letter_topic: &config.dead_letter_topic,
-            attempts_max: config.consume.attempts_max.get(),
-            ordered: false,
-            things,
-            member: &member,
-        };
-        let mut apis = needed(&config.subscription);
-        apis.extend(training_project.iter().map(|it| (it.clone(), "aiplatform.googleapis.com")));
-        let (own, apis, regions) = futures::join!(
-            cluster::probe(&iam, &callers, &role),
-            cluster::apis(&iam, &callers.own, &apis),
-            cluster::regions(&config.google, training_project, &config.regions),
-        );
-        Ok(own.into_iter().chain(apis).chain(regions).collect::<Vec<_>>())
+        let mut found = gitlab::keys(&keys).await;
+        if let Some(client) = &trust.gitlab {
+            let least = AccessLevel::REPORTER;
+            found
+                .extend(gitlab::token(client, common.gitlab_project, "read_api", least, now).await);
+        }
+        found
     };
-    let (issuers, token, google) = futures::join!(issuers, token, google);
-    found.extend(issuers);
-    found.extend(token);
-    found.extend(google?);
-    Ok(found)
+    let role = cluster::Role {
+        grants: &Grants::read().worker,
+        subscription: &config.subscription,
+        dead_letter_topic: &config.dead_letter_topic,
+        attempts_max: config.consume.attempts_max.get(),
+        ordered: false,
+        things: things(&config, jobs),
+        training_projects: &jobs.training_project,
+        regions: &config.regions,
+    };
+    let google = cluster::probe(&config.google, account, &role);
+    let (gitlab, google) = futures::join!(in_time(gitlab), google);
+    Ok(gitlab.into_iter().chain(google?).collect())
+}
+
+/// Why the worker itself would not start.
+fn not_started(path: &Path, error: &(dyn std::error::Error + 'static)) -> Finding {
+    let shown = path.display().to_string();
+    let fix = match error.downcast_ref() {
+        Some(branchline_worker::Error::Trust(TrustError::File { path, .. })) => {
+            format!("cat >{} <<'EOF'\n{MINIMAL_POLICY}\nEOF", quote(&path.display().to_string()))
+        }
+        Some(branchline_worker::Error::Trust(TrustError::NoToken)) => {
+            "export BRANCHLINE_GITLAB_TOKEN_FILE=/run/secrets/gitlab".to_owned()
+        }
+        _ => format!("# change {}, and what it names", quote(&shown)),
+    };
+    Finding::wrong("config", format!("a worker with {shown} does not start"), chain(error), fix)
+}
+
+async fn in_time(look: impl Future<Output = Vec<Finding>>) -> Vec<Finding> {
+    tokio::time::timeout(TIME_MAX, look).await.unwrap_or_else(|_| {
+        vec![Finding::unknown("gitlab", "GitLab did not answer in time", "2.5 s")]
+    })
 }
 
 /// What a worker works with.
@@ -125,71 +126,27 @@ pub(super) async fn notifier(
         things.insert(On::QueueBucket, vec![Resource::Bucket(it.queue_bucket.clone())]);
         things.insert(On::RequestBucket, vec![Resource::Bucket(it.request_bucket.clone())]);
     }
-    let token = async {
-        let Some(token) = gitlab_token(environment)? else {
+    let token = gitlab_token(environment)?;
+    let client = token.map(|token| Client::new(&config.gitlab, token)).transpose()?;
+    let gitlab = async {
+        let Some(client) = &client else {
             let fix = "export BRANCHLINE_GITLAB_TOKEN_FILE=/run/secrets/gitlab";
             let what = "there is no token for GitLab";
-            return anyhow::Ok(vec![Finding::wrong(
-                "gitlab-token",
-                what,
-                "nothing is reported",
-                fix,
-            )]);
+            return vec![Finding::wrong("gitlab-token", what, "nothing is reported", fix)];
         };
-        let client = Client::new(&config.gitlab, token)?;
-        let least = AccessLevel::DEVELOPER;
-        Ok(gitlab::token(&client, common.gitlab_project, "api", least, now).await)
+        gitlab::token(client, common.gitlab_project, "api", AccessLevel::DEVELOPER, now).await
     };
-    let google = async {
-        let iam = Iam::new(&config.google)?;
-        let (callers, member) = match who(&iam, account).await {
-            Ok(who) => who,
-            Err(finding) => return anyhow::Ok(vec![finding]),
-        };
-        let grants = Grants::read().notifier;
-        let role = cluster::Role {
-            grants: &grants,
-            subscription: &config.subscription,
-            dead_letter_topic: &config.dead_letter_topic,
-            attempts_max: config.consume.attempts_max.get(),
-            ordered: true,
-            things,
-            member: &member,
-        };
-        let apis = needed(&config.subscription);
-        let (own, apis) = futures::join!(
-            cluster::probe(&iam, &callers, &role),
-            cluster::apis(&iam, &callers.own, &apis),
-        );
-        Ok(own.into_iter().chain(apis).collect::<Vec<_>>())
+    let role = cluster::Role {
+        grants: &Grants::read().notifier,
+        subscription: &config.subscription,
+        dead_letter_topic: &config.dead_letter_topic,
+        attempts_max: config.consume.attempts_max.get(),
+        ordered: true,
+        things,
+        training_projects: &[],
+        regions: &BTreeSet::new(),
     };
-    let (token, google) = futures::join!(token, google);
-    Ok(token?.into_iter().chain(google?).collect())
-}
-
-/// APIs that an installation needs where its subscriptions are.
-fn needed(subscription: &str) -> BTreeSet<(String, &'static str)> {
-    let project = subscription.split('/').nth(1).unwrap_or_default().to_owned();
-    ["pubsub.googleapis.com", "storage.googleapis.com"].map(|it| (project.clone(), it)).into()
-}
-
-/// As whom the questions are asked, and how IAM names the role's account.
-async fn who(iam: &Iam, account: Option<&String>) -> Result<(Callers, String), Finding> {
-    let own = iam.own().await.map_err(|error| {
-        let what = "there are no credentials for Google Cloud";
-        let fix = "gcloud auth application-default login";
-        Finding::wrong("credentials", what, error.to_string(), fix)
-    })?;
-    let Some(account) = account else {
-        let role = own.clone();
-        return Ok((Callers { own, role }, "MEMBER".to_owned()));
-    };
-    let member = format!("serviceAccount:{account}");
-    match iam.impersonate(&own, account).await {
-        Ok(role) => Ok((Callers { own, role }, member)),
-        Err(error) => {
-            let what = format!("{account} could not be impersonated, so nothing is known of it");
-            Err(Finding::unknown("impersonation", what, error.to_string()))
-        }
-    }
+    let google = cluster::probe(&config.google, account, &role);
+    let (gitlab, google) = futures::join!(in_time(gitlab), google);
+    Ok(gitlab.into_iter().chain(google?).collect())
 }

@@ -5,13 +5,11 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use branchline_local::iam::{Provider, Resource};
-use branchline_local::installation::{
-    ARTIFACTS, LEDGER, OUTPUT, PROJECT, QUEUE, REQUESTS, STAGING,
-};
+use branchline_local::installation::{self, LEDGER, OUTPUT, PROJECT};
 use branchline_local::stack::Stack;
 use serde_json::{Value, json};
 
-use crate::doctor::grants::{Grant, Grants, On};
+use crate::doctor::grants::GRANTS;
 
 /// Pool and provider have the same name.
 const POOL: &str = "gitlab";
@@ -28,19 +26,9 @@ const MAPPING: [(&str, &str); 2] = [
 pub(super) fn grant(stack: &Stack, group: &str) -> anyhow::Result<()> {
     let iam = &stack.iam;
     let number = iam.create_project(PROJECT);
-    let agent = format!("serviceAccount:service-{number}@gcp-sa-pubsub.iam.gserviceaccount.com");
-    let Grants { ci, worker, notifier, service_agent } = Grants::read();
-    for (id, subscription, grants) in [
-        ("ci", "", ci),
-        ("worker", "artifact-ready-worker", worker),
-        ("notifier", "run-events-notifier", notifier),
-    ] {
-        let account = iam.create_service_account(PROJECT, id);
-        bind(stack, &grants, subscription, &format!("serviceAccount:{account}"))?;
-        if !subscription.is_empty() {
-            bind(stack, &service_agent, subscription, &agent)?;
-        }
-    }
+    // A pipeline that names no account runs as this one.
+    let trainer = format!("{number}-compute@developer.gserviceaccount.com");
+    installation::grant(stack, PROJECT, GRANTS, &trainer)?;
     watch(stack)?;
 
     let issuer = format!("http://{}", stack.endpoints().gitlab);
@@ -75,31 +63,6 @@ fn watch(stack: &Stack) -> anyhow::Result<()> {
     stack.iam.bind(&Resource::project(PROJECT), &role, &member)?;
     for bucket in [LEDGER, OUTPUT] {
         stack.iam.bind(&Resource::bucket(bucket), "roles/storage.objectViewer", &member)?;
-    }
-    Ok(())
-}
-
-fn bind(stack: &Stack, grants: &[Grant], subscription: &str, member: &str) -> anyhow::Result<()> {
-    for grant in grants {
-        let on = match grant.on {
-            On::ArtifactTopic => Resource::topic(PROJECT, "artifact-ready"),
-            On::RunEventTopic => Resource::topic(PROJECT, "run-events"),
-            On::DeadLetterTopic => Resource::topic(PROJECT, "dead-letters"),
-            On::Subscription => Resource::subscription(PROJECT, subscription),
-            On::ArtifactBucket => Resource::bucket(ARTIFACTS),
-            On::LedgerBucket => Resource::bucket(LEDGER),
-            On::QueueBucket => Resource::bucket(QUEUE),
-            On::RequestBucket => Resource::bucket(REQUESTS),
-            On::OutputBucket => Resource::bucket(OUTPUT),
-            On::StagingBucket => Resource::bucket(STAGING),
-            On::TrainingProject => Resource::project(PROJECT),
-            // A pipeline that names no account runs as this one.
-            On::TrainingAccount => {
-                let number = stack.iam.create_project(PROJECT);
-                Resource::account(&format!("{number}-compute@developer.gserviceaccount.com"))
-            }
-        };
-        stack.iam.bind(&on, &grant.role, member)?;
     }
     Ok(())
 }

@@ -82,6 +82,8 @@ Environment:
   BRANCHLINE_CREDENTIALS          application_default (the default) or anonymous
   BRANCHLINE_PUBSUB_ENDPOINT      instead of Google's own
   BRANCHLINE_STORAGE_ENDPOINT     instead of Google's own
+  GOOGLE_APPLICATION_CREDENTIALS  credential file of the type external_account
+  BRANCHLINE_ALLOW_KEY_FILES      true takes the key file of a service account there too
 
 Variables written to --dotenv:
   BRANCHLINE_RUN_ID, and with --wait BRANCHLINE_OUTCOME and BRANCHLINE_MODEL_URI

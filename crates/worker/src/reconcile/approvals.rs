@@ -6,105 +6,88 @@ use std::time::Duration;
 
 use branchline_contract::{Request, RunId};
 use branchline_gitlab::{Approval as Given, Client, Error as GitlabError, MergeRequest, Version};
-use branchline_ledger::{Approval, Author, Body, Run, State, Verdict, Wanted};
+use branchline_ledger::{Approval, Author, Body, Run, State, Wanted};
 use branchline_service::telemetry::chain;
-use futures::{StreamExt as _, stream};
 use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 use tracing::warn;
 
 use super::leader::{AT_ONCE, Leader};
-use super::perform::{self, ACTOR, CAUSE, COLLISIONS_MAX};
-use super::requests::{Told, done, refused};
+use super::perform::{ACTOR, CAUSE};
+use super::requests::{Next, done, refused};
 
 /// Between two questions about one run, in rounds.
 const EVERY: u32 = 15;
-/// A GitLab that does not answer holds a round up for so long.
-const LOOK_MAX: Duration = Duration::from_secs(5);
+/// A question that GitLab does not answer is dropped after so long.
+const LOOK_MAX: Duration = Duration::from_secs(30);
 /// Merge requests of one commit that are looked at.
 const MERGE_REQUESTS_MAX: usize = 10;
 
+/// What GitLab says of an attempt: the fact of its approval, if it has all that are wanted.
+pub(super) struct Looked {
+    run: RunId,
+    attempt: u32,
+    approved: Result<Result<Option<Body>, GitlabError>, Elapsed>,
+}
+
 impl Leader {
-    /// Asks GitLab about the merge requests of held runs, about some of them in each round.
+    /// Asks GitLab about the merge requests of held runs, and takes in what it said since the
+    /// last round. No round waits for an answer.
     pub(super) async fn approvals(&mut self) {
         let Some(gitlab) = self.trust.gitlab.clone() else { return };
+        while let Some(looked) = self.looks.try_join_next() {
+            match looked {
+                Ok(looked) => self.take_in(looked).await,
+                Err(error) => warn!(%error, "question about approvals not finished"),
+            }
+        }
         let now = self.started.elapsed();
-        let due = self.runs.values_mut().filter(|it| {
-            matches!(it.run.state, State::Held(_))
-                && it.run.wanted.merge_request > 0
-                && it.run.cancel.is_none()
-                && now >= it.memory.approvals_at
-        });
-        let mut asked = Vec::new();
-        for it in due.take(AT_ONCE) {
-            it.memory.approvals_at = now + self.settings.tick * EVERY;
-            asked.push(it.run.clone());
+        let due = self
+            .runs
+            .values_mut()
+            .filter(|it| waits_for_merge_request(&it.run) && now >= it.memory.approvals_at);
+        for it in due.take(AT_ONCE.saturating_sub(self.looks.len())) {
+            it.memory.approvals_at = now + LOOK_MAX + self.settings.tick * EVERY;
+            let (gitlab, run) = (gitlab.clone(), it.run.clone());
+            self.looks.spawn(async move {
+                let approved = timeout(LOOK_MAX, look(&gitlab, &run)).await;
+                Looked { run: run.id, attempt: run.attempt, approved }
+            });
         }
-        let looks: Vec<_> = asked.iter().map(|run| look_in_time(&gitlab, run)).collect();
-        let looked: Vec<_> = stream::iter(looks).buffer_unordered(AT_ONCE).collect().await;
+    }
+
+    async fn take_in(&mut self, looked: Looked) {
+        let Looked { run, attempt, approved } = looked;
+        let Some(mut it) = self.runs.remove(&run) else { return };
+        it.memory.approvals_at = self.started.elapsed() + self.settings.tick * EVERY;
+        match approved {
+            // Another attempt has another requester, whose own approval would not count.
+            Ok(Ok(Some(body))) if it.run.attempt == attempt && waits_for_merge_request(&it.run) => {
+                let author = Author { actor: ACTOR, cause: CAUSE };
+                if let Err(error) = self.hands().append_for(&mut it, body, author).await {
+                    warn!(run.id = %run, error = chain(&error), "run not approved; tried again");
+                }
+            }
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => {
+                warn!(run.id = %run, error = chain(&error), "approvals not read; tried again");
+            }
+            Err(_) => warn!(run.id = %run, "approvals not read in time; tried again"),
+        }
         self.step();
-        for (run, looked) in looked {
-            let body = match looked {
-                Ok(Ok(Some(body))) => body,
-                Ok(Ok(None)) => continue,
-                Ok(Err(error)) => {
-                    warn!(run.id = %run, error = chain(&error), "approvals not read; tried again");
-                    continue;
-                }
-                Err(_) => {
-                    warn!(run.id = %run, "approvals not read in time; tried again");
-                    continue;
-                }
-            };
-            let Some(mut it) = self.runs.remove(&run) else { continue };
-            let author = Author { actor: ACTOR, cause: CAUSE };
-            if let Err(error) = self.hands().append_for(&mut it, body, author).await {
-                warn!(run.id = %run, error = chain(&error), "run not approved; tried again");
-                it.memory.approvals_at = now;
-            }
-            self.runs.insert(run, it);
-        }
+        self.runs.insert(run, it);
     }
 }
 
-impl Leader {
-    /// Writes down that an operator lets a held run go on.
-    pub(super) async fn approve(
-        &mut self,
-        request: &Request,
-        run: &RunId,
-        attempt: Option<u32>,
-        queued: bool,
-    ) -> Result<Told, perform::Error> {
-        let Some(mut it) = self.runs.remove(run) else {
-            // Intake has yet to write it, or its ledger cannot be read now.
-            return Ok((!queued).then(|| refused(format!("no run {run} is active"))));
-        };
-        let mut told = Ok(None);
-        for _ in 0..COLLISIONS_MAX {
-            if let Some(answer) = answer(&it.run, attempt, request.actor.as_str()) {
-                told = Ok(Some(answer));
-                break;
-            }
-            let by = vec![request.actor.to_string()];
-            let reason = request.reason.to_string();
-            let body = Body::Approved { given: Approval::Operator, by, reason };
-            let author = Author { actor: request.actor.as_str(), cause: request.id.as_str() };
-            if let Err(error) = self.hands().append_for(&mut it, body, author).await {
-                told = Err(error);
-                break;
-            }
-        }
-        self.runs.insert(run.clone(), it);
-        told
-    }
+fn waits_for_merge_request(run: &Run) -> bool {
+    matches!(run.state, State::Held(_)) && run.wanted.merge_request > 0 && run.cancel.is_none()
 }
 
-/// What an operator who approves a run is told, unless the approval is to be written down.
-fn answer(run: &Run, attempt: Option<u32>, operator: &str) -> Option<(Verdict, String)> {
-    let (id, in_force) = (&run.id, run.attempt);
+/// Lets a held run go on, for an operator who did not ask for it.
+pub(super) fn approve(run: &Run, attempt: Option<u32>, request: &Request) -> Next {
+    let (id, in_force, operator) = (&run.id, run.attempt, request.actor.as_str());
     let was_wanted = run.grounds.as_ref().and_then(|it| it.wanted).is_some_and(|it| it.operator);
-    Some(match &run.state {
+    let (verdict, message) = match &run.state {
         _ if attempt.is_some_and(|it| it != in_force) => {
             refused(format!("the attempt in force of {id} is {in_force}"))
         }
@@ -116,23 +99,21 @@ fn answer(run: &Run, attempt: Option<u32>, operator: &str) -> Option<(Verdict, S
             Wanted::NOTHING => format!("attempt {in_force} of {id} is approved"),
             wanted => format!("attempt {in_force} of {id} is approved by an operator; {wanted}"),
         }),
-        State::Held(_) if run.wanted.operator => {
-            if !may_be_requester(run, operator) {
-                return None;
-            }
+        State::Held(_) if run.wanted.operator && may_be_requester(run, operator) => {
             refused(format!("{operator} asked for {id}, or may have: another has to approve it"))
+        }
+        State::Held(_) if run.wanted.operator => {
+            return Next::Append(Body::Approved {
+                given: Approval::Operator,
+                by: vec![operator.to_owned()],
+                reason: request.reason.to_string(),
+            });
         }
         State::Held(_) | State::Admitted | State::Intended | State::Submitted | State::Running => {
             refused(format!("{id} wants no operator's approval"))
         }
-    })
-}
-
-async fn look_in_time(
-    gitlab: &Client,
-    run: &Run,
-) -> (RunId, Result<Result<Option<Body>, GitlabError>, Elapsed>) {
-    (run.id.clone(), timeout(LOOK_MAX, look(gitlab, run)).await)
+    };
+    Next::Answer(verdict, message)
 }
 
 /// The fact that a merge request of the run has all approvals that are wanted.

@@ -15,11 +15,13 @@ use branchline_service::shutdown::within_grace;
 use branchline_service::telemetry::chain;
 use branchline_service::{Doors, Health};
 use futures::{StreamExt as _, stream};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::announce::Announcer;
+use super::approvals::Looked;
 use super::fair::Turns;
 use super::line::Line;
 use super::perform::Hands;
@@ -93,6 +95,8 @@ pub(crate) struct Leader {
     pub(super) domains: BTreeMap<Domain, Mutex<Line>>,
     pub(super) watched: Watched,
     pub(super) lines: Option<Lines>,
+    /// Questions to GitLab that are under way.
+    pub(super) looks: JoinSet<Looked>,
     /// What was read, done or told, in all rounds.
     steps: Arc<AtomicU64>,
     /// Create calls that are under way.
@@ -120,6 +124,7 @@ impl Leader {
             domains: BTreeMap::new(),
             watched: Watched::default(),
             lines: None,
+            looks: JoinSet::new(),
             steps: Arc::default(),
             calls: Arc::default(),
         }
@@ -148,6 +153,7 @@ impl Leader {
                 health.ok(CONDITION);
                 self.runs.clear();
                 (self.watched, self.lines) = (Watched::default(), None);
+                self.looks = JoinSet::new();
             }
             if held == Some(true) {
                 let handover = self.settings.handover;

@@ -4,12 +4,13 @@
 use branchline_contract::{Actor, Ask, IdToken, Request, RunId, Vertex as Domain};
 use branchline_gcp::Error as GcpError;
 use branchline_ledger::{
-    Answer, Applied, Asked, Author, Body, Order, Pause, Queued, RequestName, Verdict,
+    Answer, Applied, Asked, Author, Body, Order, Pause, Queued, RequestName, Run, Verdict,
 };
 use branchline_service::redact;
 use branchline_service::telemetry::chain;
 use tracing::{info, warn};
 
+use super::approvals::approve;
 use super::leader::Leader;
 use super::perform::{self, COLLISIONS_MAX};
 use super::step::Hold;
@@ -17,7 +18,14 @@ use super::step::Hold;
 const NO_OPERATORS: &str = "nobody can approve: the workers' configuration names no operators";
 
 /// What became of a request; `None` while it has to wait.
-pub(super) type Told = Option<(Verdict, String)>;
+type Told = Option<(Verdict, String)>;
+
+/// What a request asks of a run, as it stands: a fact, or nothing more and this answer.
+#[derive(Debug)]
+pub(super) enum Next {
+    Append(Body),
+    Answer(Verdict, String),
+}
 
 impl Leader {
     /// Carries out every request and removes it. What cannot be one is removed
@@ -111,11 +119,13 @@ impl Leader {
         match &request.ask {
             Ask::Cancel { run, attempt } => {
                 let queued = entries.iter().any(|it| it.ticket.run == *run);
-                self.cancel(request, run, *attempt, queued).await
+                let next = |it: &Run| cancel(it, *attempt, request);
+                self.append_asked(request, run, queued, next).await
             }
             Ask::Approve { run, attempt } => {
                 let queued = entries.iter().any(|it| it.ticket.run == *run);
-                self.approve(request, run, *attempt, queued).await
+                let next = |it: &Run| approve(it, *attempt, request);
+                self.append_asked(request, run, queued, next).await
             }
             Ask::Pause(domain) | Ask::Resume(domain) => {
                 let pause = Pause {
@@ -130,48 +140,33 @@ impl Leader {
         }
     }
 
-    /// Writes down that the run is to end; the protocol does the rest.
-    async fn cancel(
+    /// Writes the fact down that the request asks of a run, and tells what the run then answers.
+    async fn append_asked(
         &mut self,
         request: &Request,
         run: &RunId,
-        attempt: Option<u32>,
         queued: bool,
+        next: impl Fn(&Run) -> Next,
     ) -> Result<Told, perform::Error> {
         let Some(mut it) = self.runs.remove(run) else {
             // Intake has yet to write it, or its ledger cannot be read now.
             return Ok((!queued).then(|| refused(format!("no run {run} is active"))));
         };
-        let id = request.id.as_str();
-        let hands = self.hands();
+        let author = Author { actor: request.actor.as_str(), cause: request.id.as_str() };
         let mut told = Ok(None);
         for _ in 0..COLLISIONS_MAX {
-            let in_force = it.run.attempt;
-            told = Ok(Some(match (it.run.ending(), &it.run.cancel) {
-                _ if attempt.is_some_and(|it| it != in_force) => {
-                    refused(format!("the attempt in force of {run} is {in_force}"))
+            match next(&it.run) {
+                Next::Answer(verdict, message) => {
+                    told = Ok(Some((verdict, message)));
+                    break;
                 }
-                (Some(ending), _) => {
-                    refused(format!("{run} has ended: {}", ending.outcome.as_str()))
-                }
-                (None, Some(_)) if it.run.cancel_request.as_deref() == Some(id) => {
-                    done(format!("attempt {in_force} of {run} is being cancelled"))
-                }
-                (None, Some(reason)) => done(format!("{run} was being cancelled: {reason}")),
-                (None, None) => {
-                    let body = Body::CancelRequested {
-                        reason: format!("{} (asked for by {})", request.reason, request.actor),
-                        request: Some(id.to_owned()),
-                    };
-                    let author = Author { actor: request.actor.as_str(), cause: id };
-                    if let Err(error) = hands.append_for(&mut it, body, author).await {
+                Next::Append(body) => {
+                    if let Err(error) = self.hands().append_for(&mut it, body, author).await {
                         told = Err(error);
                         break;
                     }
-                    continue;
                 }
-            }));
-            break;
+            }
         }
         self.runs.insert(run.clone(), it);
         told
@@ -186,6 +181,28 @@ impl Leader {
         }
         Ok(())
     }
+}
+
+/// Ends the attempt in force; the protocol does the rest.
+fn cancel(run: &Run, attempt: Option<u32>, request: &Request) -> Next {
+    let (run_id, in_force, id) = (&run.id, run.attempt, request.id.as_str());
+    let (verdict, message) = match (run.ending(), &run.cancel) {
+        _ if attempt.is_some_and(|it| it != in_force) => {
+            refused(format!("the attempt in force of {run_id} is {in_force}"))
+        }
+        (Some(ending), _) => refused(format!("{run_id} has ended: {}", ending.outcome.as_str())),
+        (None, Some(_)) if run.cancel_request.as_deref() == Some(id) => {
+            done(format!("attempt {in_force} of {run_id} is being cancelled"))
+        }
+        (None, Some(reason)) => done(format!("{run_id} was being cancelled: {reason}")),
+        (None, None) => {
+            return Next::Append(Body::CancelRequested {
+                reason: format!("{} (asked for by {})", request.reason, request.actor),
+                request: Some(id.to_owned()),
+            });
+        }
+    };
+    Next::Answer(verdict, message)
 }
 
 /// The request of that name, or why it is none. The bytes may be anything, and no token that is
