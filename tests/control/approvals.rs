@@ -106,6 +106,39 @@ async fn a_run_waits_for_approvals_of_its_merge_request_by_others_and_of_its_com
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_policy_asks_gitlab_who_merged_and_who_approved() {
+    let reviewed = "merge_requests.exists(it, it.state == 'merged' && 'ada' in it.approved_by \
+                    && it.merged_by == it.author)";
+    let rules = json!({"rules": [{"name": "reviewed", "match": reviewed}]}).to_string();
+    let (world, _policy) = start_faulty(&rules, Faults::default()).await;
+    let gitlab = &world.stack.gitlab;
+    gitlab.create_user("ada", AccessLevel::Developer).unwrap();
+    let request = world.request("before", &json!([]), "true");
+    world.publish(request.to_string()).await;
+    let history = world.ended(&request, 1).await;
+    assert_eq!(history.run.ending().unwrap().outcome, Outcome::Rejected);
+
+    gitlab.approve(world.project_id, world.iid, "ada").unwrap();
+    let sha = gitlab.merge(world.project_id, world.iid).unwrap();
+    let job = gitlab.start_pipeline(world.project_id, Trigger::Push("main"), "train").unwrap();
+    let mut request = world.request("after", &json!([]), "true");
+    request["gitlab"]["sha"] = json!(sha);
+    request["gitlab"]["ref"] = json!("main");
+    request["gitlab"]["pipeline_id"] = json!(job.pipeline_id);
+    request["gitlab"]["job_id"] = json!(job.id);
+    request["gitlab"].as_object_mut().unwrap().remove("merge_request");
+    world.publish(request.to_string()).await;
+    let history = world.ended(&request, 1).await;
+    assert_eq!(history.run.ending().unwrap().outcome, Outcome::Succeeded);
+    let known = history.run.grounds.unwrap().merge_requests.unwrap();
+    assert_eq!(
+        (known.len(), known[0].iid, &known[0].approved_by[..]),
+        (1, world.iid, &["ada".to_owned()][..])
+    );
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_operator_who_proves_it_lets_another_s_run_go_on() {
     let (world, _policy) = start("{operators: true}").await;
     let request = world.request("iris", &json!([]), "true");

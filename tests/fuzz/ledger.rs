@@ -84,6 +84,7 @@ fn grounds(text: &str) -> Grounds {
         policy: "0".repeat(64),
         rules: vec![text.to_owned()],
         wanted: Some(Wanted { merge_request: 0, operator: true }),
+        merge_requests: None,
     }
 }
 

@@ -114,7 +114,7 @@ fn what_cannot_be_read_is_told_with_its_own_exit_code() {
     files.write("typo.json", &typo.to_string());
     files.check("check --policy wrong.yaml request.json", &expect![[r"
         error: wrong.yaml: the policy is wrong:
-          rule a, match: there is no variable orign; there are origin, claims, artifacts, vertex, job, in `orign.ref == 'main'`
+          rule a, match: there is no variable orign; there are origin, claims, merge_requests, artifacts, vertex, job, in `orign.ref == 'main'`
         exit 78
     "]]);
     files.check(
@@ -199,7 +199,7 @@ fn a_table_of_cases_is_compared_and_one_that_differs_fails() {
     );
     files.write("typo.yaml", "cases: [{name: a, request: a, expects: denied}]");
     files.check("test --policy policy.yaml typo.yaml", &expect![[r"
-        error: typo.yaml: the cases are wrong: unknown field `expects`, expected one of name, request, claims, expect, violations at line 1, column 31
+        error: typo.yaml: the cases are wrong: unknown field `expects`, expected one of name, request, claims, merge_requests, expect, violations at line 1, column 31
         exit 65
     "]]);
 }

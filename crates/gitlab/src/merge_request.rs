@@ -26,6 +26,15 @@ pub struct MergeRequest {
     /// Who opened it.
     #[serde(default)]
     pub author: Option<User>,
+    /// Who merged it.
+    #[serde(default)]
+    pub merge_user: Option<User>,
+    /// The commit that merged it, unless the branch was only moved on.
+    #[serde(default)]
+    pub merge_commit_sha: Option<String>,
+    /// Its changes as one commit, where they were squashed.
+    #[serde(default)]
+    pub squash_commit_sha: Option<String>,
 }
 
 /// What a merge request contains since a push.

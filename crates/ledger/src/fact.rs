@@ -223,6 +223,26 @@ pub struct Grounds {
     /// What has to be approved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wanted: Option<Wanted>,
+    /// The merge requests of the commit, where the policy asks for them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub merge_requests: Option<Vec<MergeRequest>>,
+}
+
+/// A merge request as GitLab told it when the policy decided, with login names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MergeRequest {
+    /// Number within the project.
+    pub iid: u64,
+    /// `opened` or `merged`.
+    pub state: String,
+    /// Branch it would merge into, or did.
+    pub target_branch: String,
+    /// Who opened it.
+    pub author: Option<String>,
+    /// Who merged it.
+    pub merged_by: Option<String>,
+    /// Whose approvals count.
+    pub approved_by: Vec<String>,
 }
 
 /// The approvals that a run waits for.

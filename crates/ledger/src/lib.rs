@@ -16,7 +16,9 @@ mod tokens;
 mod trail;
 mod verify;
 
-pub use fact::{Approval, Body, Decided, DecodeError, Entry, Fact, Grounds, Intent, Wanted};
+pub use fact::{
+    Approval, Body, Decided, DecodeError, Entry, Fact, Grounds, Intent, MergeRequest, Wanted,
+};
 pub use lease::Lease;
 pub use name::FactName;
 pub use newest::{Line, Newest, Newests};

@@ -1,6 +1,8 @@
 //! What an expression may name, and what it may cost at most: decided when a policy is read,
 //! because CEL can be exponential in the length of its text. Pure.
 
+use std::collections::BTreeSet;
+
 use cel::common::ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr, LiteralValue, operators};
 
 use crate::shape::{LIST_MAX, Shape, VARIABLES, weight_of_text};
@@ -60,18 +62,21 @@ pub(crate) struct Checked {
     pub(crate) steps: u64,
     /// The patterns that it searches by.
     pub(crate) patterns: Vec<String>,
+    /// The variables that it names.
+    pub(crate) variables: BTreeSet<&'static str>,
 }
 
 /// Checks names and counts steps.
 pub(crate) fn check(expression: &Expr) -> Result<Checked, String> {
-    let mut walk = Walk { patterns: Vec::new() };
+    let mut walk = Walk { patterns: Vec::new(), variables: BTreeSet::new() };
     let mut scope = VARIABLES.iter().map(|(name, shape)| (*name, Bound::of(*shape))).collect();
     let steps = walk.bound(expression, &mut scope, DEPTH_MAX)?.steps;
-    Ok(Checked { steps, patterns: walk.patterns })
+    Ok(Checked { steps, patterns: walk.patterns, variables: walk.variables })
 }
 
 struct Walk {
     patterns: Vec<String>,
+    variables: BTreeSet<&'static str>,
 }
 
 impl Walk {
@@ -86,11 +91,17 @@ impl Walk {
             .ok_or_else(|| format!("it is nested deeper than {DEPTH_MAX} levels"))?;
         let bound = match expression {
             Expr::Literal(literal) => Ok(Bound::scalar(1, literal_weight(literal))),
-            Expr::Ident(name) => scope
-                .iter()
-                .rfind(|(known, _)| known == name)
-                .map(|(_, bound)| Bound { steps: 1, ..*bound })
-                .ok_or_else(|| format!("there is no variable {name}; there are {}", variables())),
+            Expr::Ident(name) => {
+                // One of a macro's own may have the same name; then too much is asked for.
+                self.variables.extend(VARIABLES.iter().map(|it| it.0).find(|known| known == name));
+                scope
+                    .iter()
+                    .rfind(|(known, _)| known == name)
+                    .map(|(_, bound)| Bound { steps: 1, ..*bound })
+                    .ok_or_else(|| {
+                        format!("there is no variable {name}; there are {}", variables())
+                    })
+            }
             Expr::Select(select) => {
                 let of = self.bound(&select.operand.expr, scope, levels)?;
                 Ok(of.part(of.shape.field(&select.field)?))

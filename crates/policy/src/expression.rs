@@ -1,7 +1,7 @@
 //! One CEL expression: compiled once, evaluated to true or false or to the reason why
 //! it is neither. Pure.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -30,9 +30,13 @@ pub(crate) struct Expression(Program);
 pub(crate) type Patterns = BTreeMap<String, Regex>;
 
 impl Expression {
-    /// Compiles, checks every name, adds its patterns to the others, and tells the most steps
-    /// that it takes.
-    pub(crate) fn compile(text: &str, patterns: &mut Patterns) -> Result<(Self, u64), String> {
+    /// Compiles, checks every name, adds its patterns and variables to the others, and tells the
+    /// most steps that it takes.
+    pub(crate) fn compile(
+        text: &str,
+        patterns: &mut Patterns,
+        variables: &mut BTreeSet<&'static str>,
+    ) -> Result<(Self, u64), String> {
         if text.len() > LENGTH_MAX {
             return Err(format!("it has more than {LENGTH_MAX} bytes"));
         }
@@ -55,6 +59,7 @@ impl Expression {
                 .map_err(|error| format!("the pattern {pattern:?} is wrong: {error}"))?;
             patterns.insert(pattern, regex);
         }
+        variables.extend(checked.variables);
         Ok((Self(program), checked.steps))
     }
 

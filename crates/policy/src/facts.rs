@@ -35,6 +35,7 @@ impl Facts {
         let mut facts = Map::new();
         facts.insert("origin".to_owned(), origin(&request.gitlab, claims));
         facts.insert("claims".to_owned(), Value::Object(claims.clone()));
+        facts.insert("merge_requests".to_owned(), Value::Null);
         facts.insert("artifacts".to_owned(), request.artifacts.iter().map(artifact).collect());
         facts.insert("vertex".to_owned(), json!(request.vertex));
         facts.insert("job".to_owned(), job::facts(request.training.kind(), &body(request)?));
@@ -45,6 +46,14 @@ impl Facts {
             }
         }
         Ok(Self(facts))
+    }
+
+    /// The same with the merge requests of the commit: a list, or null where nobody asked.
+    pub fn with_merge_requests(mut self, merge_requests: Value) -> Result<Self, FactsError> {
+        let (name, shape) = VARIABLES.iter().find(|it| it.0 == "merge_requests").expect("is one");
+        let value = self.0.get_mut(*name).expect("inserted above");
+        *value = merge_requests;
+        if shape.complete(value) { Ok(self) } else { Err(FactsError::TooMuch(name)) }
     }
 
     /// Whether the code is a fork's: in its merge request, where it runs in the project's own name.

@@ -36,6 +36,7 @@
 //! | `origin.fork` | whether a fork's merge request runs in the project's name; null without verified claims |
 //! | `origin.merge_request` | null, or `iid` and `target_branch` (text or null) |
 //! | `claims` | the verified claims of the job's ID token, by their names in GitLab, where ids and bools are texts; empty without them, so ask with `has(claims.environment)` |
+//! | `merge_requests` | list of the merge requests that the commit is the newest of, or that it merged: `iid`, `state` (`opened` or `merged`), `target_branch`, `author`, `merged_by` (login names or null) and `approved_by`, a list of login names: of those who approved since the newest push, without the author and whoever asks; null where GitLab is not asked |
 //! | `artifacts` | list of `name`, `uri`, `bucket` and `size` in bytes |
 //! | `vertex.project`, `vertex.region` | texts |
 //! | `job.kind` | `custom_job`, `pipeline_job`, `hyperparameter_tuning_job` or `training_pipeline` |

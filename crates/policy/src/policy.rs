@@ -33,6 +33,7 @@ pub struct Policy {
     digest: String,
     rules: Vec<Rule>,
     patterns: Arc<Patterns>,
+    variables: BTreeSet<&'static str>,
     env: Functions,
 }
 
@@ -186,6 +187,7 @@ impl Policy {
                 digest: Sha256::of(text.as_bytes()).to_string(),
                 rules,
                 patterns: Arc::new(compiler.patterns),
+                variables: compiler.variables,
                 env: Functions(expression::environment()),
             }),
             problems => Err(Error::Rules(problems)),
@@ -200,6 +202,11 @@ impl Policy {
     /// The approvals that any of its rules may want.
     pub fn approvals(&self) -> Approval {
         self.rules.iter().filter_map(|it| it.approval).fold(Approval::default(), Approval::and)
+    }
+
+    /// Whether any of its expressions names `merge_requests`, which only GitLab knows.
+    pub fn names_merge_requests(&self) -> bool {
+        self.variables.contains("merge_requests")
     }
 
     /// Decides about a request: allowed when a rule matches and everything holds in every rule
@@ -263,6 +270,7 @@ impl Rule {
 struct Compiler {
     names: BTreeSet<String>,
     patterns: Patterns,
+    variables: BTreeSet<&'static str>,
     steps: u64,
     problems: Vec<Problem>,
 }
@@ -310,7 +318,7 @@ impl Compiler {
     }
 
     fn expression(&mut self, rule: &str, place: &str, text: &str) -> Option<Expression> {
-        let fault = match Expression::compile(text, &mut self.patterns) {
+        let fault = match Expression::compile(text, &mut self.patterns, &mut self.variables) {
             Ok((compiled, steps)) => {
                 self.steps = self.steps.saturating_add(steps);
                 if self.steps <= STEPS_MAX {

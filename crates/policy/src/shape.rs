@@ -29,6 +29,7 @@ pub(crate) enum Shape {
 pub(crate) const VARIABLES: &[(&str, Shape)] = &[
     ("origin", Record(ORIGIN)),
     ("claims", Free(16_384, Some(&Free(4_096, Some(&Free(64, None)))))),
+    ("merge_requests", Free(4_096, Some(&Record(MERGE_REQUEST)))),
     ("artifacts", List(&Record(ARTIFACT))),
     ("vertex", Record(&[("project", Scalar), ("region", Scalar)])),
     ("job", Record(JOB)),
@@ -47,6 +48,15 @@ const ORIGIN: &[(&str, Shape)] = &[
     ("user_login", Scalar),
     ("fork", Scalar),
     ("merge_request", Record(&[("iid", Scalar), ("target_branch", Scalar)])),
+];
+
+const MERGE_REQUEST: &[(&str, Shape)] = &[
+    ("iid", Scalar),
+    ("state", Scalar),
+    ("target_branch", Scalar),
+    ("author", Scalar),
+    ("merged_by", Scalar),
+    ("approved_by", List(&Scalar)),
 ];
 
 const ARTIFACT: &[(&str, Shape)] =

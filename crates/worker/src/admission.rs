@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use branchline_contract::{ArtifactReady, Region};
-use branchline_ledger::{Decided, Grounds, Wanted};
+use branchline_ledger::{Decided, Grounds, MergeRequest, Wanted};
 use branchline_policy::{Approval, Facts, Policy, Verdict, Violation};
 
 use crate::job_body;
@@ -19,11 +19,14 @@ pub(crate) fn decide(
     policy: &Policy,
     approvals_of: Option<&str>,
     claims: BTreeMap<String, String>,
+    merge_requests: Option<Vec<MergeRequest>>,
 ) -> (Vec<String>, Grounds) {
     let mut reasons = violations(request, regions);
     let written = claims.iter().map(|(name, it)| (name.clone(), it.as_str().into())).collect();
     let mut wanted = None;
-    let (decided, rules) = match Facts::new(request, Some(&written)) {
+    let facts = Facts::new(request, Some(&written))
+        .and_then(|it| it.with_merge_requests(serde_json::json!(merge_requests)));
+    let (decided, rules) = match facts {
         Ok(facts) => {
             let decision = policy.decide(&facts);
             reasons.extend(decision.violations.iter().map(sentence));
@@ -55,7 +58,8 @@ pub(crate) fn decide(
             (Decided::Denied, Vec::new())
         }
     };
-    (reasons, Grounds { decided, claims, policy: policy.digest().to_owned(), rules, wanted })
+    let policy = policy.digest().to_owned();
+    (reasons, Grounds { decided, claims, policy, rules, wanted, merge_requests })
 }
 
 fn sentence(violation: &Violation) -> String {

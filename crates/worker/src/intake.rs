@@ -4,6 +4,7 @@
 //! its facts and completes only what is missing. Vertex AI is never called here.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use branchline_contract::{Artifact, ArtifactReady, DecodeError, Envelope, RunId, RunName, Sha256};
 use branchline_gcp::Error as GcpError;
@@ -13,20 +14,23 @@ use branchline_gitlab::Client;
 use branchline_gitlab::id_token::{Claims, agree};
 use branchline_gitlab::signing_keys::Unproven;
 use branchline_ledger::{
-    Appended, Author, Body, Entry, Queue, Run, State, Store, Ticket, Tokens, Wanted,
+    Appended, Author, Body, Entry, MergeRequest, Queue, Run, State, Store, Ticket, Tokens, Wanted,
 };
 use branchline_service::telemetry::chain;
 use branchline_service::{Class, Health, Message, Settlement};
 use jiff::Timestamp;
+use tokio::time::timeout;
 use tracing::{Span, field, info, warn};
 
 use crate::config::{Config, Staging};
 use crate::reconcile::publish;
 use crate::trust::Trust;
-use crate::{admission, staging, verify};
+use crate::{admission, merge_requests, staging, verify};
 
 /// Two pods at one run collide a few times at most.
 const COLLISIONS_MAX: u32 = 32;
+/// For the questions about one run.
+const GITLAB_MAX: Duration = Duration::from_secs(30);
 const ACTOR: &str = "branchline-worker";
 const CONDITION: &str = "intake";
 
@@ -60,6 +64,10 @@ enum Error {
     Ledger(#[from] branchline_ledger::Error),
     #[error(transparent)]
     Google(#[from] GcpError),
+    #[error("its merge requests are not known")]
+    Gitlab(#[from] branchline_gitlab::Error),
+    #[error("its merge requests are not known: GitLab did not answer in time")]
+    NoAnswer,
     #[error("it carries no ID token, so nothing proves where it comes from")]
     Anonymous,
     #[error(transparent)]
@@ -83,7 +91,11 @@ impl Error {
             | Self::OtherRequest(..) => Class::Refused,
             Self::Ledger(source) => source.class().into(),
             Self::Google(source) => source.class().into(),
-            Self::Unproven(Unproven::Transient { .. }) | Self::Collisions(_) => Class::Transient,
+            // One GitLab project that is not seen is no reason to be ready for none.
+            Self::Gitlab(_)
+            | Self::NoAnswer
+            | Self::Unproven(Unproven::Transient { .. })
+            | Self::Collisions(_) => Class::Transient,
         }
     }
 }
@@ -229,8 +241,9 @@ impl Intake {
                 // Rules over the request come before the first object is read.
                 let (regions, policy) = (&self.config.regions, &self.trust.policy);
                 let host = self.trust.gitlab.as_ref().map(Client::host);
+                let (written, known) = (claims.written(), self.merge_requests(run, claims).await?);
                 let (mut reasons, grounds) =
-                    admission::decide(&run.request, regions, policy, host, claims.written());
+                    admission::decide(&run.request, regions, policy, host, written, known);
                 let grounds = Some(Box::new(grounds));
                 if self.config.staging.is_some() {
                     reasons.extend(staging::problems(&run.request));
@@ -255,6 +268,23 @@ impl Intake {
             | State::Running
             | State::Finished(_) => None,
         })
+    }
+
+    /// What GitLab tells of the commit, where the policy wants to know and we can ask.
+    async fn merge_requests(
+        &self,
+        run: &Run,
+        claims: &Claims,
+    ) -> Result<Option<Vec<MergeRequest>>, Error> {
+        let origin = &run.request.gitlab;
+        let gitlab = self.trust.gitlab.as_ref().filter(|it| it.host() == origin.host.as_str());
+        let Some(gitlab) = gitlab.filter(|_| self.trust.policy.names_merge_requests()) else {
+            return Ok(None);
+        };
+        let requester = claims.written().get("user_id").and_then(|it| it.parse().ok());
+        let found = timeout(GITLAB_MAX, merge_requests::of(gitlab, origin, requester)).await;
+        let found = found.map_err(|_| Error::NoAnswer)??;
+        Ok(Some(found.into_iter().map(MergeRequest::from).collect()))
     }
 
     /// Looks at every object, and stages copies where that is wanted; or tells what is wrong.

@@ -7,6 +7,7 @@ mod config;
 pub mod fuzz;
 mod intake;
 mod job_body;
+mod merge_requests;
 mod metrics;
 mod need;
 mod operators;

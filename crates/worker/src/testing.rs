@@ -101,6 +101,7 @@ pub(crate) fn held(wanted: Wanted) -> Vec<Body> {
         policy: String::new(),
         rules: Vec::new(),
         wanted: Some(wanted),
+        merge_requests: None,
     };
     let verified = Body::Verified {
         contents_read: false,

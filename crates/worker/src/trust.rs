@@ -89,6 +89,9 @@ pub enum Error {
     /// What it holds would never be let in.
     #[error("a rule of the policy wants approvals {0}")]
     Approvals(&'static str),
+    /// Nobody can tell what it asks.
+    #[error("a rule of the policy names merge_requests, and gitlab is not set")]
+    MergeRequests,
 }
 
 impl Trust {
@@ -115,6 +118,9 @@ impl Trust {
         let wanted = policy.approvals();
         if wanted.merge_request > 0 && gitlab.is_none() {
             return Err(Error::Approvals("of merge requests, and gitlab is not set"));
+        }
+        if policy.names_merge_requests() && gitlab.is_none() {
+            return Err(Error::MergeRequests);
         }
         if wanted.operators && operators.is_none() {
             return Err(Error::Approvals("of operators, and operators is not set"));

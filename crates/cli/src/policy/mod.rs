@@ -38,6 +38,8 @@ Expressions are CEL over these variables; what is not known is null:
   origin     host, project_id, project_path, namespace, sha, ref, ref_protected, pipeline_id,
              job_id, user_login, fork, merge_request {iid, target_branch}
   claims     the verified claims of the job's ID token, by their names in GitLab
+  merge_requests  list of {iid, state, target_branch, author, merged_by, approved_by}: those of
+             the commit, with login names; asked of GitLab where an expression names them
   artifacts  list of {name, uri, bucket, size}
   vertex     project, region
   job        kind, machine_types, accelerators [{type, count}], replicas, timeout_seconds, spot,
@@ -95,6 +97,9 @@ struct Check {
     /// The claims of the job's ID token, as JSON, believed as if they were verified
     #[arg(long, value_name = "FILE")]
     claims: Option<PathBuf>,
+    /// The merge requests of its commit, as a JSON list
+    #[arg(long, value_name = "FILE")]
+    merge_requests: Option<PathBuf>,
     /// The request, as JSON
     #[arg(value_name = "REQUEST")]
     request: PathBuf,
@@ -160,6 +165,8 @@ struct Case {
     request: Value,
     #[serde(default)]
     claims: Map<String, Value>,
+    #[serde(default)]
+    merge_requests: Value,
     expect: Decided,
     #[serde(default)]
     violations: Vec<String>,
@@ -177,8 +184,11 @@ pub(crate) async fn run(args: &Args, environment: &Environment) -> anyhow::Resul
 fn check(args: &Check) -> anyhow::Result<u8> {
     let policy = policy(&args.policy)?;
     let claims = args.claims.as_deref().map(claims).transpose()?.unwrap_or_default();
+    let merge_requests =
+        args.merge_requests.as_deref().map(merge_requests).transpose()?.unwrap_or_default();
     let file = args.request.display().to_string();
-    let decision = decide(&policy, &read(&args.request, DATA_MAX)?, &claims, &file)?;
+    let decision =
+        decide(&policy, &read(&args.request, DATA_MAX)?, &claims, merge_requests, &file)?;
     let mut out = io::stdout().lock();
     writeln!(out, "{}", verdict(&decision))?;
     for line in violations(&decision) {
@@ -214,7 +224,13 @@ fn test(args: &Test) -> anyhow::Result<u8> {
             Value::String(path) => read(&beside.join(path), DATA_MAX)?,
             request => request.to_string(),
         };
-        let decision = decide(&policy, &text, &case.claims, &format!("{file}: {name}"))?;
+        let decision = decide(
+            &policy,
+            &text,
+            &case.claims,
+            case.merge_requests.clone(),
+            &format!("{file}: {name}"),
+        )?;
         let differences = differences(case, &decision);
         let word = if differences.is_empty() { "ok" } else { "FAILED" };
         writeln!(out, "{word:<6} {name}: {}", verdict(&decision))?;
@@ -245,10 +261,12 @@ fn decide(
     policy: &Policy,
     request: &str,
     claims: &Map<String, Value>,
+    merge_requests: Value,
     place: &str,
 ) -> Result<Decision, Error> {
     let request = decode(request, place)?;
     let facts = Facts::new(&request, Some(claims))
+        .and_then(|it| it.with_merge_requests(merge_requests))
         .map_err(|error| Error::Facts(place.to_owned(), error))?;
     Ok(policy.decide(&facts))
 }
@@ -275,6 +293,15 @@ fn claims(path: &Path) -> Result<Map<String, Value>, Error> {
         Ok(Value::Object(claims)) => Ok(claims),
         Ok(_) => Err(Error::Json(place(), "an object of claims", None)),
         Err(error) => Err(Error::Json(place(), "an object of claims", Some(error))),
+    }
+}
+
+fn merge_requests(path: &Path) -> Result<Value, Error> {
+    let place = || path.display().to_string();
+    match serde_json::from_str(&read(path, DATA_MAX)?) {
+        Ok(list @ Value::Array(_)) => Ok(list),
+        Ok(_) => Err(Error::Json(place(), "a list of merge requests", None)),
+        Err(error) => Err(Error::Json(place(), "a list of merge requests", Some(error))),
     }
 }
 

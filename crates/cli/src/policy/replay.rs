@@ -10,6 +10,7 @@ use branchline_policy::{Facts, Policy};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
 use serde::Serialize;
+use serde_json::json;
 
 use super::{decided, policy, violations};
 use crate::audit::{Ledger, is_within, moment};
@@ -153,7 +154,9 @@ fn again(
 ) -> Option<Change> {
     let user_login = grounds.claims.get("user_login").cloned().unwrap_or_default();
     let claims = grounds.claims.into_iter().map(|(name, it)| (name, it.into())).collect();
-    let (now, rules, violations) = match Facts::new(request, Some(&claims)) {
+    let facts = Facts::new(request, Some(&claims))
+        .and_then(|it| it.with_merge_requests(json!(grounds.merge_requests)));
+    let (now, rules, violations) = match facts {
         Ok(facts) => {
             let decision = policy.decide(&facts);
             (decided(&decision), decision.rules.clone(), violations(&decision))

@@ -85,9 +85,9 @@ fn everything_wrong_with_a_policy_is_told_at_once() {
     ]);
     expect_test::expect![[r"
         the policy is wrong:
-          rule a, match: there is no variable nobody; there are origin, claims, artifacts, vertex, job, in `nobody`
+          rule a, match: there is no variable nobody; there are origin, claims, merge_requests, artifacts, vertex, job, in `nobody`
           rule b, validations[0]: expected a message of one line, 1 to 500 bytes
-          rule b, validations[0]: there is no variable nothing; there are origin, claims, artifacts, vertex, job, in `nothing`"]].assert_eq(&error(&policy));
+          rule b, validations[0]: there is no variable nothing; there are origin, claims, merge_requests, artifacts, vertex, job, in `nothing`"]].assert_eq(&error(&policy));
 }
 
 #[test]

@@ -1,11 +1,10 @@
 //! Approvals of held runs: an operator's, as one asks for it, and those that GitLab knows of the
 //! merge request. Who asked for a run, or wrote what it trains, does not approve it.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use branchline_contract::{Request, RunId};
-use branchline_gitlab::{Approval as Given, Client, Error as GitlabError, MergeRequest, Version};
+use branchline_gitlab::{Client, Error as GitlabError};
 use branchline_ledger::{Approval, Author, Body, Run, State, Wanted};
 use branchline_service::telemetry::chain;
 use tokio::time::error::Elapsed;
@@ -15,13 +14,12 @@ use tracing::warn;
 use super::leader::{AT_ONCE, Leader};
 use super::perform::{ACTOR, CAUSE};
 use super::requests::{Next, done, refused};
+use crate::merge_requests;
 
 /// Between two questions about one run, in rounds.
 const EVERY: u32 = 15;
 /// A question that GitLab does not answer is dropped after so long.
 const LOOK_MAX: Duration = Duration::from_secs(30);
-/// Merge requests of one commit that are looked at.
-const MERGE_REQUESTS_MAX: usize = 10;
 
 /// What GitLab says of an attempt: the fact of its approval, if it has all that are wanted.
 pub(super) struct Looked {
@@ -118,50 +116,15 @@ pub(super) fn approve(run: &Run, attempt: Option<u32>, request: &Request) -> Nex
 
 /// The fact that a merge request of the run has all approvals that are wanted.
 async fn look(gitlab: &Client, run: &Run) -> Result<Option<Body>, GitlabError> {
-    let origin = &run.request.gitlab;
-    let found = match &origin.merge_request {
-        Some(named) => vec![gitlab.merge_request(origin.project_id, named.iid).await?],
-        None => gitlab.merge_requests_of_commit(origin.project_id, &origin.sha).await?,
-    };
-    for it in found.iter().filter(|it| is_of(run, it)).take(MERGE_REQUESTS_MAX) {
-        let versions = gitlab.versions(it.project_id, it.iid).await?;
-        let given = gitlab.approvals(it.project_id, it.iid).await?;
-        let by = approvers(run, it, versions.first(), &given);
-        if by.len() >= usize::try_from(run.wanted.merge_request).unwrap_or(usize::MAX) {
-            let by = by.into_values().collect();
-            let reason = format!("approvals of merge request !{}", it.iid);
-            return Ok(Some(Body::Approved { given: Approval::MergeRequest, by, reason }));
-        }
-    }
-    Ok(None)
-}
-
-/// Whether the newest commit of a merge request is the run's, and it was not closed.
-fn is_of(run: &Run, it: &MergeRequest) -> bool {
-    let sha = it.sha.as_deref() == Some(run.request.gitlab.sha.as_str());
-    sha && matches!(it.state.as_str(), "opened" | "merged")
-}
-
-/// Whose approvals count, by id and with the login name: given since the run's commit was pushed,
-/// and neither by who opened the merge request nor by who asked for the run.
-fn approvers(
-    run: &Run,
-    merge_request: &MergeRequest,
-    newest: Option<&Version>,
-    given: &[Given],
-) -> BTreeMap<u64, String> {
     let claims = run.grounds.as_ref().map(|it| &it.claims);
-    let requester = claims.and_then(|it| it.get("user_id")?.parse::<u64>().ok());
-    let author = merge_request.author.as_ref().map(|it| it.id);
-    let pushed = newest.filter(|it| it.head_commit_sha == run.request.gitlab.sha.as_str());
-    // Where one of them is not known, anybody could be it.
-    let (Some(requester), Some(author), Some(pushed)) = (requester, author, pushed) else {
-        return BTreeMap::new();
-    };
-    let since = |it: &&Given| it.approved_at.is_some_and(|at| at > pushed.created_at);
-    let another = |it: &&Given| it.user.id != author && it.user.id != requester;
-    let counts = given.iter().filter(since).filter(another);
-    counts.map(|it| (it.user.id, it.user.username.clone())).collect()
+    let requester = claims.and_then(|it| it.get("user_id")?.parse().ok());
+    let found = merge_requests::of(gitlab, &run.request.gitlab, requester).await?;
+    let wanted = usize::try_from(run.wanted.merge_request).unwrap_or(usize::MAX);
+    Ok(found.into_iter().find(|it| it.approvers.len() >= wanted).map(|it| Body::Approved {
+        given: Approval::MergeRequest,
+        by: it.approvers,
+        reason: format!("approvals of merge request !{}", it.merge_request.iid),
+    }))
 }
 
 /// Whether an operator asked for the run, or may have: then another has to approve it.
