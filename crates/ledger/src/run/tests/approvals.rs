@@ -17,6 +17,7 @@ fn verified(wanted: Wanted) -> (u32, Body) {
         policy: String::new(),
         rules: Vec::new(),
         wanted: Some(wanted),
+        merge_requests: None,
     };
     (
         1,
