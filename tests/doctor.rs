@@ -132,7 +132,6 @@ async fn the_refusal_of_a_provider_that_is_not_shown_tells_where_to_look() {
         let fix = found["fix"].as_str().unwrap();
         let leads = fix.contains("--provider provider.json") || found["check"] == fault.check;
         assert!(leads, "{}: {found}", fault.name);
-        println!("{}: {found}", fault.name);
         looked += 1;
         clinic.close().await;
     }

@@ -49,6 +49,9 @@ fn a_worker_that_believes_nobody_or_has_no_policy_does_not_start() {
     let issuer = "    - issuer: http://127.0.0.1:8087\n";
     let policy = "examples/local/policy.yaml";
     let readable = worker.replace(policy, "../../examples/local/policy.yaml");
+    let asking = tempfile::NamedTempFile::new().unwrap();
+    let text = "rules: [{name: a, match: merge_requests.size() > 0}]";
+    std::fs::write(asking.path(), text).unwrap();
     let cases = [
         (worker.replace(issuer, "").replace("issuers:", "issuers: []"), "identity has no issuers"),
         (worker.replace("issuer: http", "issuer: ftp"), "identity cannot be used: \"ftp"),
@@ -65,6 +68,10 @@ fn a_worker_that_believes_nobody_or_has_no_policy_does_not_start() {
         (
             worker.replace(policy, "../../examples/policy.yaml"),
             "a rule of the policy wants approvals of merge requests, and gitlab is not set",
+        ),
+        (
+            worker.replace(policy, asking.path().to_str().unwrap()),
+            "a rule of the policy names merge_requests, and gitlab is not set",
         ),
         (
             format!("{readable}\ngitlab: https://gitlab.example.com\n"),

@@ -31,17 +31,17 @@ pub(super) async fn worker(
     now: Timestamp,
 ) -> anyhow::Result<Vec<Finding>> {
     let config: branchline_worker::Config = load(path)?;
-    let started =
-        gitlab_token(environment).and_then(|token| Ok(branchline_worker::check(&config, token)?));
-    let gitlab = async {
+    let started = gitlab_token(environment).and_then(|token| {
         let identity = &config.identity;
         let keys = SigningKeys::new(&identity.issuers, std::slice::from_ref(&identity.audience));
-        let (trust, keys) = match (&started, keys) {
-            (Ok(trust), Ok(keys)) => (trust, keys),
-            (Err(error), _) => return vec![not_started(path, error.as_ref())],
-            (Ok(_), Err(error)) => return vec![not_started(path, &error)],
+        Ok((branchline_worker::check(&config, token)?, keys?))
+    });
+    let gitlab = async {
+        let (trust, keys) = match &started {
+            Ok(started) => started,
+            Err(error) => return vec![not_started(path, error.as_ref())],
         };
-        let mut found = gitlab::keys(&keys).await;
+        let mut found = gitlab::keys(keys).await;
         if let Some(client) = &trust.gitlab {
             let least = AccessLevel::REPORTER;
             found

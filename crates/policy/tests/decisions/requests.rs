@@ -91,3 +91,34 @@ pub(crate) fn shown(decision: &Decision) -> String {
 pub(crate) fn unverified() -> Value {
     Value::Object(Map::new())
 }
+
+#[test]
+fn merge_requests_are_named_by_some_policies_and_hold_nothing_while_they_are_not_known() {
+    let reviewed = rule("true", &["merge_requests.exists(it, it.approved_by.size() > 0)"]);
+    let policy = Policy::parse(&reviewed).unwrap();
+    assert!(policy.names_merge_requests());
+    assert!(
+        !Policy::parse(&rule("true", &["origin.merge_request == null"]))
+            .unwrap()
+            .names_merge_requests()
+    );
+    let decide = |merge_requests: Value| {
+        let facts = facts(&request(), &claims()).with_merge_requests(merge_requests).unwrap();
+        policy.decide(&facts).verdict
+    };
+    let cases = [
+        (Value::Null, Verdict::Denied),
+        (json!([]), Verdict::Denied),
+        (json!([{"iid": 1}]), Verdict::Denied),
+        (json!([{"iid": 1, "approved_by": []}]), Verdict::Denied),
+        (
+            json!([{"iid": 1, "approved_by": []}, {"iid": 2, "approved_by": ["ada"]}]),
+            Verdict::Allowed,
+        ),
+    ];
+    for (merge_requests, expected) in cases {
+        assert_eq!(decide(merge_requests.clone()), expected, "{merge_requests}");
+    }
+    let many = json!(vec![json!({"iid": 1}); 5_000]);
+    facts(&request(), &claims()).with_merge_requests(many).unwrap_err();
+}

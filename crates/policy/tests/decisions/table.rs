@@ -10,7 +10,7 @@ const FALSE: &str = "denied; r: no";
 const NO_RULE: &str = "denied; -: no rule of the policy matches this request";
 
 /// Validations of a rule that matches, and what is decided.
-const VALIDATIONS: [(&str, &str); 43] = [
+const VALIDATIONS: [(&str, &str); 44] = [
     ("true", "allowed"),
     ("false", FALSE),
     // Every variable is what the request says.
@@ -20,6 +20,7 @@ const VALIDATIONS: [(&str, &str); 43] = [
     ("origin.ref_protected && origin.user_login == 'ada'", "allowed"),
     ("origin.pipeline_id == 90210 && origin.job_id == 471100", "allowed"),
     ("origin.merge_request == null", "allowed"),
+    ("merge_requests == null", "allowed"),
     ("vertex.project == 'acme' && vertex.region == 'europe-west4'", "allowed"),
     ("artifacts.size() == 2 && artifacts[0].name == 'data' && artifacts[1].size == 20", "allowed"),
     ("artifacts.all(it, it.bucket.startsWith('acme-'))", "allowed"),
