@@ -59,8 +59,7 @@ impl Leader {
         let Some(mut it) = self.runs.remove(&run) else { return };
         it.memory.approvals_at = self.started.elapsed() + self.settings.tick * EVERY;
         match approved {
-            // Another attempt has another requester, whose own approval would not count.
-            Ok(Ok(Some(body))) if it.run.attempt == attempt && waits_for_merge_request(&it.run) => {
+            Ok(Ok(Some(body))) if is_still_asked(&it.run, attempt) => {
                 let author = Author { actor: ACTOR, cause: CAUSE };
                 if let Err(error) = self.hands().append_for(&mut it, body, author).await {
                     warn!(run.id = %run, error = chain(&error), "run not approved; tried again");
@@ -79,6 +78,12 @@ impl Leader {
 
 fn waits_for_merge_request(run: &Run) -> bool {
     matches!(run.state, State::Held(_)) && run.wanted.merge_request > 0 && run.cancel.is_none()
+}
+
+/// Whether an answer about an attempt is of use. Another attempt has another requester, whose own
+/// approval would not count.
+fn is_still_asked(run: &Run, attempt: u32) -> bool {
+    run.attempt == attempt && waits_for_merge_request(run)
 }
 
 /// Lets a held run go on, for an operator who did not ask for it.

@@ -1,11 +1,11 @@
-//! What an operator who approves a run is told, as a table.
+//! What an operator who approves a run is told, and which of GitLab's answers are of use.
 
 use branchline_contract::Request;
 use branchline_ledger::{Approval, Body, Verdict, Wanted};
 use serde_json::json;
 
 use super::super::requests::Next;
-use super::approve;
+use super::{approve, is_still_asked};
 use crate::testing::{admitted, custom_job, held, request, run};
 
 const ONE: Wanted = Wanted { merge_request: 1, operator: false };
@@ -47,5 +47,22 @@ fn an_operator_approves_what_is_held_for_operators_and_not_what_they_asked_for()
             Next::Answer(verdict, _) => Some(*verdict),
         };
         assert_eq!(told, expected, "{name}: {next:?}");
+    }
+}
+
+#[test]
+fn what_gitlab_said_of_another_attempt_or_of_what_waits_no_more_is_not_used() {
+    let mut approved = held(ONE);
+    let (given, by) = (Approval::MergeRequest, vec!["ada".to_owned()]);
+    approved.push(Body::Approved { given, by, reason: String::new() });
+    let cases = [
+        ("held", held(ONE), 1, true),
+        ("another attempt", held(ONE), 2, false),
+        ("approved meanwhile", approved, 1, false),
+        ("held for an operator", held(OPERATOR), 1, false),
+    ];
+    for (name, facts, attempt, expected) in cases {
+        let run = run(&request(&custom_job()), facts);
+        assert_eq!(is_still_asked(&run, attempt), expected, "{name}");
     }
 }
