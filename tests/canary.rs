@@ -9,6 +9,7 @@ use base64::prelude::{BASE64_STANDARD_NO_PAD, BASE64_URL_SAFE_NO_PAD};
 use branchline_contract::JobKind;
 use branchline_gcp::pubsub::{Message, Publish as _, Publisher};
 use branchline_local::faults::Faults;
+use branchline_ledger::Letter;
 use branchline_local::installation::{self, PROJECT, subscription, topic};
 use branchline_local::stack::Stack;
 use branchline_tests::counts::KEPT;
@@ -193,23 +194,29 @@ async fn no_token_is_in_anything_that_is_kept_or_shown() {
     .await;
 
     let mut searched: BTreeMap<String, Vec<u8>> = BTreeMap::new();
-    for bucket in
-        [installation::LEDGER, installation::QUEUE, installation::REQUESTS, installation::OUTPUT]
-    {
+    for bucket in [
+        installation::LEDGER,
+        installation::QUEUE,
+        installation::REQUESTS,
+        installation::OUTPUT,
+        installation::DEAD_LETTERS,
+    ] {
         for (name, content) in at.objects(bucket).unwrap() {
+            if let Ok(letter) = serde_json::from_slice::<Letter>(&content) {
+                searched.insert(format!("the body in {name}"), letter.data.0.to_vec());
+            }
             searched.insert(format!("{bucket}/{name}"), content);
         }
     }
-    for subscription in [KEPT, "dead-letters-archive"] {
-        let messages = at.pull(subscription).await.unwrap();
-        assert!(!messages.is_empty(), "{subscription}");
-        for (number, it) in messages.into_iter().enumerate() {
-            let data = it["message"]["data"].as_str().unwrap_or_default();
-            let data = base64::prelude::BASE64_STANDARD.decode(data).unwrap();
-            searched.insert(format!("{subscription} {number}"), data);
-            let attributes = it["message"]["attributes"].to_string().into_bytes();
-            searched.insert(format!("attributes of {subscription} {number}"), attributes);
-        }
+    assert!(searched.keys().any(|it| it.starts_with("the body in letters/")));
+    let messages = at.pull(KEPT).await.unwrap();
+    assert!(!messages.is_empty());
+    for (number, it) in messages.into_iter().enumerate() {
+        let data = it["message"]["data"].as_str().unwrap_or_default();
+        let data = base64::prelude::BASE64_STANDARD.decode(data).unwrap();
+        searched.insert(format!("event {number}"), data);
+        let attributes = it["message"]["attributes"].to_string().into_bytes();
+        searched.insert(format!("attributes of event {number}"), attributes);
     }
     let notes = format!("merge_requests/{}/notes", at.merge_request());
     let statuses = format!("repository/commits/{}/statuses", at.job().sha);

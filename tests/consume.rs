@@ -11,7 +11,7 @@ use branchline_gcp::{Config, Credentials};
 use branchline_local::faults::Dice;
 use branchline_local::pubsub::{DeadLetterPolicy, PubSub, Subscription};
 use branchline_service::consume::Options;
-use branchline_service::{Class, DeadLetters, Message, Period, Settlement, consume};
+use branchline_service::{DeadLetters, Failure, Message, Period, Reason, Settlement, consume};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
@@ -93,12 +93,16 @@ impl World {
         let stopped = stop.clone();
         let task = tokio::spawn(async move {
             let deliveries = subscriber.subscribe(SUBSCRIPTION, options.subscribe());
-            consume(deliveries, &dead_letters, options, stopped, move |message| {
+            let handle = move |message: Arc<Message>| {
                 let data = String::from_utf8(message.data.to_vec()).unwrap();
                 sender.send((data, message.delivery_attempt.unwrap())).unwrap();
                 handle(message)
-            })
-            .await;
+            };
+            let bury = move |message: Arc<Message>, failure| {
+                let dead_letters = dead_letters.clone();
+                async move { dead_letters.publish(&message, &failure).await }
+            };
+            consume(deliveries, options, stopped, handle, bury).await;
         });
         Consumer { handled, stop, task }
     }
@@ -141,10 +145,10 @@ fn got(data: &str, attempt: u32) -> (String, u32) {
 async fn a_retry_comes_again_until_its_last_attempt_is_a_dead_letter_with_the_reason() {
     let world = World::start().await;
     world.publish("poison");
-    let reason = || "Vertex AI did not answer".to_owned();
     let mut consumer = world
         .consume(Period::secs(10), move |_| async move {
-            Settlement::Retry { class: Class::Transient, reason: reason() }
+            let detail = "Vertex AI did not answer".to_owned();
+            Settlement::Retry(Failure { reason: Reason::Unavailable, detail })
         })
         .await;
     for attempt in 1..=ATTEMPTS_MAX {
@@ -156,8 +160,8 @@ async fn a_retry_comes_again_until_its_last_attempt_is_a_dead_letter_with_the_re
     assert!(attributes.remove(published).1.ends_with('Z'));
     let expected = [
         ("branchline-attempts", "5"),
-        ("branchline-class", "transient"),
-        ("branchline-reason", "Vertex AI did not answer"),
+        ("branchline-detail", "Vertex AI did not answer"),
+        ("branchline-reason", "unavailable"),
         ("branchline-subscription", SUBSCRIPTION),
         ("ce-id", "poison"),
     ];
@@ -230,9 +234,11 @@ async fn nothing_is_acked_whose_dead_letter_was_not_published() {
     world.publish("undecodable");
     let mut consumer = world
         .consume(Period::secs(10), |message| async move {
-            let (class, reason) = (Class::Undecodable, "not JSON".to_owned());
+            let detail = "not JSON".to_owned();
             match message.delivery_attempt {
-                Some(1) => Settlement::DeadLetter { class, reason },
+                Some(1) => {
+                    Settlement::DeadLetter(Failure { reason: Reason::DoesNotDecode, detail })
+                }
                 Some(_) | None => Settlement::Ack,
             }
         })

@@ -292,7 +292,7 @@ async fn what_can_never_be_a_request_becomes_a_dead_letter_at_once() {
         let letter = world.dead_letter().await;
         assert_eq!(letter.data, body.as_bytes(), "{sentence}");
         assert_eq!(letter.class, "undecodable", "{sentence}");
-        assert!(letter.reason.contains(sentence), "{sentence}: {}", letter.reason);
+        assert!(letter.detail.contains(sentence), "{sentence}: {}", letter.detail);
     }
     // The neighbours of what is wrong go on.
     world.publish(good.to_string()).await;
@@ -308,7 +308,7 @@ async fn a_run_whose_inputs_may_not_be_read_stalls_and_a_retry_of_its_ci_job_res
     world.publish(request.to_string()).await;
     let letter = world.dead_letter().await;
     assert_eq!(letter.class, "permission");
-    assert!(letter.reason.contains("storage.objects.get"), "{}", letter.reason);
+    assert!(letter.detail.contains("storage.objects.get"), "{}", letter.detail);
     let history = world.history(&request).await.unwrap();
     assert_eq!(kinds(&history), ["requested", "stalled"]);
     eventually("the commit shows that it waits", async || {

@@ -46,17 +46,21 @@ const MUTANTS: [Mutant; 12] = [
         from: "    let handled = AssertUnwindSafe(handling).catch_unwind().await;",
         to: "    delivery.ack();
     AssertUnwindSafe(handling).catch_unwind().await.ok();
-    let _ = (dead_letters, attempts_max, message);
+    let _ = (bury, attempts_max, message);
 }
 
 #[expect(dead_code, reason = \"a mutant\")]
-async fn settled_before(
+async fn settled_before<B, G, E>(
     delivery: Delivery,
     handling: impl Future<Output = Settlement>,
     message: Arc<Message>,
-    dead_letters: DeadLetters,
+    bury: B,
     attempts_max: u32,
-) {
+) where
+    B: Fn(Arc<Message>, Failure) -> G,
+    G: Future<Output = Result<(), E>>,
+    E: std::error::Error + 'static,
+{
     let handled = AssertUnwindSafe(handling).catch_unwind().await;",
         seed: 0,
     },

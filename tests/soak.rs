@@ -91,7 +91,7 @@ async fn as_many_jobs_as_runs_and_none_lost() {
         started.elapsed().as_secs_f64(),
         lost.len()
     );
-    assert_eq!(at.dead_letters().await.unwrap(), 0, "{}", at.logs());
+    assert_eq!(at.dead_letters().unwrap(), 0, "{}", at.logs());
     for run in runs.iter().step_by(1 + runs.len() / STATUSES) {
         is_told(&at, run, &token).await;
     }

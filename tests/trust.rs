@@ -51,7 +51,7 @@ async fn what_nobody_proves_becomes_a_dead_letter_and_leaves_nothing_in_the_ledg
         world.publish_as_it_is(body.to_string()).await;
         let letter = world.dead_letter().await;
         assert_eq!(letter.class, "refused", "{reason}");
-        assert!(letter.reason.contains(reason), "{reason}: {}", letter.reason);
+        assert!(letter.detail.contains(reason), "{reason}: {}", letter.detail);
         let kept = String::from_utf8(letter.data).unwrap();
         assert!(token.len() < 9 || !kept.contains(&token), "{reason}: {kept}");
     }
@@ -80,7 +80,7 @@ async fn a_token_announces_one_request_of_a_name_however_often() {
     world.publish(other.to_string()).await;
     let letter = world.dead_letter().await;
     assert_eq!(letter.class, "refused");
-    assert!(letter.reason.contains("has announced another request for iris"), "{}", letter.reason);
+    assert!(letter.detail.contains("has announced another request for iris"), "{}", letter.detail);
     assert!(world.history(&other).await.is_none());
     world.stop().await;
 }

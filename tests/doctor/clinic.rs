@@ -93,6 +93,9 @@ fn configurations(stack: &Stack, policy: &Path) -> (Value, Value) {
     let worker = json!({
         "subscription": subscription(PROJECT, "artifact-ready-worker"),
         "dead_letter_topic": topic(PROJECT, "dead-letters"),
+        "dead_letter_subscription": subscription(PROJECT, "dead-letters-archive"),
+        "dead_letter_bucket": installation::DEAD_LETTERS,
+        "artifact_topic": topic(PROJECT, "artifact-ready"),
         "run_event_topic": topic(PROJECT, "run-events"),
         "ledger_bucket": LEDGER, "queue_bucket": QUEUE, "request_bucket": REQUESTS,
         "output_bucket": OUTPUT, "regions": ["europe-west4"], "policy": policy,

@@ -95,6 +95,7 @@ fn request_name(bytes: &[u8], _: &mut Rng) -> bool {
         request: None,
         verdict: Verdict::Refused,
         message: String::new(),
+        counts: BTreeMap::new(),
         time: Timestamp::UNIX_EPOCH,
     };
     requests.answer(name, &answer).now_or_never().unwrap().unwrap();

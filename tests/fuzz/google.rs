@@ -10,7 +10,7 @@ use branchline_gcp::pubsub::{Message as Outgoing, Publish};
 use branchline_gcp::vertex::{CreateJob, Jobs as _, Vertex};
 use branchline_gcp::{Call, Config, Credentials, Error, error};
 use branchline_service::telemetry::chain;
-use branchline_service::{Class, DeadLetters, Message};
+use branchline_service::{DeadLetters, Failure, Message, Reason};
 use fastrand::Rng;
 use futures::FutureExt as _;
 use jiff::Timestamp;
@@ -181,18 +181,25 @@ fn dead_letter(bytes: &[u8], rng: &mut Rng) -> bool {
         id: "7".to_owned(),
         data: bytes.to_vec().into(),
         attributes,
+        ordering_key: String::new(),
         publish_time: Timestamp::UNIX_EPOCH,
         delivery_attempt: rng.bool().then(|| rng.u32(..)),
     };
     let topic = Arc::new(Topic::default());
     let letters = DeadLetters::new(topic.clone(), "topic".to_owned(), "subscription".to_owned());
-    let class = *pick(rng, &[Class::Undecodable, Class::Refused, Class::Transient]);
-    letters.publish(&message, class, reason).now_or_never().unwrap().unwrap();
+    let failure = Failure { reason: *pick(rng, &Reason::ALL), detail: reason.to_owned() };
+    letters.publish(&message, &failure).now_or_never().unwrap().unwrap();
     let letter = topic.0.lock().unwrap().take().unwrap();
     assert_eq!(letter.data, message.data);
     assert!(letter.attributes.len() <= 100);
     assert!(letter.attributes.values().all(|it| it.len() <= 1_024));
-    assert!(reason.starts_with(&letter.attributes["branchline-reason"]));
-    assert!(CONTEXT.iter().all(|it| letter.attributes.contains_key(*it)), "its context is lost");
-    letter.attributes["branchline-reason"] == reason
+    let kept = message.attributes.keys().all(|it| letter.attributes.contains_key(it));
+    assert!(kept, "an attribute is lost");
+    let Some(detail) = letter.attributes.get("branchline-detail") else {
+        // There was no room for it.
+        assert!(letter.attributes.len() == 100);
+        return false;
+    };
+    assert!(reason.starts_with(detail));
+    detail == reason
 }

@@ -120,7 +120,7 @@ impl State {
     fn ack(&mut self, name: &str, id: u64, lease: (usize, u32, u32)) {
         let Some(held) = self.topics.subscriptions[name].messages.get(&id) else { return };
         let data = held.message.data.clone();
-        self.law.acknowledged(name, &data, &self.topics.published);
+        self.law.acknowledged(name, &data);
         let stale = self.topics.subscriptions[name].messages[&id].lease != Some(lease);
         // Acks are best effort, and those of a lost lease all the more.
         if self.chance(if stale { 2 } else { 20 }) {

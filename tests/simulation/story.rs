@@ -28,7 +28,9 @@ pub(crate) const REQUESTS: &str = "projects/p/subscriptions/artifact-ready";
 pub(crate) const EVENTS: &str = "projects/p/subscriptions/run-events";
 pub(crate) const ARTIFACT_READY: &str = "projects/p/topics/artifact-ready";
 pub(crate) const RUN_EVENTS: &str = "projects/p/topics/run-events";
-pub(crate) const DEAD_LETTERS: &str = "projects/p/topics/dead-letters";
+const DEAD_LETTERS: &str = "projects/p/topics/dead-letters";
+const MOVED: &str = "projects/p/subscriptions/dead-letters";
+pub(crate) const ARCHIVE: &str = "dead-letters";
 pub(crate) const HOST: &str = "gitlab.example.com";
 pub(crate) const PROCESSES: [&str; 3] = ["worker-0", "worker-1", "notifier"];
 
@@ -104,6 +106,7 @@ fn prepare(world: &World) -> Vec<ArtifactReady> {
     state.rarity = [5, 20, 80][state.rng.usize(..3)];
     state.topics.subscribe(REQUESTS, ARTIFACT_READY);
     state.topics.subscribe(EVENTS, RUN_EVENTS);
+    state.topics.subscribe(MOVED, DEAD_LETTERS);
     // Together they stay within the settle time, or they do not.
     let lag = if state.rng.u32(..5) == 0 { SETTLE * 4 } else { SETTLE / 2 };
     (state.jobs.wire_lag, state.jobs.list_lag) = (lag, lag);
@@ -268,6 +271,9 @@ fn worker(staging: bool) -> branchline_worker::Config {
         "staging": staging.then(|| json!({"bucket": STAGING})),
         "subscription": REQUESTS,
         "dead_letter_topic": DEAD_LETTERS,
+        "dead_letter_subscription": MOVED,
+        "dead_letter_bucket": ARCHIVE,
+        "artifact_topic": ARTIFACT_READY,
         "run_event_topic": RUN_EVENTS,
         "ledger_bucket": LEDGER,
         "queue_bucket": QUEUE,

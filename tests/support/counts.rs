@@ -5,7 +5,7 @@ use std::fs;
 
 use anyhow::Result;
 use branchline_contract::RunId;
-use branchline_local::installation::{PROJECT, subscription, topic};
+use branchline_local::installation::{self, PROJECT, subscription, topic};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -36,9 +36,9 @@ impl Installation {
         Ok(creates)
     }
 
-    /// How many messages wait among the dead letters; they are leased for a moment.
-    pub async fn dead_letters(&self) -> Result<usize> {
-        Ok(self.pull("dead-letters-archive").await?.len())
+    /// How many dead letters there are.
+    pub fn dead_letters(&self) -> Result<usize> {
+        Ok(self.objects(installation::DEAD_LETTERS)?.len())
     }
 
     /// The newest commit status of a run.

@@ -158,6 +158,9 @@ impl Installation {
     pub async fn worker_with(&self, creates_per_minute: u32) -> Result<(Role, TcpStream)> {
         let changes = json!({
             "subscription": subscription(PROJECT, "artifact-ready-worker"),
+            "dead_letter_subscription": subscription(PROJECT, "dead-letters-archive"),
+            "dead_letter_bucket": installation::DEAD_LETTERS,
+            "artifact_topic": topic(PROJECT, "artifact-ready"),
             "run_event_topic": topic(PROJECT, "run-events"),
             "queue_bucket": installation::QUEUE,
             "request_bucket": installation::REQUESTS,

@@ -1,24 +1,22 @@
 //! The whole system in one process: the stack, a worker, a notifier, and a
 //! GitLab project whose CI jobs ask for runs.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
-use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 
-use branchline_contract::{ArtifactReady, Crc32c, RunId};
-use branchline_gcp::pubsub::{
-    Message, Publish as _, Publisher, Receive as _, SubscribeOptions, Subscriber,
-};
+use branchline_contract::{ArtifactReady, Crc32c, LetterId, RunId};
+use branchline_gcp::pubsub::{Message, Publish as _, Publisher};
 use branchline_gcp::storage::Storage;
 use branchline_gcp::vertex::{Jobs as _, Vertex};
 use branchline_gcp::{Config, Credentials};
-use branchline_ledger::{History, Store};
+use branchline_ledger::{Archive, History, Store};
 use branchline_local::faults::Faults;
 use branchline_local::gitlab::{CiJob, Signer, Trigger};
 use branchline_local::installation::{self, PROJECT, subscription, topic};
@@ -28,6 +26,7 @@ use secrecy::SecretString;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
+use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -54,6 +53,7 @@ pub struct World {
     publisher: Publisher,
     signer: Signer,
     google: Config,
+    told: Mutex<BTreeSet<LetterId>>,
     _directory: TempDir,
     stop: CancellationToken,
     roles: Vec<JoinHandle<()>>,
@@ -64,8 +64,10 @@ pub struct World {
 pub struct DeadLetter {
     /// Its body, unchanged.
     pub data: Vec<u8>,
-    /// Why it became one.
+    /// Why it became one, in a word.
     pub reason: String,
+    /// Why it became one, in a sentence.
+    pub detail: String,
     /// What kind of failure.
     pub class: String,
 }
@@ -136,6 +138,7 @@ impl World {
             publisher: Publisher::connect(&google).await.expect("Pub/Sub is there"),
             job: job.expect("the pipeline starts"),
             signer: gitlab.signer().expect("there is a key"),
+            told: Mutex::default(),
             _directory: directory,
             storage,
             project_id,
@@ -238,30 +241,27 @@ impl World {
         .await
     }
 
-    /// The next dead letter; it is acknowledged.
+    /// The archive of dead letters.
+    pub fn archive(&self) -> Archive {
+        Archive::new(Arc::new(self.storage.clone()), installation::DEAD_LETTERS.to_owned())
+    }
+
+    /// The newest dead letter that no call of this has told before.
     pub async fn dead_letter(&self) -> DeadLetter {
-        let subscriber = Subscriber::connect(&self.google).await.expect("Pub/Sub is there");
-        let name = subscription(PROJECT, "dead-letters-archive");
-        let lease_max = Duration::from_mins(1);
-        let options = SubscribeOptions {
-            outstanding_max: 1,
-            bytes_max: 16 << 20,
-            lease_max,
-            silence_max: lease_max,
-        };
-        let mut deliveries = subscriber.subscribe(&name, options);
-        let received = tokio::time::timeout(Duration::from_secs(20), deliveries.recv()).await;
-        let delivery = received.expect("a dead letter comes").expect("it is a message");
-        let delivery = delivery.expect("the stream holds");
-        let attribute = |name: &str| delivery.attributes.get(name).cloned().unwrap_or_default();
-        let letter = DeadLetter {
-            data: delivery.data.to_vec(),
-            reason: attribute("branchline-reason"),
-            class: attribute("branchline-class"),
-        };
-        delivery.ack();
-        deliveries.settled().await;
-        letter
+        let archive = self.archive();
+        let letter = eventually("a dead letter comes", async || {
+            let mut known = self.told.lock().await;
+            let letters = archive.list(None).await.expect("the archive is listed");
+            let id = letters.into_iter().map(|it| it.id).find(|it| known.insert(it.clone()))?;
+            archive.letter(&id).await.expect("the letter is read")
+        })
+        .await;
+        DeadLetter {
+            data: letter.data.0.to_vec(),
+            reason: letter.reason,
+            detail: letter.detail,
+            class: letter.class,
+        }
     }
 
     /// The jobs of a run that Vertex AI knows, whatever their state.
@@ -344,6 +344,9 @@ fn worker(google: &Config, more: Value, token: String, stop: &CancellationToken)
     let mut config = json!({
         "subscription": subscription(PROJECT, "artifact-ready-worker"),
         "dead_letter_topic": topic(PROJECT, "dead-letters"),
+        "dead_letter_subscription": subscription(PROJECT, "dead-letters-archive"),
+        "dead_letter_bucket": installation::DEAD_LETTERS,
+        "artifact_topic": topic(PROJECT, "artifact-ready"),
         "run_event_topic": topic(PROJECT, "run-events"),
         "ledger_bucket": installation::LEDGER,
         "queue_bucket": installation::QUEUE,

@@ -1,6 +1,8 @@
 //! What operators and the notifier ask of the leader: an object each, in a
 //! bucket in which they may only create.
 
+use std::num::NonZeroU32;
+
 use serde::{Deserialize, Serialize};
 
 use crate::artifact_ready::IdToken;
@@ -28,6 +30,13 @@ text_type!(
     "a reason (one line of at most 1000 bytes)",
     1000,
     r"^[^\x00-\x1f\x7f-\x9f]+$"
+);
+text_type!(
+    /// Names a dead letter in its archive: when Pub/Sub took the message in, and its id.
+    LetterId,
+    "the id of a dead letter (TIME-MESSAGE, as `branchline dlq list` prints it)",
+    96,
+    "^[0-9]{8}T[0-9]{12}-[A-Za-z0-9_]+$"
 );
 
 /// A request from outside.
@@ -71,11 +80,58 @@ pub enum Ask {
     Pause(Vertex),
     /// Its runs may be dispatched again.
     Resume(Vertex),
+    /// Dead letters are to be published again, in this order.
+    Replay {
+        /// Which.
+        letters: Vec<Pick>,
+        /// At most so many a second.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        per_second: Option<NonZeroU32>,
+        /// Even those that were replayed again and again and came back.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        force: bool,
+    },
+    /// A dead letter is to have another body when it is replayed.
+    Edit {
+        /// Which.
+        letter: Pick,
+        /// The new body, in base64.
+        data: String,
+    },
+    /// Nothing is to become of these dead letters any more.
+    Discard {
+        /// Which.
+        letters: Vec<Pick>,
+    },
+}
+
+/// A dead letter as an operator has seen it: what is asked for is done only if nothing happened to
+/// it since.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pick {
+    /// Which.
+    pub id: LetterId,
+    /// Position of the last thing that is on record about it; 0 where it only came.
+    pub seen: u32,
+    /// Position of the body that is meant: 0 for the one it came with, or that of an edit.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub body: u32,
+    /// Bytes of that record, so that no more than these are read.
+    pub size: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
+const fn is_zero(it: &u32) -> bool {
+    *it == 0
 }
 
 impl Request {
     /// A larger object is no request.
-    pub const BYTES_MAX: u64 = 8 << 10;
+    pub const BYTES_MAX: u64 = 1 << 20;
+    /// A larger body is not edited.
+    pub const EDIT_BYTES_MAX: usize = 512 << 10;
+    /// As many dead letters one request names: those of one that was cut short may be sent twice.
+    pub const LETTERS_MAX: usize = 200;
 
     /// The content of its object.
     pub fn encode(&self) -> Vec<u8> {

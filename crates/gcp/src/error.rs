@@ -193,6 +193,16 @@ impl Error {
         named.filter(|it| !it.is_empty())
     }
 
+    /// What is missing and what would help, when the server names it: a permission, and a role
+    /// that has it.
+    pub fn lacking(&self) -> Option<String> {
+        let permission = self.missing_permission()?;
+        Some(match role_with(&permission) {
+            Some(role) => format!("missing: {permission}, which the role {role} has"),
+            None => format!("missing: {permission}"),
+        })
+    }
+
     /// The quota metrics that a refusal names.
     pub fn quota_metrics(&self) -> Vec<String> {
         quota_metrics(&self.message())
@@ -224,6 +234,20 @@ pub fn quota_metrics(text: &str) -> Vec<String> {
 }
 
 /// What the server said last, when the SDK only reports that it gave up.
+/// A predefined role that has a permission which an installation needs.
+pub fn role_with(permission: &str) -> Option<&'static str> {
+    Some(match permission {
+        "storage.objects.get" | "storage.objects.list" => "roles/storage.objectViewer",
+        "storage.objects.create" => "roles/storage.objectCreator",
+        "storage.objects.delete" | "storage.objects.update" => "roles/storage.objectUser",
+        "pubsub.topics.publish" => "roles/pubsub.publisher",
+        "pubsub.subscriptions.consume" => "roles/pubsub.subscriber",
+        "iam.serviceAccounts.actAs" => "roles/iam.serviceAccountUser",
+        it if it.starts_with("aiplatform.") => "roles/aiplatform.user",
+        _ => return None,
+    })
+}
+
 fn innermost(error: &Sdk) -> &Sdk {
     let limit = error.source().and_then(|it| it.downcast_ref::<LimitedElapsedTimeError>());
     match limit.and_then(StdError::source).and_then(|it| it.downcast_ref::<Sdk>()) {

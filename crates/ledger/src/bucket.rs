@@ -24,7 +24,7 @@ impl Bucket {
     pub(crate) async fn list(&self, prefix: &str, max: usize) -> Result<Vec<Object>, GcpError> {
         let (mut objects, mut page_token) = (Vec::new(), None);
         while objects.len() <= max {
-            let page = self.page(prefix, page_token).await?;
+            let page = self.page(prefix, None, page_token).await?;
             objects.extend(page.objects);
             page_token = page.next;
             if page_token.is_none() {
@@ -34,14 +34,15 @@ impl Bucket {
         Ok(objects)
     }
 
-    /// One page of them.
+    /// One page of them; of those whose names are not smaller than `start`, where one is given.
     pub(crate) async fn page(
         &self,
         prefix: &str,
+        start: Option<&str>,
         page_token: Option<String>,
     ) -> Result<Page, GcpError> {
         let bucket = &self.name;
-        self.storage.list(List { bucket, prefix, start: None, page_token, page_size: 1_000 }).await
+        self.storage.list(List { bucket, prefix, start, page_token, page_size: 1_000 }).await
     }
 
     /// The first object whose name begins so and is not smaller than `start`.

@@ -1,8 +1,10 @@
-//! The life of a run: facts, fold, store, queue and lease; requests from outside.
+//! The life of a run: facts, fold, store, queue and lease; requests from outside; dead letters.
 
+mod archive;
 mod bucket;
 mod fact;
 mod lease;
+mod letter;
 mod name;
 mod newest;
 mod pause;
@@ -16,10 +18,12 @@ mod tokens;
 mod trail;
 mod verify;
 
+pub use archive::{Acted, Archive, Filed, FiledAct, LETTER_BYTES_MAX};
 pub use fact::{
     Approval, Body, Decided, DecodeError, Entry, Fact, Grounds, Intent, MergeRequest, Wanted,
 };
 pub use lease::Lease;
+pub use letter::{About, Act, Base64, Deed, Letter, Origin, Role, Sent};
 pub use name::FactName;
 pub use newest::{Line, Newest, Newests};
 pub use pause::{Applied, Order, Pause, Pauses};

@@ -55,6 +55,9 @@ pub struct Answer {
     pub verdict: Verdict,
     /// What was done, or why nothing was.
     pub message: String,
+    /// How many dead letters became what, where it is about them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub counts: BTreeMap<String, u64>,
     /// When, by the leader's clock. Nothing is decided by it.
     pub time: Timestamp,
 }

@@ -25,17 +25,21 @@ impl Tokens {
         Self(Bucket::new(storage, bucket))
     }
 
-    /// Notes that a token, known by its issuer and `jti`, announces a request. `false` where it
-    /// has announced another one under that name.
+    /// Tells one token from another, by its issuer and `jti`.
+    pub fn tell((issuer, token_id): (&str, &str)) -> Sha256 {
+        // An issuer holds no line break, and a path holds no foreign text.
+        Sha256(sha2::Sha256::digest(format!("{issuer}\n{token_id}")).into())
+    }
+
+    /// Notes that a token announces a request. `false` where it has announced another one under
+    /// that name.
     pub async fn announce(
         &self,
-        (issuer, token_id): (&str, &str),
+        token: Sha256,
         run: &RunName,
         digest: Sha256,
     ) -> Result<bool, GcpError> {
-        // An issuer holds no line break, and a path holds no foreign text.
-        let hash = Sha256(sha2::Sha256::digest(format!("{issuer}\n{token_id}")).into());
-        let (name, digest) = (format!("{PREFIX}{hash}/{run}"), digest.to_string());
+        let (name, digest) = (format!("{PREFIX}{token}/{run}"), digest.to_string());
         if self.0.create(&name, digest.clone().into(), BTreeMap::new()).await? {
             return Ok(true);
         }

@@ -26,6 +26,8 @@ pub const REQUESTS: &str = "demo-requests";
 pub const OUTPUT: &str = "demo-output";
 /// Bucket of copies of verified inputs.
 pub const STAGING: &str = "demo-staging";
+/// Bucket of the archive of dead letters.
+pub const DEAD_LETTERS: &str = "demo-dead-letters";
 
 /// Deliveries before Pub/Sub itself gives a message up; the roles give up by then.
 const DELIVERIES_MAX: i32 = 100;
@@ -72,7 +74,7 @@ pub fn subscription(project: &str, id: &str) -> String {
 /// Makes everything that is not there yet, as it is not after a restart.
 pub fn create(stack: &Stack, project: &str) -> Result<(), Error> {
     stack.iam.create_project(project);
-    for bucket in [ARTIFACTS, LEDGER, QUEUE, REQUESTS, OUTPUT, STAGING] {
+    for bucket in [ARTIFACTS, LEDGER, QUEUE, REQUESTS, OUTPUT, STAGING, DEAD_LETTERS] {
         match stack.storage.create_bucket(bucket) {
             Ok(_) | Err(storage::Error::BucketExists) => {}
             Err(error) => return Err(Error::Bucket(bucket, error)),
@@ -135,6 +137,10 @@ pub fn grant(stack: &Stack, project: &str, grants: &str, trainer: &str) -> Resul
                 "artifact_topic" => vec![Resource::topic(project, "artifact-ready")],
                 "run_event_topic" => vec![Resource::topic(project, "run-events")],
                 "dead_letter_topic" => vec![Resource::topic(project, "dead-letters")],
+                "dead_letter_subscription" => {
+                    vec![Resource::subscription(project, "dead-letters-archive")]
+                }
+                "dead_letter_bucket" => vec![Resource::bucket(DEAD_LETTERS)],
                 "artifact_bucket" => vec![Resource::bucket(ARTIFACTS)],
                 "ledger_bucket" => vec![Resource::bucket(LEDGER)],
                 "queue_bucket" => vec![Resource::bucket(QUEUE)],

@@ -6,7 +6,7 @@ use branchline_contract::{DecodeError, Envelope, RunEvent, RunId};
 use branchline_gitlab::{Class as GitlabClass, Client};
 use branchline_ledger::Store;
 use branchline_service::telemetry::chain;
-use branchline_service::{Class, Health, Message, Settlement};
+use branchline_service::{Class, Failure, Health, Message, Reason, Settlement};
 use tokio::sync::{Mutex, MutexGuard, OnceCell};
 use tracing::{Span, trace};
 
@@ -64,18 +64,19 @@ enum Error {
 }
 
 impl Error {
-    /// Exhaustive on purpose: a new variant must choose its class to compile.
-    fn class(&self) -> Class {
+    /// Exhaustive on purpose: a new variant must choose its reason to compile.
+    fn reason(&self) -> Reason {
         match self {
-            Self::Decode(_) => Class::Undecodable,
+            Self::Decode(_) => Reason::DoesNotDecode,
             Self::Ledger(source) => source.class().into(),
-            Self::Host { .. } => Class::Refused,
-            Self::Unknown(_) | Self::Moving(_) => Class::Transient,
+            Self::Host { .. } => Reason::OtherHost,
+            Self::Unknown(_) => Reason::UnknownRun,
+            Self::Moving(_) => Reason::Contention,
             Self::Gitlab { source, .. } => match source.class() {
                 // What is hidden from the token looks as if it were not there.
-                GitlabClass::Transient | GitlabClass::NotFound => Class::Transient,
-                GitlabClass::Permission => Class::Permission,
-                GitlabClass::Refused => Class::Refused,
+                GitlabClass::Transient | GitlabClass::NotFound => Reason::GitlabUnavailable,
+                GitlabClass::Permission => Reason::GitlabDenied,
+                GitlabClass::Refused => Reason::GitlabRefused,
             },
         }
     }
@@ -87,15 +88,15 @@ impl Notifier {
         let Err(error) = self.tell(message).await else {
             return Settlement::Ack;
         };
-        let (class, reason) = (error.class(), chain(&error));
-        match class {
+        let failure = Failure { reason: error.reason(), detail: chain(&error) };
+        match failure.class() {
             Class::Permission => {
                 let condition = if let Error::Gitlab { .. } = error { GITLAB } else { LEDGER };
-                self.health.broken(condition, reason.clone());
-                Settlement::Retry { class, reason }
+                self.health.broken(condition, failure.detail.clone());
+                Settlement::Retry(failure)
             }
-            Class::Transient | Class::Bug => Settlement::Retry { class, reason },
-            Class::Undecodable | Class::Refused => Settlement::DeadLetter { class, reason },
+            Class::Transient | Class::Bug => Settlement::Retry(failure),
+            Class::Undecodable | Class::Refused => Settlement::DeadLetter(failure),
         }
     }
 

@@ -24,7 +24,7 @@ use branchline_gcp::identity::IdTokens;
 use branchline_gitlab::Client;
 use branchline_ledger::{Queue, Requests, Store};
 use branchline_service::shutdown::within_grace;
-use branchline_service::{DeadLetters, Doors, Health, consume, health};
+use branchline_service::{DeadLetters, Doors, Health, Message, consume, health};
 use secrecy::SecretString;
 use tokio::net::TcpListener;
 use tokio::sync::OnceCell;
@@ -121,10 +121,14 @@ pub async fn work(
             closed.watch(stop.clone()).await;
         }
     };
-    let consumed =
-        consume(deliveries, &dead_letters, config.consume, stop.clone(), move |message| {
-            let notifier = notifier.clone();
-            async move { notifier.handle(&message).await }
-        });
+    let handle = move |message: Arc<Message>| {
+        let notifier = notifier.clone();
+        async move { notifier.handle(&message).await }
+    };
+    let bury = move |message: Arc<Message>, failure| {
+        let dead_letters = dead_letters.clone();
+        async move { dead_letters.publish(&message, &failure).await }
+    };
+    let consumed = consume(deliveries, config.consume, stop.clone(), handle, bury);
     tokio::join!(watched, consumed);
 }

@@ -19,10 +19,9 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, error, field, info_span, warn};
 
-use crate::dead_letter::DeadLetters;
 use crate::period::Period;
 use crate::redact::redact_text;
-use crate::settlement::{Class, Settlement};
+use crate::settlement::{Failure, Reason, Settlement};
 use crate::telemetry::chain;
 
 /// Reading and checking large objects takes its time.
@@ -77,6 +76,8 @@ pub struct Message {
     pub data: Bytes,
     /// The attributes.
     pub attributes: BTreeMap<String, String>,
+    /// The ordering key, or nothing.
+    pub ordering_key: String,
     /// When Pub/Sub took it in.
     pub publish_time: Timestamp,
     /// Which delivery this is, where the subscription counts them.
@@ -88,16 +89,20 @@ pub struct Message {
 /// nacked: on Pub/Sub a nack costs an attempt.
 ///
 /// The handler runs in the span `delivery` and records `run.id` there. It
-/// returns its failures and leaves it to this loop to log them.
-pub async fn consume<H, F>(
+/// returns its failures and leaves it to this loop to log them. What becomes a
+/// dead letter is acked once `bury` has put it where it is not lost.
+pub async fn consume<H, F, B, G, E>(
     mut deliveries: Deliveries,
-    dead_letters: &DeadLetters,
     options: Options,
     stop: CancellationToken,
     handle: H,
+    bury: B,
 ) where
     H: Fn(Arc<Message>) -> F,
     F: Future<Output = Settlement> + Send + 'static,
+    B: Fn(Arc<Message>, Failure) -> G + Clone + Send + 'static,
+    G: Future<Output = Result<(), E>> + Send + 'static,
+    E: std::error::Error + Send + 'static,
 {
     let permits = Arc::new(Semaphore::new(options.in_flight_max.get() as usize));
     let mut tasks = JoinSet::new();
@@ -114,7 +119,7 @@ pub async fn consume<H, F>(
             delivery,
             handle(message.clone()),
             message,
-            dead_letters.clone(),
+            bury.clone(),
             options.attempts_max.get(),
             permit,
         );
@@ -157,48 +162,55 @@ fn message(delivery: &mut Delivery) -> Message {
         id: take(&mut delivery.id),
         data: take(&mut delivery.data),
         attributes: take(&mut delivery.attributes),
+        ordering_key: take(&mut delivery.ordering_key),
         publish_time: delivery.publish_time,
         delivery_attempt: delivery.delivery_attempt,
     }
 }
 
 /// The one place where a failed delivery is logged, and where it becomes a decision.
-async fn settle(
+async fn settle<B, G, E>(
     delivery: Delivery,
     handling: impl Future<Output = Settlement>,
     message: Arc<Message>,
-    dead_letters: DeadLetters,
+    bury: B,
     attempts_max: u32,
     _permit: OwnedSemaphorePermit,
-) {
+) where
+    B: Fn(Arc<Message>, Failure) -> G,
+    G: Future<Output = Result<(), E>>,
+    E: std::error::Error + 'static,
+{
     let handled = AssertUnwindSafe(handling).catch_unwind().await;
     let settlement = handled.unwrap_or_else(|_| {
         error!("handler panicked");
-        Settlement::Retry { class: Class::Bug, reason: "the handler panicked".to_owned() }
+        let detail = "the handler panicked".to_owned();
+        Settlement::Retry(Failure { reason: Reason::Panic, detail })
     });
     // What could not be decoded is quoted in its error.
-    let settlement = settlement.map_reason(|it| redact_text(&it));
+    let settlement = settlement.map_detail(|it| redact_text(&it));
     match settlement.on_attempt(message.delivery_attempt, attempts_max) {
         Settlement::Ack => {
             debug!("delivery was handled");
             delivery.ack();
         }
-        Settlement::Retry { class, reason } => {
-            warn!(class = class.as_str(), reason, "delivery was nacked");
+        Settlement::Retry(Failure { reason, detail }) => {
+            warn!(reason = reason.as_str(), detail, "delivery was nacked");
             delivery.nack();
         }
-        Settlement::DeadLetter { class, reason } => {
-            match dead_letters.publish(&message, class, &reason).await {
+        Settlement::DeadLetter(failure) => {
+            let (reason, detail) = (failure.reason.as_str(), failure.detail.clone());
+            match bury(message, failure).await {
                 Ok(()) => {
-                    warn!(class = class.as_str(), reason, "delivery became a dead letter");
+                    warn!(reason, detail, "delivery became a dead letter");
                     delivery.ack();
                 }
                 Err(error) => {
                     error!(
-                        class = class.as_str(),
                         reason,
+                        detail,
                         error = chain(&error),
-                        "dead letter was not published; delivery was nacked"
+                        "dead letter was not put away; delivery was nacked"
                     );
                     delivery.nack();
                 }

@@ -1,5 +1,5 @@
 //! Gives a message that cannot be handled to people: as it came, without its ID token, and with
-//! the reason.
+//! the reason. The workers put dead letters away; see their archive.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,7 +8,18 @@ use branchline_gcp::pubsub::{Message as Outgoing, Publish};
 
 use crate::consume::Message;
 use crate::redact::{redact, redact_text};
-use crate::settlement::Class;
+use crate::settlement::Failure;
+
+/// Why, in a word.
+pub const REASON: &str = "branchline-reason";
+/// Why, in a sentence.
+pub const DETAIL: &str = "branchline-detail";
+/// The subscription that it came from, `projects/P/subscriptions/S`.
+pub const SUBSCRIPTION: &str = "branchline-subscription";
+/// When Pub/Sub took it in.
+pub const FIRST_PUBLISHED: &str = "branchline-first-published";
+/// How often it was delivered.
+pub const ATTEMPTS: &str = "branchline-attempts";
 
 /// Pub/Sub's own limits.
 const ATTRIBUTES_MAX: usize = 100;
@@ -33,45 +44,41 @@ impl DeadLetters {
     pub async fn publish(
         &self,
         message: &Message,
-        class: Class,
-        reason: &str,
+        failure: &Failure,
     ) -> Result<(), branchline_gcp::Error> {
+        let key = Some(&message.ordering_key).filter(|it| !it.is_empty());
         let letter = Outgoing {
             data: redact(&message.data).into(),
-            attributes: attributes(message, class, reason, &self.subscription),
-            ordering_key: None,
+            attributes: attributes(message, failure, &self.subscription),
+            ordering_key: key.cloned(),
         };
         self.publisher.publish(&self.topic, letter).await.map(drop)
     }
 }
 
-/// The message's own attributes and ours. Where there is no room for all, the
-/// foreign ones that are not the event's context go first.
+/// The message's own attributes and, as far as there is room beside them, ours, in the order of
+/// their use: what cannot be told is lost before what came is.
 fn attributes(
     message: &Message,
-    class: Class,
-    reason: &str,
+    failure: &Failure,
     subscription: &str,
 ) -> BTreeMap<String, String> {
-    let mut ours = BTreeMap::from([
-        ("branchline-reason", reason.to_owned()),
-        ("branchline-class", class.as_str().to_owned()),
-        ("branchline-subscription", subscription.to_owned()),
-        ("branchline-first-published", message.publish_time.to_string()),
-    ]);
-    if let Some(attempt) = message.delivery_attempt {
-        ours.insert("branchline-attempts", attempt.to_string());
-    }
-    let mut theirs = message.attributes.clone();
-    theirs.retain(|name, _| !ours.contains_key(name.as_str()));
-    let excess = (theirs.len() + ours.len()).saturating_sub(ATTRIBUTES_MAX);
-    let (context, others): (Vec<_>, Vec<_>) =
-        theirs.into_iter().partition(|(name, _)| name.starts_with("ce-"));
-    let kept = context.len() + others.len() - excess;
-    let ours = ours.into_iter().map(|(name, value)| (name.to_owned(), cut(value)));
-    let theirs = context.into_iter().chain(others).take(kept);
-    let theirs = theirs.map(|(name, value)| (name, redact_text(&value)));
-    theirs.chain(ours).collect()
+    let attempts = message.delivery_attempt.map(|it| (ATTEMPTS, it.to_string()));
+    let ours = [
+        (SUBSCRIPTION, subscription.to_owned()),
+        (REASON, failure.reason.as_str().to_owned()),
+        (FIRST_PUBLISHED, message.publish_time.to_string()),
+        (DETAIL, failure.detail.clone()),
+    ];
+    let ours: Vec<_> = ours.into_iter().chain(attempts).collect();
+    let theirs = message.attributes.iter();
+    let theirs = theirs.filter(|(name, _)| !ours.iter().any(|it| it.0 == name.as_str()));
+    let mut all: BTreeMap<_, _> =
+        theirs.map(|(name, value)| (name.clone(), redact_text(value))).collect();
+    let room = ATTRIBUTES_MAX.saturating_sub(all.len());
+    let ours = ours.into_iter().take(room);
+    all.extend(ours.map(|(name, value)| (name.to_owned(), cut(value))));
+    all
 }
 
 fn cut(mut text: String) -> String {
@@ -82,6 +89,7 @@ fn cut(mut text: String) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settlement::Reason;
     use expect_test::expect;
 
     fn message(attributes: BTreeMap<String, String>) -> Message {
@@ -89,23 +97,27 @@ mod tests {
             id: "7".to_owned(),
             data: r#"{"id_token": "eyJh.eyJc.s"}"#.into(),
             attributes,
+            ordering_key: String::new(),
             publish_time: "2026-11-23T04:00:00Z".parse().unwrap(),
             delivery_attempt: Some(100),
         }
     }
 
+    fn failure(detail: &str) -> Failure {
+        Failure { reason: Reason::Unavailable, detail: detail.to_owned() }
+    }
+
     #[test]
     fn a_dead_letter_keeps_its_attributes_and_says_why_it_is_one() {
-        let theirs = [("ce-id", "r/1"), ("token", "eyJh.eyJc.s")];
+        let theirs = [("ce-id", "r/1"), ("token", "eyJh.eyJc.s"), (REASON, "forged")];
         let message = message(theirs.map(|(name, it)| (name.to_owned(), it.to_owned())).into());
-        let actual =
-            attributes(&message, Class::Transient, "no answer", "projects/p/subscriptions/s");
+        let actual = attributes(&message, &failure("no answer"), "projects/p/subscriptions/s");
         expect![[r#"
             {
                 "branchline-attempts": "100",
-                "branchline-class": "transient",
+                "branchline-detail": "no answer",
                 "branchline-first-published": "2026-11-23T04:00:00Z",
-                "branchline-reason": "no answer",
+                "branchline-reason": "unavailable",
                 "branchline-subscription": "projects/p/subscriptions/s",
                 "ce-id": "r/1",
                 "token": "REDACTED",
@@ -115,16 +127,15 @@ mod tests {
     }
 
     #[test]
-    fn a_dead_letter_stays_within_the_limits_of_pub_sub() {
-        let mut theirs: BTreeMap<_, _> =
-            (0..100).map(|it| (format!("a{it:03}"), "x".to_owned())).collect();
-        theirs.insert("ce-id".to_owned(), "r/1".to_owned());
-        theirs.insert("branchline-reason".to_owned(), "forged".to_owned());
-        let reason = "ü".repeat(1000);
-        let actual = attributes(&message(theirs), Class::Undecodable, &reason, "s");
-        assert_eq!(actual.len(), ATTRIBUTES_MAX);
-        assert_eq!(actual["ce-id"], "r/1");
-        assert_eq!(actual["branchline-reason"], "ü".repeat(512));
-        assert!(actual.contains_key("a093") && !actual.contains_key("a094"));
+    fn a_dead_letter_loses_nothing_that_came_and_stays_within_the_limits_of_pub_sub() {
+        let theirs = |count| (0..count).map(|it| (format!("a{it:03}"), "x".to_owned()));
+        let detail = failure(&"ü".repeat(1000));
+        let full = attributes(&message(theirs(100).collect()), &detail, "s");
+        assert_eq!(full, theirs(100).collect());
+        let nearly = attributes(&message(theirs(98).collect()), &detail, "s");
+        assert_eq!((nearly.len(), nearly[REASON].as_str()), (100, "unavailable"));
+        assert!(!nearly.contains_key(DETAIL) && nearly.contains_key("a097"));
+        let some = attributes(&message(theirs(7).collect()), &detail, "s");
+        assert_eq!(some[DETAIL], "ü".repeat(512));
     }
 }

@@ -18,5 +18,5 @@ pub use dead_letter::DeadLetters;
 pub use doors::Doors;
 pub use health::Health;
 pub use period::Period;
-pub use redact::redact;
-pub use settlement::{Class, Settlement};
+pub use redact::{redact, redact_text};
+pub use settlement::{Class, Failure, Reason, Settlement};

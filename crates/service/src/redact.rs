@@ -22,7 +22,7 @@ pub fn redact(bytes: &[u8]) -> Vec<u8> {
 }
 
 /// The same for a text.
-pub(crate) fn redact_text(text: &str) -> String {
+pub fn redact_text(text: &str) -> String {
     String::from_utf8(redact(text.as_bytes())).expect("whole characters are replaced")
 }
 

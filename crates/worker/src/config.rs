@@ -18,8 +18,14 @@ use crate::trust::Identity;
 pub struct Config {
     /// Subscription that carries requests, `projects/P/subscriptions/S`.
     pub subscription: String,
-    /// Topic for what can never become a run, `projects/P/topics/T`.
+    /// Topic to which Pub/Sub moves what nobody settled, `projects/P/topics/T`.
     pub dead_letter_topic: String,
+    /// Subscription to that topic, which the workers empty into the archive.
+    pub dead_letter_subscription: String,
+    /// Bucket of the archive of dead letters. It may hold anything, so it is no other's.
+    pub dead_letter_bucket: String,
+    /// Topic that requests are published to, also those that are replayed, `projects/P/topics/T`.
+    pub artifact_topic: String,
     /// Topic for run events, `projects/P/topics/T`.
     pub run_event_topic: String,
     /// Bucket of the run ledger.
@@ -100,10 +106,20 @@ impl Config {
     /// The bucket of copies, where it is none or has another purpose.
     pub(crate) fn misplaced_staging(&self) -> Option<&str> {
         let bucket = self.staging.as_ref()?.bucket.as_str();
+        self.misplaced(bucket, &[&self.dead_letter_bucket])
+    }
+
+    /// The bucket of dead letters, where it is none or has another purpose.
+    pub(crate) fn misplaced_dead_letters(&self) -> Option<&str> {
+        self.misplaced(&self.dead_letter_bucket, &[])
+    }
+
+    fn misplaced<'a>(&self, bucket: &'a str, more: &[&String]) -> Option<&'a str> {
         let others =
             [&self.ledger_bucket, &self.queue_bucket, &self.request_bucket, &self.output_bucket];
         let named = ObjectUri::new(bucket, "object").is_ok_and(|it| it.bucket() == bucket);
-        (!named || others.iter().any(|it| *it == bucket)).then_some(bucket)
+        let taken = others.iter().chain(more).any(|it| *it == bucket);
+        (!named || taken).then_some(bucket)
     }
 }
 
@@ -148,6 +164,7 @@ mod tests {
     fn config(staging: &Value) -> Result<Config, String> {
         let config = json!({
             "subscription": "", "dead_letter_topic": "", "run_event_topic": "",
+            "artifact_topic": "", "dead_letter_subscription": "", "dead_letter_bucket": "acme-dead",
             "ledger_bucket": "acme-ledger", "queue_bucket": "acme-queue",
             "request_bucket": "acme-requests", "output_bucket": "acme-output",
             "identity": {"issuers": []}, "policy": "policy.yaml", "regions": [],
@@ -164,6 +181,7 @@ mod tests {
             ("acme-queue", false),
             ("acme-requests", false),
             ("acme-output", false),
+            ("acme-dead", false),
             ("acme-staging/copies", false),
             ("gs://acme-staging", false),
             ("", false),

@@ -3,6 +3,7 @@
 //! Each fact is appended as it becomes known, so a redelivered request finds
 //! its facts and completes only what is missing. Vertex AI is never called here.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,21 +12,21 @@ use branchline_gcp::Error as GcpError;
 use branchline_gcp::pubsub::Publish;
 use branchline_gcp::storage::Objects;
 use branchline_gitlab::Client;
-use branchline_gitlab::id_token::{Claims, agree};
 use branchline_gitlab::signing_keys::Unproven;
 use branchline_ledger::{
-    Appended, Author, Body, Entry, MergeRequest, Queue, Run, State, Store, Ticket, Tokens, Wanted,
+    Appended, Archive, Author, Body, Entry, MergeRequest, Origin, Queue, Run, State, Store, Ticket, Tokens, Wanted,
 };
 use branchline_service::telemetry::chain;
-use branchline_service::{Class, Health, Message, Settlement};
+use branchline_service::{Class, Failure, Health, Message, Reason, Settlement};
 use jiff::Timestamp;
 use tokio::time::timeout;
 use tracing::{Span, field, info, warn};
 
 use crate::config::{Config, Staging};
+use crate::provenance::Provenance;
 use crate::reconcile::publish;
 use crate::trust::Trust;
-use crate::{admission, merge_requests, staging, verify};
+use crate::{admission, merge_requests, provenance, staging, verify};
 
 /// Two pods at one run collide a few times at most.
 const COLLISIONS_MAX: u32 = 32;
@@ -45,6 +46,8 @@ pub(crate) struct Intake {
     pub queue: Queue,
     /// What each ID token has announced.
     pub tokens: Tokens,
+    /// Where dead letters lie, and what is replayed of them.
+    pub archive: Archive,
     /// Where the last event of a run is told once more.
     pub publisher: Arc<dyn Publish>,
     /// What is wrong for everybody.
@@ -68,10 +71,8 @@ enum Error {
     Gitlab(#[from] branchline_gitlab::Error),
     #[error("its merge requests are not known: GitLab did not answer in time")]
     NoAnswer,
-    #[error("it carries no ID token, so nothing proves where it comes from")]
-    Anonymous,
     #[error(transparent)]
-    Unproven(#[from] Unproven),
+    Provenance(#[from] provenance::Error),
     #[error("its ID token has announced another request for {0} before")]
     TokenUsed(RunName),
     #[error("{0} is the id of another request, whose digest is {1}")]
@@ -81,22 +82,41 @@ enum Error {
 }
 
 impl Error {
-    /// Exhaustive on purpose: a new variant must choose its class to compile.
-    fn class(&self) -> Class {
+    /// Exhaustive on purpose: a new variant must choose its reason to compile.
+    fn reason(&self) -> Reason {
         match self {
-            Self::Decode(_) => Class::Undecodable,
-            Self::Anonymous
-            | Self::Unproven(Unproven::Forgery(_))
-            | Self::TokenUsed(_)
-            | Self::OtherRequest(..) => Class::Refused,
+            Self::Decode(_) => Reason::DoesNotDecode,
+            Self::Provenance(source) => match source {
+                provenance::Error::Anonymous => Reason::NoToken,
+                provenance::Error::Unproven(Unproven::Forgery(_)) => Reason::UnprovenOrigin,
+                provenance::Error::Unproven(Unproven::Transient { .. }) => {
+                    Reason::IssuerUnavailable
+                }
+                provenance::Error::NoReplay(_) | provenance::Error::ReplayUnproven(_) => {
+                    Reason::UnprovenReplay
+                }
+                provenance::Error::Archive(source) => source.class().into(),
+            },
+            Self::TokenUsed(_) => Reason::TokenUsed,
+            Self::OtherRequest(..) => Reason::OtherRequest,
             Self::Ledger(source) => source.class().into(),
             Self::Google(source) => source.class().into(),
             // One GitLab project that is not seen is no reason to be ready for none.
-            Self::Gitlab(_)
-            | Self::NoAnswer
-            | Self::Unproven(Unproven::Transient { .. })
-            | Self::Collisions(_) => Class::Transient,
+            Self::Gitlab(_) | Self::NoAnswer => Reason::GitlabUnavailable,
+            Self::Collisions(_) => Reason::Contention,
         }
+    }
+
+    /// In a sentence, with what would help.
+    fn detail(&self) -> String {
+        let lacking = match self {
+            Self::Ledger(branchline_ledger::Error::Storage(source))
+            | Self::Google(source)
+            | Self::Provenance(provenance::Error::Archive(source)) => source.lacking(),
+            _ => None,
+        };
+        let lacking = lacking.map(|it| format!(" ({it})")).unwrap_or_default();
+        format!("{}{lacking}", chain(self))
     }
 }
 
@@ -107,19 +127,19 @@ impl Intake {
             self.health.ok(CONDITION);
             return Settlement::Ack;
         };
-        let (class, reason) = (error.class(), chain(&error));
-        if class == Class::Permission {
-            self.health.broken(CONDITION, reason.clone());
+        let failure = Failure { reason: error.reason(), detail: error.detail() };
+        if failure.class() == Class::Permission {
+            self.health.broken(CONDITION, failure.detail.clone());
         }
-        match class {
-            Class::Undecodable | Class::Refused => Settlement::DeadLetter { class, reason },
+        match failure.class() {
+            Class::Undecodable | Class::Refused => Settlement::DeadLetter(failure),
             Class::Transient | Class::Permission | Class::Bug => {
                 if self.is_last_attempt(message)
-                    && let Err(error) = self.stall(message, &reason).await
+                    && let Err(error) = self.stall(message, &failure.detail).await
                 {
                     warn!(error = chain(&error), "run not marked as stalled");
                 }
-                Settlement::Retry { class, reason }
+                Settlement::Retry(failure)
             }
         }
     }
@@ -134,7 +154,7 @@ impl Intake {
     async fn stall(&self, message: &Message, reason: &str) -> Result<(), Error> {
         let mut request = Envelope::decode_artifact_ready(&message.data, &message.attributes)?;
         // What nobody proves touches nothing that it names.
-        self.identify(message, &mut request).await?;
+        provenance::prove(&self.trust, &self.archive, message, &mut request).await?;
         let (id, _) = RunId::derive(&request);
         let author = Author { actor: ACTOR, cause: &message.id };
         for _ in 0..COLLISIONS_MAX {
@@ -154,15 +174,18 @@ impl Intake {
 
     async fn admit(&self, message: &Message) -> Result<(), Error> {
         let mut request = Envelope::decode_artifact_ready(&message.data, &message.attributes)?;
-        let claims = self.identify(message, &mut request).await?;
+        let Provenance { origin, asked_at } =
+            provenance::prove(&self.trust, &self.archive, message, &mut request).await?;
         let (id, digest) = RunId::derive(&request);
         Span::current().record("run.id", field::display(&id));
-        let token = (claims.issuer.as_str(), claims.token_id.as_str());
-        if !self.tokens.announce(token, &request.run, digest).await? {
+        if let Origin::Proven { token, .. } = &origin
+            && !self.tokens.announce(*token, &request.run, digest).await?
+        {
             return Err(Error::TokenUsed(request.run));
         }
+        let claims = origin.claims();
         let author = Author { actor: ACTOR, cause: &message.id };
-        let mut run = self.request(message, &request, (&id, digest), author).await?;
+        let mut run = self.request(asked_at, &request, (&id, digest), author).await?;
         for _ in 0..COLLISIONS_MAX {
             let Some(body) = self.next_fact(&run, &claims).await? else {
                 return self.hand_over(&run, request.gitlab.merge_request.is_some()).await;
@@ -172,29 +195,15 @@ impl Intake {
         Err(Error::Collisions(id))
     }
 
-    /// Takes the ID token out of a request, and believes nobody without it. It proves the origin
-    /// and is then forgotten: it never reaches the ledger.
-    async fn identify(
-        &self,
-        message: &Message,
-        request: &mut ArtifactReady,
-    ) -> Result<Claims, Error> {
-        let token = request.id_token.take().ok_or(Error::Anonymous)?;
-        let claims = self.trust.keys.prove(&token.0, message.publish_time).await?;
-        agree(&claims, &request.gitlab).map_err(Unproven::Forgery)?;
-        Ok(claims)
-    }
-
     /// Makes sure that the request and the CI job behind it are on record.
     async fn request(
         &self,
-        message: &Message,
+        asked_at: Timestamp,
         request: &ArtifactReady,
         (id, digest): (&RunId, Sha256),
         author: Author<'_>,
     ) -> Result<Run, Error> {
         let (project_id, ci_job) = (request.gitlab.project_id, request.gitlab.job_id);
-        let asked_at = message.publish_time;
         for _ in 0..COLLISIONS_MAX {
             let Some(history) = self.store.load(project_id, id).await? else {
                 // The entry comes first: a run that is requested is never without one.
@@ -235,16 +244,19 @@ impl Intake {
     }
 
     /// The fact that intake owes the run, if any.
-    async fn next_fact(&self, run: &Run, claims: &Claims) -> Result<Option<Body>, Error> {
+    async fn next_fact(
+        &self,
+        run: &Run,
+        claims: &BTreeMap<String, String>,
+    ) -> Result<Option<Body>, Error> {
         Ok(match run.state {
             State::Requested | State::Stalled(_) => {
                 // Rules over the request come before the first object is read.
                 let (regions, policy) = (&self.config.regions, &self.trust.policy);
                 let host = self.trust.gitlab.as_ref().map(Client::host);
-                let written = claims.written();
-                let known = self.merge_requests(run, written.get("user_id")).await?;
+                let known = self.merge_requests(run, claims.get("user_id")).await?;
                 let (mut reasons, grounds) =
-                    admission::decide(&run.request, regions, policy, host, written, known);
+                    admission::decide(&run.request, regions, policy, host, claims.clone(), known);
                 let grounds = Some(Box::new(grounds));
                 if self.config.staging.is_some() {
                     reasons.extend(staging::problems(&run.request));

@@ -2,6 +2,7 @@
 
 mod admission;
 mod config;
+mod dead_letters;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzz;
@@ -11,6 +12,7 @@ mod merge_requests;
 mod metrics;
 mod need;
 mod operators;
+mod provenance;
 mod reconcile;
 mod staging;
 #[cfg(test)]
@@ -23,9 +25,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use branchline_gcp::vertex::{Jobs, Vertex};
-use branchline_ledger::{Clock, Lease, Newests, Pauses, Places, Queue, Requests, Store, Tokens};
+use branchline_ledger::{
+    Archive, Clock, Lease, Newests, Pauses, Places, Queue, Requests, Store, Tokens,
+};
 use branchline_service::shutdown::within_grace;
-use branchline_service::{DeadLetters, Doors, Health, consume, health};
+use branchline_service::{Doors, Health, Message, consume, health};
 use secrecy::SecretString;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -53,6 +57,9 @@ pub enum Error {
     /// What CI cannot write must not be what has another purpose.
     #[error("staging needs a bucket of its own, and {0:?} is none")]
     Staging(String),
+    /// Dead letters may be anything, and they are deleted some day.
+    #[error("dead letters need a bucket of their own, and {0:?} is none")]
+    DeadLetters(String),
     /// It is not configured whom to trust.
     #[error(transparent)]
     Trust(#[from] TrustError),
@@ -74,6 +81,9 @@ pub fn check(config: &Config, gitlab_token: Option<SecretString>) -> Result<Trus
     }
     if let Some(bucket) = config.misplaced_staging() {
         return Err(Error::Staging(bucket.to_owned()));
+    }
+    if let Some(bucket) = config.misplaced_dead_letters() {
+        return Err(Error::DeadLetters(bucket.to_owned()));
     }
     Ok(Trust::load(config, gitlab_token)?)
 }
@@ -122,15 +132,22 @@ pub async fn work(
     let storage = doors.storage.clone();
     let store = Store::new(storage.clone(), config.ledger_bucket.clone(), doors.clock);
     let queue = Queue::new(storage.clone(), config.queue_bucket.clone());
-    let dead_letters = DeadLetters::new(
-        doors.publisher.clone(),
-        config.dead_letter_topic.clone(),
-        config.subscription.clone(),
-    );
+    let archive = Archive::new(storage.clone(), config.dead_letter_bucket.clone());
+    let dead_letters = dead_letters::DeadLetters {
+        archive: archive.clone(),
+        trust: trust.clone(),
+        subscription: config.subscription.clone(),
+        artifact_topic: config.artifact_topic.clone(),
+        run_event_topic: config.run_event_topic.clone(),
+        health: health.clone(),
+        clock: doors.clock,
+    };
     let holder = format!("{}-{:016x}", std::process::id(), fastrand::u64(..));
     let lease =
         Lease::new(storage.clone(), config.queue_bucket.clone(), holder, config.lease.get());
     let deliveries = doors.subscriber.subscribe(&config.subscription, config.consume.subscribe());
+    let moved = &config.dead_letter_subscription;
+    let moved = doors.subscriber.subscribe(moved, config.consume.subscribe());
     let settings = settings(&config, doors.clock);
     let ledger = reconcile::Ledger {
         store: store.clone(),
@@ -146,7 +163,15 @@ pub async fn work(
     };
     let publisher = doors.publisher.clone();
     let tokens = Tokens::new(storage.clone(), config.queue_bucket.clone());
-    let leader = reconcile::Leader::new(doors, ledger, vertex, trust.clone(), settings);
+    let post = reconcile::Post {
+        archive: archive.clone(),
+        requests: ledger.requests.clone(),
+        publisher: publisher.clone(),
+        artifact_topic: config.artifact_topic.clone(),
+        run_event_topic: config.run_event_topic.clone(),
+        clock: doors.clock,
+    };
+    let leader = reconcile::Leader::new(doors, ledger, vertex, trust.clone(), post, settings);
     let options = config.consume;
     let grace = options.grace.get();
     let intake = Arc::new(intake::Intake {
@@ -154,17 +179,29 @@ pub async fn work(
         store,
         queue,
         tokens,
+        archive,
         publisher,
         trust,
         health: health.clone(),
         config,
     });
     let led = within_grace(leader.run(lease, health, stop.clone()), &stop, grace);
-    let consumed = consume(deliveries, &dead_letters, options, stop.clone(), move |message| {
+    let (draining, burying) = (dead_letters.clone(), dead_letters);
+    let handle = move |message: Arc<Message>| {
         let intake = intake.clone();
         async move { intake.handle(&message).await }
-    });
-    if !tokio::join!(led, consumed).0 {
+    };
+    let bury = move |message: Arc<Message>, failure| {
+        let dead_letters = burying.clone();
+        async move { dead_letters.bury(&message, failure).await }
+    };
+    let drain = move |message: Arc<Message>| {
+        let dead_letters = draining.clone();
+        async move { dead_letters.drain(&message).await }
+    };
+    let consumed = consume(deliveries, options, stop.clone(), handle, bury);
+    let drained = consume(moved, options, stop.clone(), drain, dead_letters::keep);
+    if !tokio::join!(led, consumed, drained).0 {
         warn!("grace period ended before the lease was given back");
     }
 }

@@ -45,6 +45,8 @@ pub(crate) enum On {
     StagingBucket,
     RunEventTopic,
     DeadLetterTopic,
+    DeadLetterSubscription,
+    DeadLetterBucket,
     Subscription,
     TrainingProject,
     TrainingAccount,

@@ -93,6 +93,7 @@ fn things(config: &branchline_worker::Config, jobs: &Jobs) -> Things {
         (On::QueueBucket, &config.queue_bucket),
         (On::RequestBucket, &config.request_bucket),
         (On::OutputBucket, &config.output_bucket),
+        (On::DeadLetterBucket, &config.dead_letter_bucket),
     ] {
         things.insert(on, vec![Resource::Bucket(bucket.clone())]);
     }
@@ -100,6 +101,9 @@ fn things(config: &branchline_worker::Config, jobs: &Jobs) -> Things {
     things.insert(On::StagingBucket, staging.collect());
     things.insert(On::Subscription, vec![Resource::Subscription(config.subscription.clone())]);
     things.insert(On::DeadLetterTopic, vec![Resource::Topic(config.dead_letter_topic.clone())]);
+    let moved = config.dead_letter_subscription.clone();
+    things.insert(On::DeadLetterSubscription, vec![Resource::Subscription(moved)]);
+    things.insert(On::ArtifactTopic, vec![Resource::Topic(config.artifact_topic.clone())]);
     things.insert(On::RunEventTopic, vec![Resource::Topic(config.run_event_topic.clone())]);
     let Jobs { artifact_bucket, training_project, training_account } = jobs;
     let all =

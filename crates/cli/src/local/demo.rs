@@ -113,6 +113,9 @@ async fn start_roles(
     let worker: branchline_worker::Config = serde_json::from_value(json!({
         "subscription": subscription(PROJECT, "artifact-ready-worker"),
         "dead_letter_topic": topic(PROJECT, "dead-letters"),
+        "dead_letter_subscription": subscription(PROJECT, "dead-letters-archive"),
+        "dead_letter_bucket": installation::DEAD_LETTERS,
+        "artifact_topic": topic(PROJECT, "artifact-ready"),
         "run_event_topic": topic(PROJECT, "run-events"),
         "ledger_bucket": installation::LEDGER,
         "queue_bucket": installation::QUEUE,

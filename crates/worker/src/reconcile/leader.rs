@@ -25,6 +25,7 @@ use super::approvals::Looked;
 use super::fair::Turns;
 use super::line::Line;
 use super::perform::Hands;
+use super::replays::{Post, Replays};
 use super::supersede::Lines;
 use super::tracked::{Time, Tracked};
 use super::watch::Watched;
@@ -97,6 +98,9 @@ pub(crate) struct Leader {
     pub(super) lines: Option<Lines>,
     /// Questions to GitLab that are under way.
     pub(super) looks: JoinSet<Looked>,
+    pub(super) post: Post,
+    /// What is done about dead letters, once somebody asked.
+    pub(super) replays: Option<Replays>,
     /// What was read, done or told, in all rounds.
     steps: Arc<AtomicU64>,
     /// Create calls that are under way.
@@ -110,6 +114,7 @@ impl Leader {
         ledger: Ledger,
         vertex: Arc<dyn Jobs>,
         trust: Trust,
+        post: Post,
         settings: Settings,
     ) -> Self {
         Self {
@@ -125,6 +130,8 @@ impl Leader {
             watched: Watched::default(),
             lines: None,
             looks: JoinSet::new(),
+            post,
+            replays: None,
             steps: Arc::default(),
             calls: Arc::default(),
         }
@@ -154,6 +161,7 @@ impl Leader {
                 self.runs.clear();
                 (self.watched, self.lines) = (Watched::default(), None);
                 self.looks = JoinSet::new();
+                self.replays = None;
             }
             if held == Some(true) {
                 let handover = self.settings.handover;

@@ -9,6 +9,7 @@ mod limiter;
 mod line;
 mod perform;
 mod refused;
+mod replays;
 mod requests;
 mod results;
 mod scarce;
@@ -21,3 +22,4 @@ mod watch;
 
 pub(crate) use announce::publish;
 pub(crate) use leader::{Leader, Ledger, Settings};
+pub(crate) use replays::Post;

@@ -95,8 +95,8 @@ impl Hands<'_> {
 
     /// Says which right is missing.
     pub(super) async fn lacks(&self, it: &mut Tracked, error: &GcpError) -> Result<(), Error> {
-        let permission = error.missing_permission().map(|it| format!(" (missing: {it})"));
-        self.block(it, format!("{}{}", error.message(), permission.unwrap_or_default())).await
+        let lacking = error.lacking().map(|it| format!(" ({it})"));
+        self.block(it, format!("{}{}", error.message(), lacking.unwrap_or_default())).await
     }
 
     /// Says what keeps the run from going on, when that is news.

@@ -1,10 +1,12 @@
 //! Carries out what was asked for from outside, each request once, and writes
 //! down what became of it.
 
+use std::collections::BTreeMap;
+
 use branchline_contract::{Actor, Ask, IdToken, Request, RunId, Vertex as Domain};
 use branchline_gcp::Error as GcpError;
 use branchline_ledger::{
-    Answer, Applied, Asked, Author, Body, Order, Pause, Queued, RequestName, Run, Verdict,
+    Answer, Applied, Asked, Author, Base64, Body, Order, Pause, Queued, RequestName, Run, Verdict,
 };
 use branchline_service::redact;
 use branchline_service::telemetry::chain;
@@ -13,9 +15,10 @@ use tracing::{info, warn};
 use super::approvals::approve;
 use super::leader::Leader;
 use super::perform::{self, COLLISIONS_MAX};
+use super::replays::Replays;
 use super::step::Hold;
 
-const NO_OPERATORS: &str = "nobody can approve: the workers' configuration names no operators";
+const NO_OPERATORS: &str = "nobody can do that: the workers' configuration names no operators";
 
 /// What became of a request; `None` while it has to wait.
 type Told = Option<(Verdict, String)>;
@@ -74,7 +77,8 @@ impl Leader {
             };
             info!(request.id = name.id(), ?verdict, message, "request answered");
             let time = (self.settings.clock)();
-            let answer = Answer { request: request.ok(), verdict, message, time };
+            let counts = BTreeMap::new();
+            let answer = Answer { request: request.ok(), verdict, message, counts, time };
             self.ledger.requests.answer(name, &answer).await?;
         }
         self.ledger.requests.remove(asked).await
@@ -103,7 +107,7 @@ impl Leader {
                 Ok(who) => request.actor = who,
                 Err(error) => return Ok(Some(refused(error.to_string()))),
             }
-        } else if matches!(request.ask, Ask::Approve { .. }) {
+        } else if matches!(request.ask, Ask::Approve { .. } | Ask::Edit { .. }) {
             return Ok(Some(refused(NO_OPERATORS.to_owned())));
         }
         self.carry_out(asked, name, request, entries).await
@@ -136,6 +140,16 @@ impl Leader {
                 };
                 let applied = self.ledger.pauses.apply(domain, &pause).await?;
                 Ok(applied.map(|it| paused(domain, &pause, it)))
+            }
+            Ask::Replay { .. } | Ask::Edit { .. } | Ask::Discard { .. } => {
+                if let Some(problem) = problem_with(&request.ask) {
+                    return Ok(Some(refused(problem)));
+                }
+                let proven = self.trust.operators.is_some();
+                let post = &self.post;
+                let replays = self.replays.get_or_insert_with(|| Replays::start(post.clone()));
+                replays.take(asked, name, request, proven);
+                Ok(None)
             }
         }
     }
@@ -216,6 +230,24 @@ fn read(name: &RequestName, bytes: &[u8]) -> Result<Request, String> {
     } else {
         Err(format!("it calls itself {}", request.id))
     }
+}
+
+/// What keeps a request about dead letters from being carried out, whatever the archive says.
+fn problem_with(ask: &Ask) -> Option<String> {
+    let count = match ask {
+        Ask::Replay { letters, .. } | Ask::Discard { letters } => letters.len(),
+        Ask::Edit { data, .. } => {
+            let max = Request::EDIT_BYTES_MAX;
+            return match Base64::try_from(data.clone()) {
+                Err(_) => Some("the new body is not base64".to_owned()),
+                Ok(it) if it.0.len() > max => Some(format!("a new body has at most {max} bytes")),
+                Ok(_) => None,
+            };
+        }
+        Ask::Cancel { .. } | Ask::Approve { .. } | Ask::Pause(_) | Ask::Resume(_) => 0,
+    };
+    let max = Request::LETTERS_MAX;
+    (count > max).then(|| format!("one request names at most {max} dead letters"))
 }
 
 pub(super) fn done(message: String) -> (Verdict, String) {
