@@ -2,6 +2,7 @@
 
 mod audit;
 mod completions;
+mod confirm;
 mod doctor;
 mod env;
 mod exit;
@@ -14,6 +15,8 @@ mod policy;
 mod publish;
 mod roles;
 mod schema;
+mod style;
+mod table;
 
 use std::process::ExitCode;
 
@@ -116,6 +119,9 @@ fn exit_code(error: &anyhow::Error) -> u8 {
         return error.exit_code();
     }
     if let Some(error) = error.downcast_ref::<policy::Error>() {
+        return error.exit_code();
+    }
+    if let Some(error) = error.downcast_ref::<confirm::Unconfirmed>() {
         return error.exit_code();
     }
     let configuration = error.is::<branchline_service::config::ConfigError>()

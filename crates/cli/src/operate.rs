@@ -14,6 +14,7 @@ use clap::Subcommand;
 use jiff::Timestamp;
 use tokio::time::{Instant, sleep};
 
+use crate::confirm::confirm;
 use crate::env::{self, Environment};
 use crate::exit;
 use crate::publish::plain;
@@ -36,7 +37,7 @@ Exit codes:
   0   done; with --no-wait, asked      14  --timeout is over and the request stands
   64  wrong usage                      69  refused, with the reason
   75  try again                        77  not allowed
-  78  wrong environment";
+  78  wrong environment                1   not confirmed";
 
 /// Act on runs
 #[derive(Debug, clap::Args)]
@@ -89,6 +90,9 @@ struct Cancel {
     /// Why; shown on the commit
     #[arg(long, value_name = "TEXT")]
     reason: Reason,
+    /// Do not ask; needed where there is no terminal
+    #[arg(long)]
+    yes: bool,
     #[command(flatten)]
     common: Common,
 }
@@ -106,6 +110,9 @@ pub(crate) struct Pause {
     /// Why; shown on the commits of the runs that wait
     #[arg(long, value_name = "TEXT")]
     reason: Reason,
+    /// Do not ask; needed where there is no terminal
+    #[arg(long)]
+    yes: bool,
     #[command(flatten)]
     common: Common,
 }
@@ -157,7 +164,9 @@ pub(crate) struct Misplaced(pub(crate) String);
 /// Acts on runs.
 pub(crate) async fn runs(args: &Runs, environment: &Environment) -> anyhow::Result<u8> {
     match &args.command {
-        RunsCommand::Cancel(Cancel { attempt: Attempt { run, attempt }, reason, common }) => {
+        RunsCommand::Cancel(Cancel { attempt, reason, yes, common }) => {
+            let Attempt { run, attempt } = attempt;
+            confirm(&format!("End run {run} and stop its job?"), *yes)?;
             let ask = Ask::Cancel { run: run.clone(), attempt: *attempt };
             request(ask, reason, common, environment).await
         }
@@ -170,6 +179,7 @@ pub(crate) async fn runs(args: &Runs, environment: &Environment) -> anyhow::Resu
 
 /// Pauses a domain.
 pub(crate) async fn pause(args: &Pause, environment: &Environment) -> anyhow::Result<u8> {
+    confirm(&format!("Dispatch nothing in {} until it is resumed?", args.domain), args.yes)?;
     request(Ask::Pause(args.domain.clone()), &args.reason, &args.common, environment).await
 }
 
