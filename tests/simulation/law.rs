@@ -130,6 +130,10 @@ impl Law {
                     format!("{name}: {job} was not created for the run by that intent")
                 });
             }
+            Body::Retried { operator: Some(_), .. } => {
+                let ended = before.ending().is_some();
+                self.check(ended, || format!("{name}: another attempt beside one that is live"));
+            }
             Body::Retried { request: None, .. } => {
                 let allowed = before.attempt < before.request.attempts_max.get();
                 self.check(allowed, || format!("{name}: nobody asked for another attempt"));

@@ -67,10 +67,27 @@ pub enum Ask {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         attempt: Option<u32>,
     },
+    /// A run that has ended is to be tried once more.
+    Retry(Retry),
     /// No run of a project and region is to be dispatched.
     Pause(Vertex),
     /// Its runs may be dispatched again.
     Resume(Vertex),
+}
+
+/// The run that is to be tried once more. It has no queue entry, so its place in the ledger is named.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retry {
+    /// The run.
+    pub run: RunId,
+    /// Its GitLab project.
+    pub project_id: u64,
+    /// Only behind this attempt of it; otherwise behind the one that is in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<u32>,
+    /// Also where it succeeded.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub force: bool,
 }
 
 impl Request {

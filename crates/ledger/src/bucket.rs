@@ -22,9 +22,20 @@ impl Bucket {
 
     /// The objects whose names begin so, in the order of names; behind `max` it stops, a page late.
     pub(crate) async fn list(&self, prefix: &str, max: usize) -> Result<Vec<Object>, GcpError> {
-        let (mut objects, mut page_token) = (Vec::new(), None);
+        self.list_from(prefix, None, max).await
+    }
+
+    /// The same without those whose names are smaller than `start`.
+    pub(crate) async fn list_from(
+        &self,
+        prefix: &str,
+        start: Option<&str>,
+        max: usize,
+    ) -> Result<Vec<Object>, GcpError> {
+        let (bucket, mut objects, mut page_token) = (&self.name, Vec::new(), None);
         while objects.len() <= max {
-            let page = self.page(prefix, page_token).await?;
+            let list = List { bucket, prefix, start, page_token, page_size: 1_000 };
+            let page = self.storage.list(list).await?;
             objects.extend(page.objects);
             page_token = page.next;
             if page_token.is_none() {

@@ -2,6 +2,7 @@
 
 mod bucket;
 mod fact;
+mod grounds;
 mod lease;
 mod name;
 mod newest;
@@ -16,9 +17,8 @@ mod tokens;
 mod trail;
 mod verify;
 
-pub use fact::{
-    Approval, Body, Decided, DecodeError, Entry, Fact, Grounds, Intent, MergeRequest, Wanted,
-};
+pub use fact::{Body, DecodeError, Entry, Fact, Intent, Reopened};
+pub use grounds::{Approval, Decided, Grounds, MergeRequest, Wanted};
 pub use lease::Lease;
 pub use name::FactName;
 pub use newest::{Line, Newest, Newests};

@@ -11,6 +11,7 @@ mod perform;
 mod refused;
 mod requests;
 mod results;
+mod retry;
 mod scarce;
 mod settle;
 mod step;
@@ -21,3 +22,4 @@ mod watch;
 
 pub(crate) use announce::publish;
 pub(crate) use leader::{Leader, Ledger, Settings};
+pub(crate) use retry::Conditions;

@@ -18,7 +18,7 @@ use super::step::Hold;
 const NO_OPERATORS: &str = "nobody can approve: the workers' configuration names no operators";
 
 /// What became of a request; `None` while it has to wait.
-type Told = Option<(Verdict, String)>;
+pub(super) type Told = Option<(Verdict, String)>;
 
 /// What a request asks of a run, as it stands: a fact, or nothing more and this answer.
 #[derive(Debug)]
@@ -127,6 +127,7 @@ impl Leader {
                 let next = |it: &Run| approve(it, *attempt, request);
                 self.append_asked(request, run, queued, next).await
             }
+            Ask::Retry(retry) => self.retry(asked, request, retry).await,
             Ask::Pause(domain) | Ask::Resume(domain) => {
                 let pause = Pause {
                     order: Order { asked_at: asked.at, request: name.as_str().to_owned() },
