@@ -294,7 +294,12 @@ async fn late_and_repeated_events_do_not_reopen_a_commit_and_a_next_attempt_does
         .append(
             &run,
             [
-                Body::Retried { request: None, reason: None, asked_at: Timestamp::UNIX_EPOCH },
+                Body::Retried {
+                    request: None,
+                    reason: None,
+                    operator: None,
+                    asked_at: Timestamp::UNIX_EPOCH,
+                },
                 verified,
                 admitted,
             ],

@@ -119,12 +119,17 @@ pub(crate) fn every_kind(request: &ArtifactReady, text: &str) -> Vec<Body> {
         Body::CancelRequested { reason: reason(), request: Some("0a-cancel".to_owned()) },
         Body::Surplus { intent: "n".to_owned(), job: reason() },
         finished(Outcome::Failed, text),
-        Body::Retried { request: Some(Box::new(request.clone())), reason: None, asked_at },
+        Body::Retried {
+            request: Some(Box::new(request.clone())),
+            reason: None,
+            operator: None,
+            asked_at,
+        },
         Body::Verified { contents_read: true, grounds: None, staged: Vec::new() },
         Body::Admitted {},
         intent("o"),
         Body::Submitted { intent: "o".to_owned(), job },
-        Body::Retried { request: None, reason: Some(reason()), asked_at },
+        Body::Retried { request: None, reason: Some(reason()), operator: None, asked_at },
         finished(Outcome::Expired, text),
     ]
 }

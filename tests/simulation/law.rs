@@ -133,6 +133,10 @@ impl Law {
                     format!("{name}: {job} was not created for the run by that intent")
                 });
             }
+            Body::Retried { operator: Some(_), .. } => {
+                let ended = before.ending().is_some();
+                self.check(ended, || format!("{name}: another attempt beside one that is live"));
+            }
             Body::Retried { request: None, .. } => {
                 let allowed = before.attempt < before.request.attempts_max.get();
                 self.check(allowed, || format!("{name}: nobody asked for another attempt"));
@@ -282,11 +286,7 @@ impl Law {
     }
 
     /// A message is done with: what it asked for is on record, or with people.
-    pub(crate) fn acknowledged(
-        &mut self,
-        subscription: &str,
-        data: &Bytes,
-    ) {
+    pub(crate) fn acknowledged(&mut self, subscription: &str, data: &Bytes) {
         if subscription != REQUESTS {
             return;
         }

@@ -25,6 +25,8 @@ pub(crate) const CONFIG: u8 = 78;
 pub(crate) const INTERRUPTED: u8 = 130;
 /// Terminated by SIGTERM.
 pub(crate) const TERMINATED: u8 = 143;
+/// Whoever was asked said no.
+pub(crate) const DECLINED: u8 = 1;
 /// The time to wait for a run is over.
 pub(crate) const WAITED_TOO_LONG: u8 = 14;
 

@@ -2,6 +2,9 @@
 
 mod audit;
 mod completions;
+mod confirm;
+mod count;
+mod dlq;
 mod doctor;
 mod env;
 mod exit;
@@ -14,6 +17,8 @@ mod policy;
 mod publish;
 mod roles;
 mod schema;
+mod style;
+mod table;
 
 use std::process::ExitCode;
 
@@ -43,6 +48,7 @@ enum Command {
     Worker(roles::Worker),
     Notifier(roles::Notifier),
     Runs(operate::Runs),
+    Dlq(dlq::Dlq),
     Pause(operate::Pause),
     Resume(operate::Resume),
     Policy(policy::Args),
@@ -86,6 +92,7 @@ fn run(command: &Command) -> anyhow::Result<u8> {
             runtime()?.block_on(roles::notifier(args, &environment)).map(|()| 0)
         }
         Command::Runs(args) => runtime()?.block_on(operate::runs(args, &environment)),
+        Command::Dlq(args) => runtime()?.block_on(dlq::run(args, &environment)),
         Command::Pause(args) => runtime()?.block_on(operate::pause(args, &environment)),
         Command::Resume(args) => runtime()?.block_on(operate::resume(args, &environment)),
         Command::Policy(args) => runtime()?.block_on(policy::run(args, &environment)),
@@ -117,6 +124,15 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     }
     if let Some(error) = error.downcast_ref::<policy::Error>() {
         return error.exit_code();
+    }
+    if let Some(error) = error.downcast_ref::<confirm::Unconfirmed>() {
+        return error.exit_code();
+    }
+    if error.is::<dlq::Nothing>() {
+        return exit::USAGE;
+    }
+    if error.is::<dlq::Unusable>() {
+        return exit::DATA;
     }
     let configuration = error.is::<branchline_service::config::ConfigError>()
         || error.is::<branchline_service::telemetry::TelemetryError>()

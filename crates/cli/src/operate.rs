@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use branchline_contract::{Actor, Ask, Reason, Request, RequestId, RunId, Vertex};
+use branchline_contract::{Actor, Ask, IdToken, Reason, Request, RequestId, RunId, Vertex};
+use branchline_gcp::Config;
 use branchline_gcp::storage::Storage;
 use branchline_ledger::{Answer, RequestName, Requests, Verdict};
 use branchline_service::Period;
@@ -14,12 +15,13 @@ use clap::Subcommand;
 use jiff::Timestamp;
 use tokio::time::{Instant, sleep};
 
+use crate::confirm::confirm;
 use crate::env::{self, Environment};
 use crate::exit;
 use crate::publish::plain;
 
 /// Between two looks for an answer.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 const AFTER_HELP: &str = "\
 The leader answers within a few seconds; the answer stays in the ledger's bucket. Where the
@@ -36,7 +38,7 @@ Exit codes:
   0   done; with --no-wait, asked      14  --timeout is over and the request stands
   64  wrong usage                      69  refused, with the reason
   75  try again                        77  not allowed
-  78  wrong environment";
+  78  wrong environment                1   not confirmed";
 
 /// Act on runs
 #[derive(Debug, clap::Args)]
@@ -89,6 +91,9 @@ struct Cancel {
     /// Why; shown on the commit
     #[arg(long, value_name = "TEXT")]
     reason: Reason,
+    /// Do not ask; needed where there is no terminal
+    #[arg(long)]
+    yes: bool,
     #[command(flatten)]
     common: Common,
 }
@@ -106,6 +111,9 @@ pub(crate) struct Pause {
     /// Why; shown on the commits of the runs that wait
     #[arg(long, value_name = "TEXT")]
     reason: Reason,
+    /// Do not ask; needed where there is no terminal
+    #[arg(long)]
+    yes: bool,
     #[command(flatten)]
     common: Common,
 }
@@ -126,7 +134,7 @@ pub(crate) struct Resume {
 
 /// Where to ask, as whom, and how long to wait.
 #[derive(Debug, clap::Args)]
-struct Common {
+pub(crate) struct Common {
     /// Bucket of requests, `request_bucket` in worker.yaml
     #[arg(long, value_name = "BUCKET", env = "BRANCHLINE_REQUEST_BUCKET")]
     request_bucket: String,
@@ -146,7 +154,7 @@ struct Common {
     timeout: Period,
     /// Do not wait for the answer
     #[arg(long)]
-    no_wait: bool,
+    pub(crate) no_wait: bool,
 }
 
 /// A `BRANCHLINE_` variable is wrong.
@@ -157,7 +165,9 @@ pub(crate) struct Misplaced(pub(crate) String);
 /// Acts on runs.
 pub(crate) async fn runs(args: &Runs, environment: &Environment) -> anyhow::Result<u8> {
     match &args.command {
-        RunsCommand::Cancel(Cancel { attempt: Attempt { run, attempt }, reason, common }) => {
+        RunsCommand::Cancel(Cancel { attempt, reason, yes, common }) => {
+            let Attempt { run, attempt } = attempt;
+            confirm(&format!("End run {run} and stop its job?"), *yes)?;
             let ask = Ask::Cancel { run: run.clone(), attempt: *attempt };
             request(ask, reason, common, environment).await
         }
@@ -170,6 +180,7 @@ pub(crate) async fn runs(args: &Runs, environment: &Environment) -> anyhow::Resu
 
 /// Pauses a domain.
 pub(crate) async fn pause(args: &Pause, environment: &Environment) -> anyhow::Result<u8> {
+    confirm(&format!("Dispatch nothing in {} until it is resumed?", args.domain), args.yes)?;
     request(Ask::Pause(args.domain.clone()), &args.reason, &args.common, environment).await
 }
 
@@ -185,26 +196,13 @@ async fn request(
     environment: &Environment,
 ) -> anyhow::Result<u8> {
     let google = env::google(environment).map_err(Misplaced)?;
-    let id = RequestId::parse(format!("{:032x}", fastrand::u128(..))).expect("hex digits");
-    let (actor, reason) = (common.actor.clone(), reason.clone());
-    let id_token = env::operator_token(environment);
-    let request = Request { id, actor, id_token, reason, ask };
-    let name = RequestName::new(Timestamp::now(), &request.id);
-    let storage = Arc::new(Storage::connect(&google).await?);
-    let ledger = common.ledger_bucket.clone().unwrap_or_default();
-    let requests = Requests::new(storage, common.request_bucket.clone(), ledger);
-    requests.ask(&name, &request).await?;
+    let asker = Asker::connect(common, &google, environment).await?;
+    let name = asker.ask(ask, reason).await?;
     if common.no_wait {
         eprintln!("asked, as {}", name.as_str());
         return Ok(0);
     }
-    let Some(answer) = answer(&requests, &name, common.timeout.get()).await? else {
-        eprintln!(
-            "no answer yet to {}: the request stands; is a worker running, and is this its bucket?",
-            name.as_str()
-        );
-        return Ok(exit::WAITED_TOO_LONG);
-    };
+    let Some(answer) = asker.answer(&name).await? else { return Ok(asker.waited_too_long(&name)) };
     let message = plain(&answer.message);
     match answer.verdict {
         Verdict::Done => {
@@ -218,19 +216,61 @@ async fn request(
     }
 }
 
-async fn answer(
-    requests: &Requests,
-    name: &RequestName,
+/// Asks the leader, and waits for its answers.
+pub(crate) struct Asker {
+    requests: Requests,
+    actor: Actor,
+    id_token: Option<IdToken>,
     timeout: Duration,
-) -> Result<Option<Answer>, branchline_gcp::Error> {
-    let started = Instant::now();
-    loop {
-        if let Some(answer) = requests.answered(name).await? {
-            return Ok(Some(answer));
+}
+
+impl Asker {
+    pub(crate) async fn connect(
+        common: &Common,
+        google: &Config,
+        environment: &Environment,
+    ) -> anyhow::Result<Self> {
+        let storage = Arc::new(Storage::connect(google).await?);
+        let ledger = common.ledger_bucket.clone().unwrap_or_default();
+        Ok(Self {
+            requests: Requests::new(storage, common.request_bucket.clone(), ledger),
+            actor: common.actor.clone(),
+            id_token: env::operator_token(environment),
+            timeout: common.timeout.get(),
+        })
+    }
+
+    /// Writes a request.
+    pub(crate) async fn ask(&self, ask: Ask, reason: &Reason) -> anyhow::Result<RequestName> {
+        let id = RequestId::parse(format!("{:032x}", fastrand::u128(..))).expect("hex digits");
+        let (actor, id_token) = (self.actor.clone(), self.id_token.clone());
+        let request = Request { id, actor, id_token, reason: reason.clone(), ask };
+        let name = RequestName::new(Timestamp::now(), &request.id);
+        self.requests.ask(&name, &request).await?;
+        Ok(name)
+    }
+
+    /// The answer, unless it takes too long.
+    pub(crate) async fn answer(&self, name: &RequestName) -> anyhow::Result<Option<Answer>> {
+        let started = Instant::now();
+        loop {
+            if let Some(answer) = self.requests.answered(name).await? {
+                return Ok(Some(answer));
+            }
+            if started.elapsed() >= self.timeout {
+                return Ok(None);
+            }
+            sleep(LOOK_EVERY).await;
         }
-        if started.elapsed() >= timeout {
-            return Ok(None);
-        }
-        sleep(LOOK_EVERY).await;
+    }
+
+    /// Says so, and how the command ends.
+    pub(crate) fn waited_too_long(&self, name: &RequestName) -> u8 {
+        eprintln!(
+            "no answer within {} s to {}: the request stands; is a worker running, and is this its bucket?",
+            self.timeout.as_secs(),
+            name.as_str()
+        );
+        exit::WAITED_TOO_LONG
     }
 }

@@ -78,7 +78,8 @@ impl Cloud {
             let (asked, request) = self.asked().await;
             let shown = serde_json::to_value(&request).unwrap();
             let (time, message) = (Timestamp::UNIX_EPOCH, message.to_owned());
-            let answer = Answer { request: Some(request), verdict, message, time };
+            let counts = std::collections::BTreeMap::new();
+            let answer = Answer { request: Some(request), verdict, message, counts, time };
             self.requests.answer(asked.name.as_ref().unwrap(), &answer).await.unwrap();
             self.requests.remove(&asked).await.unwrap();
             shown
@@ -99,15 +100,15 @@ async fn what_is_asked_for_and_what_became_of_it_is_told() {
     let domain = json!({"project": "demo-project", "region": "europe-west4"});
     let cases = [
         (
-            vec!["runs", "cancel", RUN, "--reason", "wrong data"],
+            vec!["runs", "cancel", RUN, "--reason", "wrong data", "--yes"],
             json!({"kind": "cancel", "run": RUN, "reason": "wrong data"}),
         ),
         (
-            vec!["runs", "cancel", RUN, "--attempt", "2", "--reason", "no"],
+            vec!["runs", "cancel", RUN, "--attempt", "2", "--reason", "no", "--yes"],
             json!({"kind": "cancel", "run": RUN, "attempt": 2, "reason": "no"}),
         ),
         (
-            vec!["pause", europe, "--reason", "cost", "--actor", "Änne"],
+            vec!["pause", europe, "--reason", "cost", "--actor", "Änne", "--yes"],
             json!({"kind": "pause", "reason": "cost", "actor": "Änne"}),
         ),
         (vec!["resume", europe], json!({"kind": "resume", "reason": "resumed"})),
@@ -126,7 +127,7 @@ async fn what_is_asked_for_and_what_became_of_it_is_told() {
         assert_eq!(request, expected);
         assert_eq!(told(&output), (Some(0), "done [2J\n", ""), "{arguments:?}");
     }
-    let arguments = ["runs", "cancel", RUN, "--reason", "late"];
+    let arguments = ["runs", "cancel", RUN, "--yes", "--reason", "late"];
     let (_, output) = cloud.answered(&arguments, Verdict::Refused, "it has ended").await;
     assert_eq!(told(&output), (Some(69), "", "error: it has ended\n"));
 }
@@ -134,7 +135,7 @@ async fn what_is_asked_for_and_what_became_of_it_is_told() {
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_waits_for_longer_than_asked_and_the_request_stands() {
     let cloud = Cloud::start().await;
-    let pause = ["pause", "demo-project/europe-west4", "--reason", "cost"];
+    let pause = ["pause", "demo-project/europe-west4", "--reason", "cost", "--yes"];
     let output = cloud.run(&[&pause[..], &["--timeout", "1ms"]].concat()).await;
     let (code, _, stderr) = told(&output);
     assert_eq!(code, Some(14), "{stderr}");
@@ -159,6 +160,12 @@ async fn a_wrong_command_line_asks_for_nothing() {
     }
     let output = cloud.run(&["pause", "demo-project/europe-west4"]).await;
     assert_eq!(told(&output).0, Some(64));
+    for unconfirmed in [&["runs", "cancel", RUN][..], &["pause", "demo-project/europe-west4"]] {
+        let output = cloud.run(&[unconfirmed, &reason[..]].concat()).await;
+        let (code, _, stderr) = told(&output);
+        assert_eq!(code, Some(64), "{unconfirmed:?}");
+        assert!(stderr.contains("--yes"), "{stderr}");
+    }
     let mut command = Command::new(env!("CARGO_BIN_EXE_branchline"));
     command.args(["resume", "a/europe-west4", "--request-bucket", "b", "--actor", "c"]).env_clear();
     let output = command.arg("--no-wait").env("BRANCHLINE_CREDENTIALS", "key").output().await;

@@ -22,7 +22,7 @@ pub use origin::{
     CloudProject, CommitSha, Gitlab, GitlabHost, Installation, MergeRequest, ProjectPath, RefName,
     Region, Vertex,
 };
-pub use request::{Actor, Ask, LetterId, Pick, Reason, Request, RequestId};
+pub use request::{Actor, Ask, LetterId, Pick, Reason, Request, RequestId, Retry};
 pub use run_event::{LedgerHead, Outcome, Phase, RunEvent, VertexJob};
 pub use run_id::{RunId, RunName};
 pub use schema::schemas;

@@ -76,6 +76,8 @@ pub enum Ask {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         attempt: Option<u32>,
     },
+    /// A run that has ended is to be tried once more.
+    Retry(Retry),
     /// No run of a project and region is to be dispatched.
     Pause(Vertex),
     /// Its runs may be dispatched again.
@@ -123,6 +125,21 @@ pub struct Pick {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
 const fn is_zero(it: &u32) -> bool {
     *it == 0
+}
+
+/// The run that is to be tried once more. It has no queue entry, so its place in the ledger is named.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retry {
+    /// The run.
+    pub run: RunId,
+    /// Its GitLab project.
+    pub project_id: u64,
+    /// Only behind this attempt of it; otherwise behind the one that is in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<u32>,
+    /// Also where it succeeded.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub force: bool,
 }
 
 impl Request {

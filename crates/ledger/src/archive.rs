@@ -193,15 +193,7 @@ impl Archive {
     /// Every letter that Pub/Sub took in since then, oldest first.
     pub async fn list(&self, since: Option<Timestamp>) -> Result<Vec<Filed>, GcpError> {
         let start = since.map(|it| format!("{PREFIX}{}", name_of_time(it)));
-        let (mut objects, mut page_token) = (Vec::new(), None);
-        loop {
-            let page = self.0.page(PREFIX, start.as_deref(), page_token).await?;
-            objects.extend(page.objects);
-            page_token = page.next;
-            if page_token.is_none() {
-                return Ok(filed(objects));
-            }
-        }
+        Ok(filed(self.0.list_from(PREFIX, start.as_deref(), usize::MAX).await?))
     }
 
     async fn read<T: DeserializeOwned>(

@@ -22,9 +22,20 @@ impl Bucket {
 
     /// The objects whose names begin so, in the order of names; behind `max` it stops, a page late.
     pub(crate) async fn list(&self, prefix: &str, max: usize) -> Result<Vec<Object>, GcpError> {
-        let (mut objects, mut page_token) = (Vec::new(), None);
+        self.list_from(prefix, None, max).await
+    }
+
+    /// The same without those whose names are smaller than `start`.
+    pub(crate) async fn list_from(
+        &self,
+        prefix: &str,
+        start: Option<&str>,
+        max: usize,
+    ) -> Result<Vec<Object>, GcpError> {
+        let (bucket, mut objects, mut page_token) = (&self.name, Vec::new(), None);
         while objects.len() <= max {
-            let page = self.page(prefix, None, page_token).await?;
+            let list = List { bucket, prefix, start, page_token, page_size: 1_000 };
+            let page = self.storage.list(list).await?;
             objects.extend(page.objects);
             page_token = page.next;
             if page_token.is_none() {
@@ -34,15 +45,14 @@ impl Bucket {
         Ok(objects)
     }
 
-    /// One page of them; of those whose names are not smaller than `start`, where one is given.
+    /// One page of them.
     pub(crate) async fn page(
         &self,
         prefix: &str,
-        start: Option<&str>,
         page_token: Option<String>,
     ) -> Result<Page, GcpError> {
         let bucket = &self.name;
-        self.storage.list(List { bucket, prefix, start, page_token, page_size: 1_000 }).await
+        self.storage.list(List { bucket, prefix, start: None, page_token, page_size: 1_000 }).await
     }
 
     /// The first object whose name begins so and is not smaller than `start`.

@@ -2,11 +2,12 @@
 //! chained to the fact before it.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use branchline_contract::{Artifact, ArtifactReady, Outcome, Sha256};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+
+use crate::grounds::{Approval, Grounds};
 
 /// A stored fact. Its position is in the object's name, and here too, so that
 /// objects cannot be swapped unnoticed.
@@ -142,7 +143,8 @@ pub enum Body {
         /// Where the model lies.
         model_uri: Option<String>,
     },
-    /// A new attempt begins: behind an end, because a CI job asked for it, or instead of one.
+    /// A new attempt begins: behind an end, because a CI job or an operator asked for it, or
+    /// instead of one.
     Retried {
         /// What a CI job announced, if one asked: the same inputs, pinned anew, and where
         /// it stands in GitLab.
@@ -151,7 +153,11 @@ pub enum Body {
         /// Why the attempt before does not count, when nobody asked.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
-        /// When Pub/Sub took the message in; names the queue entry.
+        /// What an operator asked, if one did.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        operator: Option<Box<Reopened>>,
+        /// When Pub/Sub took the message in, or Cloud Storage the operator's request; names the
+        /// queue entry.
         asked_at: Timestamp,
     },
     /// Intake gave up for now; a replay resumes it.
@@ -209,118 +215,18 @@ impl Body {
     }
 }
 
-/// What a decision rests on.
+/// An operator's word that a run which has ended is to be tried once more.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Grounds {
-    /// What the policy said.
-    pub decided: Decided,
-    /// What the ID token of the CI job proved, by GitLab's names of the claims. Never the token.
-    pub claims: BTreeMap<String, String>,
-    /// SHA-256 of the policy, in hex.
-    pub policy: String,
-    /// Its rules that matched.
-    pub rules: Vec<String>,
-    /// What has to be approved.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub wanted: Option<Wanted>,
-    /// The merge requests of the commit, where the policy asks for them.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub merge_requests: Option<Vec<MergeRequest>>,
-}
-
-/// A merge request as GitLab told it when the policy decided, with login names.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MergeRequest {
-    /// Number within the project.
-    pub iid: u64,
-    /// `opened` or `merged`.
-    pub state: String,
-    /// Branch it would merge into, or did.
-    pub target_branch: String,
-    /// Who opened it.
-    pub author: Option<String>,
-    /// Who merged it.
-    pub merged_by: Option<String>,
-    /// Whose approvals count.
-    pub approved_by: Vec<String>,
-}
-
-/// The approvals that a run waits for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Wanted {
-    /// Approvals of its merge request, at least.
-    pub merge_request: u32,
-    /// Whether an operator has to approve.
-    pub operator: bool,
-}
-
-/// A kind of approval.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Approval {
-    /// Those of the merge request, as many as are wanted.
-    MergeRequest,
-    /// An operator's.
-    Operator,
-}
-
-impl Wanted {
-    /// Nothing more.
-    pub const NOTHING: Self = Self { merge_request: 0, operator: false };
-
-    /// What is wanted once that is given.
-    #[must_use]
-    pub const fn without(self, given: Approval) -> Self {
-        match given {
-            Approval::MergeRequest => Self { merge_request: 0, ..self },
-            Approval::Operator => Self { operator: false, ..self },
-        }
-    }
-}
-
-/// What to do about it, for people.
-impl fmt::Display for Wanted {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let people = match self.merge_request {
-            0 => None,
-            1 => Some("an approval of its merge request".to_owned()),
-            many => Some(format!("{many} approvals of its merge request")),
-        };
-        let operator = self.operator.then(|| "an operator's approval (runs approve)".to_owned());
-        let wanted: Vec<_> = people.into_iter().chain(operator).collect();
-        write!(f, "it wants {}", wanted.join(" and "))
-    }
-}
-
-/// What a policy says of a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Decided {
-    /// It may train.
-    Allowed,
-    /// It may, once it is approved.
-    NeedsApproval,
-    /// It may not.
-    Denied,
-}
-
-impl Decided {
-    /// As it is written.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Allowed => "allowed",
-            Self::NeedsApproval => "needs-approval",
-            Self::Denied => "denied",
-        }
-    }
-}
-
-/// In a few words, for people.
-impl fmt::Display for Grounds {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let login = self.claims.get("user_login").map_or("?", String::as_str);
-        write!(f, "{login} asked; policy rules: {}", self.rules.join(", "))
-    }
+pub struct Reopened {
+    /// The request that this answers.
+    pub request: String,
+    /// Whose it was.
+    pub by: String,
+    /// Why, in their words.
+    pub reason: String,
+    /// What lets the attempt in, or holds it: the policy's word anew, on what was proven when the
+    /// one before was let in.
+    pub grounds: Box<Grounds>,
 }
 
 /// What has to be known to find the job of a create call whose answer was lost.

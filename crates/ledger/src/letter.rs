@@ -189,9 +189,9 @@ impl Origin {
     pub fn claims(&self) -> BTreeMap<String, String> {
         match self {
             Self::Proven { claims, .. } => claims.clone(),
-            Self::Operator { email } => ["operator", "user_email"]
-                .map(|name| (name.to_owned(), email.clone()))
-                .into(),
+            Self::Operator { email } => {
+                ["operator", "user_email"].map(|name| (name.to_owned(), email.clone())).into()
+            }
             Self::Unproven { .. } => BTreeMap::new(),
         }
     }

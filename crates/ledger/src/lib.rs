@@ -3,6 +3,7 @@
 mod archive;
 mod bucket;
 mod fact;
+mod grounds;
 mod lease;
 mod letter;
 mod name;
@@ -19,9 +20,8 @@ mod trail;
 mod verify;
 
 pub use archive::{Acted, Archive, Filed, FiledAct, LETTER_BYTES_MAX};
-pub use fact::{
-    Approval, Body, Decided, DecodeError, Entry, Fact, Grounds, Intent, MergeRequest, Wanted,
-};
+pub use fact::{Body, DecodeError, Entry, Fact, Intent, Reopened};
+pub use grounds::{Approval, Decided, Grounds, MergeRequest, Wanted};
 pub use lease::Lease;
 pub use letter::{About, Act, Base64, Deed, Letter, Origin, Role, Sent};
 pub use name::FactName;

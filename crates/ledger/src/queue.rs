@@ -15,11 +15,13 @@ use branchline_gcp::Error as GcpError;
 use branchline_gcp::storage::{Object, Objects};
 use bytes::Bytes;
 use jiff::Timestamp;
+use jiff::civil::Date;
 
 use crate::bucket::Bucket;
 use crate::run::Run;
 
 const PREFIX: &str = "queue/";
+const DAYS: &str = "by-day/";
 const PROJECT_ID: &str = "project-id";
 const HEAD: &str = "head";
 const PUBLISHED: &str = "published";
@@ -78,7 +80,7 @@ impl Ticket {
     /// `by-day/<date>/<run id>`: finds the runs of a day without reading every ledger.
     fn day(&self) -> String {
         let date = self.time.split('T').next().unwrap_or_default();
-        format!("by-day/{date}/{}", self.run)
+        format!("{DAYS}{date}/{}", self.run)
     }
 
     fn parse(object: &str) -> Result<Self, Invalid> {
@@ -126,6 +128,20 @@ impl Queue {
         Ok(true)
     }
 
+    /// Tells the leader how far a run has come, and asserts once more that there is an entry for it
+    /// to find. `false` when that is gone behind an end: it was announced and removed.
+    pub async fn hand_over(&self, run: &Run) -> Result<bool, GcpError> {
+        let (ticket, head) = (Ticket::of(run), run.head.sequence);
+        if self.tell(&ticket, head).await? {
+            return Ok(true);
+        }
+        if run.ending().is_some() {
+            return Ok(false);
+        }
+        self.ensure(&ticket, run.request.gitlab.project_id).await?;
+        self.tell(&ticket, head).await
+    }
+
     /// Moves the cursor of an entry, unless it changed since it was listed: then the next listing will do.
     pub async fn mark_published(&self, entry: &Queued, published: u32) -> Result<(), GcpError> {
         let mut metadata = BTreeMap::from([
@@ -142,6 +158,18 @@ impl Queue {
     /// Removes an entry whose attempt is announced to its end, if it is still the one that was listed.
     pub async fn remove(&self, entry: &Queued) -> Result<(), GcpError> {
         self.0.remove(&entry.ticket.object(), entry.generation).await
+    }
+
+    /// The runs of which an attempt was asked for on a day, in UTC, each with its GitLab project.
+    /// Retention may have removed what is old, and what is no run's line is left out.
+    pub async fn of_day(&self, day: Date) -> Result<Vec<(RunId, u64)>, GcpError> {
+        let prefix = format!("{DAYS}{}/", day.strftime("%Y%m%d"));
+        let objects = self.0.list(&prefix, usize::MAX).await?;
+        let listed = objects.iter().filter_map(|it| {
+            let run = RunId::parse(it.name.strip_prefix(&prefix)?).ok()?;
+            Some((run, it.metadata.get(PROJECT_ID)?.parse().ok()?))
+        });
+        Ok(listed.collect())
     }
 
     /// Every entry, oldest first. Objects that are no entries are told apart, not lost in silence.

@@ -7,8 +7,10 @@ use branchline_contract::{
 };
 use jiff::Timestamp;
 
-use crate::fact::{Approval, Body, Entry, Grounds, Intent, Wanted};
+use crate::fact::{Body, Entry, Intent};
+use crate::grounds::{Approval, Grounds, Wanted};
 use crate::state::{Ending, State};
+use retry::Cause;
 
 /// What is known about a run after its last fact.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,6 +37,8 @@ pub struct Run {
     pub grounds: Option<Box<Grounds>>,
     /// The approvals that it still wants.
     pub wanted: Wanted,
+    /// The operator who asked for it, where that was no CI job.
+    pub retried_by: Option<String>,
     /// The copies that it trains on, where its inputs were staged.
     pub staged: Vec<Artifact>,
     /// Where that attempt stands.
@@ -116,6 +120,7 @@ impl Run {
             waits_since: fact.time,
             grounds: None,
             wanted: Wanted::NOTHING,
+            retried_by: None,
             staged: Vec::new(),
             state: State::Requested,
             intents: Vec::new(),
@@ -148,8 +153,9 @@ impl Run {
                 self.announced(ci_job, pipeline_id);
                 None
             }
-            Body::Retried { ref request, ref reason, asked_at } => {
-                let phase = self.retry(fact.attempt, reason.as_deref(), asked_at);
+            Body::Retried { ref request, ref reason, ref operator, asked_at } => {
+                let cause = Cause::of(reason.as_deref(), operator.as_deref());
+                let phase = self.retry(fact.attempt, cause, asked_at);
                 if let Some(request) = request {
                     self.announced(request.gitlab.job_id, Some(request.gitlab.pipeline_id));
                     if self.attempt == fact.attempt {
@@ -295,41 +301,6 @@ impl Run {
         self.pipeline_id = self.pipeline_id.max(pipeline_id.unwrap_or_default());
     }
 
-    /// Begins the next attempt: from the start behind an end, or in line, with
-    /// a reason, where the job's failure was not made the end.
-    fn retry(&mut self, attempt: u32, reason: Option<&str>, asked_at: Timestamp) -> Option<Phase> {
-        let fits = match (&self.state, reason) {
-            (State::Finished(_), None) | (State::Submitted | State::Running, Some(_)) => true,
-            (
-                State::Requested
-                | State::Stalled(_)
-                | State::Verified
-                | State::Held(_)
-                | State::Admitted
-                | State::Intended
-                | State::Submitted
-                | State::Running
-                | State::Finished(_),
-                _,
-            ) => false,
-        };
-        if !fits || attempt != self.attempt + 1 {
-            return None;
-        }
-        (self.attempt, self.asked_at) = (attempt, asked_at);
-        self.intents.clear();
-        (self.submitted_by, self.job) = (None, None);
-        (self.cancel, self.cancel_request, self.pause) = (None, None, None);
-        if reason.is_none() {
-            (self.grounds, self.wanted, self.staged) = (None, Wanted::NOTHING, Vec::new());
-        }
-        self.blocked = reason.map(str::to_owned);
-        match reason {
-            Some(_) => self.to(State::Admitted, Some(Phase::Queued)),
-            None => self.to(State::Requested, None),
-        }
-    }
-
     /// What the outside is told about the run as it stands.
     fn event(&self, phase: Phase) -> RunEvent {
         let ending = self.ending();
@@ -393,5 +364,6 @@ impl Run {
     }
 }
 
+mod retry;
 #[cfg(test)]
 mod tests;

@@ -121,6 +121,30 @@ impl Store {
         Ok(Some(History { run: folded, events, entries }))
     }
 
+    /// Takes in what was written behind a history: one list, and a read for each new fact. Tells
+    /// how many there were.
+    pub async fn catch_up(&self, history: &mut History) -> Result<usize, Error> {
+        let run = history.run.id.clone();
+        let project_id = history.run.request.gitlab.project_id;
+        let position = history.run.head.sequence + 1;
+        let start = FactName { project_id, run: run.clone(), position }.to_string();
+        let directory = directory(project_id, &run);
+        let objects = self.bucket.list_from(&directory, Some(&start), FACTS_MAX).await?;
+        if history.entries.len() + objects.len() > FACTS_MAX {
+            return Err(Error::TooMany(run));
+        }
+        let reads: Vec<_> = objects.into_iter().map(|it| self.read(it.name)).collect();
+        let entries: Vec<Entry> = stream::iter(reads).buffered(READS_AT_ONCE).try_collect().await?;
+        let news = entries.len();
+        for entry in entries {
+            let event = history.run.apply(&entry);
+            let event = event.map_err(|source| Error::Fold { run: run.clone(), source })?;
+            history.events.extend(event);
+            history.entries.push(entry);
+        }
+        Ok(news)
+    }
+
     /// Writes the first fact of a run.
     pub async fn begin(
         &self,

@@ -124,9 +124,13 @@ fn tell(body: &Body) -> (&'static str, Option<String>) {
         Body::CancelRequested { reason, .. } => ("cancel requested", Some(reason.clone())),
         Body::Surplus { job, .. } => ("surplus", Some(job.clone())),
         Body::Finished { outcome, reason, .. } => (outcome.as_str(), reason.clone()),
-        Body::Retried { request, reason, .. } => {
-            let asked = request.as_ref().map(|it| format!("CI job {}", it.gitlab.job_id));
-            ("retried", asked.or_else(|| reason.clone()))
+        Body::Retried { request, reason, operator, .. } => {
+            let asked = match (request, operator) {
+                (_, Some(it)) => Some(format!("by {}: {}", it.by, it.reason)),
+                (Some(request), None) => Some(format!("CI job {}", request.gitlab.job_id)),
+                (None, None) => reason.clone(),
+            };
+            ("retried", asked)
         }
         Body::Stalled { reason } => ("stalled", Some(reason.clone())),
     }

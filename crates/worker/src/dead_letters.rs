@@ -13,7 +13,9 @@ use branchline_gitlab::signing_keys::Unproven;
 use branchline_ledger::{About, Archive, Base64, Clock, Deed, Letter, Origin, Role, Sent};
 use branchline_service::dead_letter::{ATTEMPTS, DETAIL, FIRST_PUBLISHED, REASON, SUBSCRIPTION};
 use branchline_service::telemetry::chain;
-use branchline_service::{Class, Failure, Health, Message, Reason, Settlement, redact, redact_text};
+use branchline_service::{
+    Class, Failure, Health, Message, Reason, Settlement, redact, redact_text,
+};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 

@@ -14,7 +14,8 @@ use branchline_gcp::storage::Objects;
 use branchline_gitlab::Client;
 use branchline_gitlab::signing_keys::Unproven;
 use branchline_ledger::{
-    Appended, Archive, Author, Body, Entry, MergeRequest, Origin, Queue, Run, State, Store, Ticket, Tokens, Wanted,
+    Appended, Archive, Author, Body, Entry, MergeRequest, Origin, Queue, Run, State, Store, Ticket,
+    Tokens, Wanted,
 };
 use branchline_service::telemetry::chain;
 use branchline_service::{Class, Failure, Health, Message, Reason, Settlement};
@@ -231,7 +232,7 @@ impl Intake {
                 let ticket = Ticket::new(asked_at, id.clone(), run.attempt + 1);
                 self.queue.ensure(&ticket, project_id).await?;
                 let request = Some(Box::new(request.clone()));
-                Body::Retried { request, reason: None, asked_at }
+                Body::Retried { request, reason: None, operator: None, asked_at }
             } else {
                 Body::Duplicate { ci_job, pipeline_id: Some(request.gitlab.pipeline_id) }
             };
@@ -335,17 +336,10 @@ impl Intake {
     /// Tells the leader, and asserts once more that there is an entry for it to find. The last
     /// event of a run that is over is told once more where a merge request asks for it.
     async fn hand_over(&self, run: &Run, from_merge_request: bool) -> Result<(), Error> {
-        let (ticket, project_id) = (Ticket::of(run), run.request.gitlab.project_id);
-        if self.queue.tell(&ticket, run.head.sequence).await? {
-            return Ok(());
-        }
-        // An entry that is gone behind an end was announced and removed.
-        if run.ending().is_none() {
-            self.queue.ensure(&ticket, project_id).await?;
-            self.queue.tell(&ticket, run.head.sequence).await?;
-        } else if from_merge_request {
+        let told = self.queue.hand_over(run).await?;
+        if !told && from_merge_request && run.ending().is_some() {
             // It may have been opened since, and then nobody has told it.
-            let history = self.store.load(project_id, &run.id).await?;
+            let history = self.store.load(run.request.gitlab.project_id, &run.id).await?;
             if let Some(last) = history.as_ref().and_then(|it| it.events.last()) {
                 let envelope = Envelope::run_event(last);
                 publish(self.publisher.as_ref(), &self.config.run_event_topic, last, envelope)

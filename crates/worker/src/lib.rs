@@ -219,5 +219,10 @@ fn settings(config: &Config, clock: Clock) -> reconcile::Settings {
         wait_max: config.wait_max.get(),
         creates_per_minute: config.creates_per_minute.get(),
         active_runs_per_project_max: config.active_runs_per_project_max.map(NonZeroU32::get),
+        retry: reconcile::Conditions {
+            regions: config.regions.clone(),
+            staging: config.staging.is_some(),
+            verify_sha256: config.verify_sha256,
+        },
     }
 }

@@ -32,10 +32,11 @@ pub(crate) fn detail(body: &Body) -> String {
             let model = model_uri.as_ref().map(|it| format!("; model in {it}")).unwrap_or_default();
             format!("{}{reason}{model}", outcome.as_str())
         }
-        Body::Retried { request, reason, .. } => {
-            let asked = request.as_ref().map(|it| format!("by {}", asker(it)));
-            asked.or_else(|| reason.clone()).unwrap_or_default()
-        }
+        Body::Retried { request, reason, operator, .. } => match (request, operator) {
+            (_, Some(it)) => decided(format!("by {}: {}", it.by, it.reason), Some(&it.grounds)),
+            (Some(request), None) => format!("by {}", asker(request)),
+            (None, None) => reason.clone().unwrap_or_default(),
+        },
     }
 }
 

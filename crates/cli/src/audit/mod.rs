@@ -20,8 +20,8 @@ use clap::Subcommand;
 use crate::env::{self, Environment};
 use crate::exit;
 use crate::operate::Misplaced;
+use crate::style::Style;
 
-#[cfg(feature = "local")]
 pub(crate) use detail::detail;
 pub(crate) use moment::{is_within, moment};
 
@@ -63,9 +63,10 @@ pub(crate) struct Ledger {
 /// Reads the audit trail.
 pub(crate) async fn run(args: &Audit, environment: &Environment) -> anyhow::Result<u8> {
     let google = env::google(environment).map_err(Misplaced)?;
+    let style = Style::stdout(environment);
     match &args.command {
-        AuditCommand::Show(args) => show::run(args, &google).await,
-        AuditCommand::Why(args) => why::run(args, &google).await,
+        AuditCommand::Show(args) => show::run(args, &google, style).await,
+        AuditCommand::Why(args) => why::run(args, &google, style).await,
         AuditCommand::Verify(args) => verify::run(args, &google).await,
         AuditCommand::Export(args) => export::run(args, &google).await,
     }

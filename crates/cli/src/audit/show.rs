@@ -1,6 +1,5 @@
 //! `audit show`: the facts of a run as a timeline.
 
-use std::fmt::Write as _;
 use std::io::Write as _;
 
 use anyhow::Context as _;
@@ -13,6 +12,8 @@ use super::row::Row;
 use super::{AFTER_HELP, Ledger, absent, find};
 use crate::exit;
 use crate::publish::plain;
+use crate::style::Style;
+use crate::table::Table;
 
 /// Show who asked for a run, what was checked and decided, its job and its outcome
 ///
@@ -32,22 +33,22 @@ pub(super) struct Args {
     ledger: Ledger,
 }
 
-pub(super) async fn run(args: &Args, google: &Config) -> anyhow::Result<u8> {
+pub(super) async fn run(args: &Args, google: &Config, style: Style) -> anyhow::Result<u8> {
     let trail = args.ledger.connect(google).await?;
     let facts = find(&trail, &args.run, args.project_id).await?;
     if facts.is_empty() {
         return Ok(absent(&format!("there is no run {} in the ledger", args.run)));
     }
-    tell(facts, args.json)
+    tell(facts, args.json, style)
 }
 
 /// Prints the facts of a run, and what is wrong with them.
-pub(super) fn tell(facts: Vec<Stored>, json: bool) -> anyhow::Result<u8> {
+pub(super) fn tell(facts: Vec<Stored>, json: bool, style: Style) -> anyhow::Result<u8> {
     let rows: Vec<Row<'_>> = facts.iter().filter_map(|it| Row::read(it).ok()).collect();
     let text = if json {
         rows.iter().map(|it| it.json() + "\n").collect()
     } else {
-        heading(&rows) + &timeline(&rows)
+        heading(&rows) + &timeline(&rows, style)
     };
     std::io::stdout().write_all(text.as_bytes()).context("writing to stdout")?;
     drop(rows);
@@ -80,30 +81,22 @@ fn heading(rows: &[Row<'_>]) -> String {
     )
 }
 
-fn timeline(rows: &[Row<'_>]) -> String {
-    let mut cells = vec![["", "TIME (UTC)", "WHO", "WHAT", "DETAILS"].map(str::to_owned)];
-    cells.extend(rows.iter().map(|Row { fact, .. }| {
+fn timeline(rows: &[Row<'_>], style: Style) -> String {
+    let mut table = Table::new(&["", "TIME (UTC)", "WHO", "WHAT", "DETAILS"]).right(0);
+    for Row { fact, .. } in rows {
         let details = match detail(&fact.body) {
             details if details.is_empty() => format!("({})", fact.cause),
             details => format!("{details} ({})", fact.cause),
         };
-        [
+        table.row([
             fact.sequence.to_string(),
             fact.time.strftime("%Y-%m-%d %H:%M:%S").to_string(),
-            plain(&fact.actor),
+            fact.actor.clone(),
             fact.body.kind().to_owned(),
-            plain(&details),
-        ]
-    }));
-    let width = |column: usize| cells.iter().map(|it| it[column].chars().count()).max();
-    let widths = [0, 1, 2, 3].map(|it| width(it).unwrap_or_default());
-    let mut text = String::new();
-    for [position, time, who, what, details] in &cells {
-        let [a, b, c, d] = widths;
-        writeln!(text, "{position:>a$}  {time:<b$}  {who:<c$}  {what:<d$}  {details}")
-            .expect("a string takes everything");
+            details,
+        ]);
     }
-    text
+    table.render(style)
 }
 
 #[cfg(test)]
@@ -134,6 +127,6 @@ mod tests {
              9  2026-11-23 12:00:00  an [2Jna  admitted          (c1)
             10  2026-11-23 12:00:00  an [2Jna  cancel-requested  wrong data (c1)
         "]]
-        .assert_eq(&timeline(&rows));
+        .assert_eq(&timeline(&rows, Style::PLAIN));
     }
 }

@@ -24,6 +24,7 @@ use super::show::tell;
 use super::{AFTER_HELP, Ledger, absent};
 use crate::exit;
 use crate::publish::plain;
+use crate::style::Style;
 
 /// A sign of life now and then.
 const TELL_EVERY: usize = 1_000;
@@ -63,7 +64,7 @@ struct Found {
     role: &'static str,
 }
 
-pub(super) async fn run(args: &Args, google: &Config) -> anyhow::Result<u8> {
+pub(super) async fn run(args: &Args, google: &Config, style: Style) -> anyhow::Result<u8> {
     let trail = args.ledger.connect(google).await?;
     let found = match args.since {
         Some(since) => search(&trail, &args.job, since).await?,
@@ -80,7 +81,7 @@ pub(super) async fn run(args: &Args, google: &Config) -> anyhow::Result<u8> {
     } else {
         writeln!(std::io::stdout(), "{line}\n").context("writing to stdout")?;
     }
-    tell(facts, args.json)
+    tell(facts, args.json, style)
 }
 
 /// Goes by the job's labels.

@@ -194,7 +194,8 @@ fn diff(old: &[u8], new: &[u8]) -> String {
     let text = |it: &[u8]| String::from_utf8_lossy(&lines_of(it)).into_owned();
     let (old, new) = (text(old), text(new));
     let diff = TextDiff::from_lines(&old, &new);
-    let diff = diff.unified_diff().context_radius(2).header("as it is", "as it would be").to_string();
+    let diff =
+        diff.unified_diff().context_radius(2).header("as it is", "as it would be").to_string();
     diff.lines().map(|it| format!("{}\n", plain(it))).collect()
 }
 

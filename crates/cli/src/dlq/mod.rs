@@ -19,7 +19,9 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 
 use crate::env::{self, Environment};
 use crate::operate::Misplaced;
+pub(crate) use edit::Unusable;
 use filter::Filter;
+pub(crate) use replay::Nothing;
 
 /// Letters that are read at once.
 const READS_AT_ONCE: usize = 32;

@@ -35,7 +35,10 @@ pub(super) fn outlook(
             let outcome = ending.outcome.as_str();
             let asked_later = ended.is_some_and(|it| it < letter.first_published);
             if run.ended_badly() && asked_later && !known {
-                format!("its run has ended ({outcome}): a replay begins attempt {}", run.attempt + 1)
+                format!(
+                    "its run has ended ({outcome}): a replay begins attempt {}",
+                    run.attempt + 1
+                )
             } else {
                 format!("its run has ended ({outcome}): a replay is a no-op")
             }
@@ -43,11 +46,9 @@ pub(super) fn outlook(
         State::Requested | State::Stalled(_) | State::Verified => {
             "a replay takes its run up again, where intake left it".to_owned()
         }
-        State::Held(_)
-        | State::Admitted
-        | State::Intended
-        | State::Submitted
-        | State::Running => "its run is under way: a replay is a no-op".to_owned(),
+        State::Held(_) | State::Admitted | State::Intended | State::Submitted | State::Running => {
+            "its run is under way: a replay is a no-op".to_owned()
+        }
     }
 }
 

@@ -72,10 +72,8 @@ pub(super) async fn run(args: &Args, google: &Config) -> anyhow::Result<u8> {
     let storage = Arc::new(Storage::connect(google).await?);
     let archive = Archive::new(storage.clone(), args.bucket.dead_letter_bucket.clone());
     let Some(known) = Known::read(&archive, &args.id).await? else { return Ok(absent(&args.id)) };
-    let store = args
-        .ledger_bucket
-        .as_ref()
-        .map(|it| Store::new(storage, it.clone(), Timestamp::now));
+    let store =
+        args.ledger_bucket.as_ref().map(|it| Store::new(storage, it.clone(), Timestamp::now));
     let history = match (&store, &known.filed.run, known.filed.project_id) {
         (Some(store), Some(run), Some(project_id)) => store.load(project_id, run).await?,
         _ => None,

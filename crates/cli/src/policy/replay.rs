@@ -129,6 +129,11 @@ impl Report {
                     Body::Requested { request, .. } | Body::Retried { request: Some(request), .. },
                     _,
                 ) => asked = Some(request),
+                (Body::Retried { operator: Some(operator), .. }, Some(request)) => {
+                    self.decisions += 1;
+                    let grounds = *operator.grounds;
+                    changes.extend(again(policy, request, grounds, (stored, fact.attempt)));
+                }
                 (
                     Body::Verified { grounds: Some(grounds), .. }
                     | Body::Rejected { grounds: Some(grounds), .. },

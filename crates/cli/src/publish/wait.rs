@@ -320,6 +320,7 @@ mod tests {
         let retried = Body::Retried {
             request: Some(request(71)),
             reason: None,
+            operator: None,
             asked_at: Timestamp::UNIX_EPOCH,
         };
         check(

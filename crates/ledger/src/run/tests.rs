@@ -1,6 +1,7 @@
 //! The life of a run, told as stories.
 
 mod approvals;
+mod retries;
 mod staged;
 
 use std::collections::BTreeMap;
@@ -64,7 +65,15 @@ fn noon(day: i8) -> Timestamp {
 fn retried(attempt: u32, ci_job: u64) -> (u32, Body) {
     let mut request = request();
     request.gitlab.job_id = ci_job;
-    (attempt, Body::Retried { request: Some(Box::new(request)), reason: None, asked_at: noon(2) })
+    (
+        attempt,
+        Body::Retried {
+            request: Some(Box::new(request)),
+            reason: None,
+            operator: None,
+            asked_at: noon(2),
+        },
+    )
 }
 
 fn intended(nonce: &str) -> (u32, Body) {
@@ -175,7 +184,7 @@ fn a_failure_that_is_not_made_the_end_puts_the_next_attempt_in_line() {
     let submitted = || Body::Submitted { intent: "a".to_owned(), job: "jobs/1".to_owned() };
     let again = |attempt| {
         let reason = Some("no quota".to_owned());
-        (attempt, Body::Retried { request: None, reason, asked_at: noon(1) })
+        (attempt, Body::Retried { request: None, reason, operator: None, asked_at: noon(1) })
     };
     let facts = vec![
         requested(),
@@ -363,7 +372,8 @@ fn a_retry_takes_the_inputs_as_they_are_pinned_now() {
     let mut again = request();
     (again.gitlab.job_id, again.gitlab.pipeline_id) = (11, 2);
     let pinned = Some(Box::new(again.clone()));
-    let retried = (2, Body::Retried { request: pinned, reason: None, asked_at: noon(2) });
+    let retried =
+        (2, Body::Retried { request: pinned, reason: None, operator: None, asked_at: noon(2) });
     let rejected = || (1, Body::Rejected { reasons: vec!["gone".to_owned()], grounds: None });
     let (run, _) = Run::fold(&ledger(vec![requested(), rejected(), retried.clone()])).unwrap();
     assert_eq!((run.attempt, &run.request), (2, &again));

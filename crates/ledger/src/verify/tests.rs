@@ -57,7 +57,7 @@ fn ledger() -> (Facts, LedgerHead) {
         ),
         (1, Body::Submitted { intent, job: "projects/p/locations/r/customJobs/1".to_owned() }),
         (1, finished(Outcome::Failed)),
-        (2, Body::Retried { request: Some(request), reason: None, asked_at }),
+        (2, Body::Retried { request: Some(request), reason: None, operator: None, asked_at }),
         (2, Body::Rejected { reasons: vec!["no".to_owned()], grounds: None }),
     ];
     let mut facts: Facts = Vec::new();

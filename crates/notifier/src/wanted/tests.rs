@@ -58,7 +58,12 @@ fn a_next_attempt_says_so_and_begins_again() {
     let failed = finished(Outcome::Failed, Some("exit 1"), &[]);
     let again = running_then([
         failed,
-        Body::Retried { request: None, reason: None, asked_at: jiff::Timestamp::UNIX_EPOCH },
+        Body::Retried {
+            request: None,
+            reason: None,
+            operator: None,
+            asked_at: jiff::Timestamp::UNIX_EPOCH,
+        },
     ]);
     check(again, None, StatusState::Pending, "inputs are being checked (attempt 2)");
 }

@@ -132,8 +132,11 @@ async fn look(gitlab: &Client, run: &Run) -> Result<Option<Body>, GitlabError> {
     }))
 }
 
-/// Whether an operator asked for the run, or may have: then another has to approve it.
+/// Whether an operator asked for the attempt, or may have: then another has to approve it.
 fn may_be_requester(run: &Run, operator: &str) -> bool {
+    if run.retried_by.as_ref().is_some_and(|it| it.eq_ignore_ascii_case(operator)) {
+        return true;
+    }
     let claims = run.grounds.as_ref().map(|it| &it.claims);
     let requester = claims.and_then(|it| it.get("user_email"));
     requester.is_none_or(|it| it.eq_ignore_ascii_case(operator))

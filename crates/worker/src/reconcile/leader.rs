@@ -26,6 +26,7 @@ use super::fair::Turns;
 use super::line::Line;
 use super::perform::Hands;
 use super::replays::{Post, Replays};
+use super::retry::Conditions;
 use super::supersede::Lines;
 use super::tracked::{Time, Tracked};
 use super::watch::Watched;
@@ -65,6 +66,8 @@ pub(crate) struct Settings {
     pub creates_per_minute: u32,
     /// Runs of one GitLab project that may be in Vertex AI at once.
     pub active_runs_per_project_max: Option<u32>,
+    /// What an attempt has to meet that an operator asks for.
+    pub retry: Conditions,
 }
 
 /// Everything that lies in Cloud Storage.

@@ -265,7 +265,7 @@ impl Hands<'_> {
         self.queue.ensure(&Ticket::next(&it.run), it.run.request.gitlab.project_id).await?;
         let reason = Some(format!("attempt {ended} ended for want of quota: {}", error.message));
         let asked_at = it.run.asked_at;
-        self.append(it, Body::Retried { request: None, reason, asked_at }).await?;
+        self.append(it, Body::Retried { request: None, reason, operator: None, asked_at }).await?;
         if it.run.attempt > ended {
             it.memory = Memory::default();
             let pause = self.settings.tick * (ATTEMPT_PAUSE * 2_u32.pow(ended.min(16) - 1));

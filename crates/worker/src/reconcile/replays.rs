@@ -118,6 +118,11 @@ impl Replays {
         Self { work, given, task }
     }
 
+    /// Whether the task has that request and is not through with it.
+    pub(super) fn has(&self, name: &RequestName) -> bool {
+        self.given.lock().expect("no holder panics").contains(name.as_str())
+    }
+
     /// Gives a request to the task, unless it has it. The task writes the answer.
     pub(super) fn take(&self, asked: &Asked, name: &RequestName, request: &Request, proven: bool) {
         if self.given.lock().expect("no holder panics").insert(name.as_str().to_owned()) {
@@ -170,7 +175,11 @@ impl Post {
             Ask::Replay { letters, per_second, .. } => (letters.as_slice(), *per_second),
             Ask::Discard { letters } => (letters.as_slice(), None),
             Ask::Edit { letter, .. } => (std::slice::from_ref(letter), None),
-            Ask::Cancel { .. } | Ask::Approve { .. } | Ask::Pause(_) | Ask::Resume(_) => {
+            Ask::Cancel { .. }
+            | Ask::Approve { .. }
+            | Ask::Retry(_)
+            | Ask::Pause(_)
+            | Ask::Resume(_) => {
                 unreachable!("only what is about dead letters is given here")
             }
         };
@@ -309,7 +318,8 @@ impl Post {
             *counts.entry(*it).or_default() += 1;
         }
         let done = counts.keys().any(|it| it.is_done()) || counts.is_empty();
-        let told: Vec<_> = counts.iter().map(|(it, count)| format!("{count} {}", it.as_str())).collect();
+        let told: Vec<_> =
+            counts.iter().map(|(it, count)| format!("{count} {}", it.as_str())).collect();
         let message = if told.is_empty() { "nothing to do".to_owned() } else { told.join(", ") };
         let mut request = work.request.clone();
         // The ledger's bucket is for ever, and a dead letter may be anything.
@@ -346,7 +356,8 @@ impl Pace {
             let mut next = self.0.lock().expect("no holder panics");
             let now = Instant::now();
             // What was not sent in time is caught up with, for a second's worth.
-            let at = next.unwrap_or(now).max(now.checked_sub(Duration::from_secs(1)).unwrap_or(now));
+            let at =
+                next.unwrap_or(now).max(now.checked_sub(Duration::from_secs(1)).unwrap_or(now));
             *next = Some(at + every);
             at
         };

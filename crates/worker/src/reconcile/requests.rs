@@ -21,7 +21,7 @@ use super::step::Hold;
 const NO_OPERATORS: &str = "nobody can do that: the workers' configuration names no operators";
 
 /// What became of a request; `None` while it has to wait.
-type Told = Option<(Verdict, String)>;
+pub(super) type Told = Option<(Verdict, String)>;
 
 /// What a request asks of a run, as it stands: a fact, or nothing more and this answer.
 #[derive(Debug)]
@@ -55,6 +55,9 @@ impl Leader {
             warn!(?asked, "object among the requests is none; removed");
             return self.ledger.requests.remove(asked).await;
         };
+        if self.replays.as_ref().is_some_and(|it| it.has(name)) {
+            return Ok(());
+        }
         if self.ledger.requests.answered(name).await?.is_none() {
             let Some(bytes) = self.ledger.requests.read(asked).await? else { return Ok(()) };
             let token = Request::decode(&bytes).ok().and_then(|it| it.id_token);
@@ -131,6 +134,7 @@ impl Leader {
                 let next = |it: &Run| approve(it, *attempt, request);
                 self.append_asked(request, run, queued, next).await
             }
+            Ask::Retry(retry) => self.retry(asked, request, retry).await,
             Ask::Pause(domain) | Ask::Resume(domain) => {
                 let pause = Pause {
                     order: Order { asked_at: asked.at, request: name.as_str().to_owned() },
@@ -244,7 +248,11 @@ fn problem_with(ask: &Ask) -> Option<String> {
                 Ok(_) => None,
             };
         }
-        Ask::Cancel { .. } | Ask::Approve { .. } | Ask::Pause(_) | Ask::Resume(_) => 0,
+        Ask::Cancel { .. }
+        | Ask::Approve { .. }
+        | Ask::Retry(_)
+        | Ask::Pause(_)
+        | Ask::Resume(_) => 0,
     };
     let max = Request::LETTERS_MAX;
     (count > max).then(|| format!("one request names at most {max} dead letters"))

@@ -50,6 +50,19 @@ impl Leader {
         Ok(())
     }
 
+    /// Why an attempt that is begun now would be superseded at once, if it would.
+    pub(super) async fn would_supersede(&mut self, run: &Run) -> Result<Option<String>, GcpError> {
+        let lines = match self.lines.take() {
+            Some(lines) => lines,
+            None => self.ledger.newests.list().await?,
+        };
+        let begun = Run { state: State::Admitted, cancel: None, ..run.clone() };
+        let others = self.runs.values().map(|it| &it.run).filter(|it| it.id != run.id);
+        let found = superseded(others.chain([&begun]), &lines);
+        self.lines = Some(lines);
+        Ok(found.into_iter().find(|(it, _)| *it == run.id).map(|(_, reason)| reason))
+    }
+
     async fn end(&self, it: &mut Tracked, reason: String) -> Result<(), Error> {
         self.hands().append(it, Body::CancelRequested { reason, request: None }).await
     }

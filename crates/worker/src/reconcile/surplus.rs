@@ -198,7 +198,7 @@ mod tests {
         };
         let retried = |mut facts: Vec<Body>| {
             let asked_at = Timestamp::UNIX_EPOCH;
-            facts.push(Body::Retried { request: None, reason: None, asked_at });
+            facts.push(Body::Retried { request: None, reason: None, operator: None, asked_at });
             facts
         };
         let (ours, late) = (("jobs/1", "n"), ("jobs/2", "n"));

@@ -6,7 +6,8 @@ use branchline_contract::Outcome;
 use expect_test::expect;
 
 use super::{check, finished, ledger, requested, retried};
-use crate::fact::{Approval, Body, Decided, Grounds, Wanted};
+use crate::fact::Body;
+use crate::grounds::{Approval, Decided, Grounds, Wanted};
 use crate::run::Run;
 use crate::state::State;
 

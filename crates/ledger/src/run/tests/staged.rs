@@ -26,8 +26,12 @@ fn staged(facts: Vec<(u32, Body)>) -> Vec<Artifact> {
 #[test]
 fn an_attempt_trains_on_its_copies_until_a_ci_job_asks_for_another() {
     let submitted = Body::Submitted { intent: "a".to_owned(), job: "jobs/1".to_owned() };
-    let by_itself =
-        Body::Retried { request: None, reason: Some("quota".to_owned()), asked_at: noon(1) };
+    let by_itself = Body::Retried {
+        request: None,
+        reason: Some("quota".to_owned()),
+        operator: None,
+        asked_at: noon(1),
+    };
     let begun = || vec![requested(), verified(), (1, Body::Admitted {}), intended("a")];
     let again = [(1, submitted), (2, by_itself)];
     let asked = [(1, finished(Outcome::Failed)), retried(2, 11)];

@@ -231,7 +231,12 @@ fn a_job_that_failed_for_want_of_quota_is_tried_again_where_that_is_allowed() {
     check("its own memory", 2, submitted(), &memory, "conclude failed");
     let mut second = submitted();
     let reason = Some("quota".to_owned());
-    second.push(Body::Retried { request: None, reason, asked_at: jiff::Timestamp::UNIX_EPOCH });
+    second.push(Body::Retried {
+        request: None,
+        reason,
+        operator: None,
+        asked_at: jiff::Timestamp::UNIX_EPOCH,
+    });
     second.push(Body::Intended(intent()));
     second.push(Body::Submitted { intent: intent().nonce, job: "jobs/2".to_owned() });
     check("the last one", 2, second.clone(), &quota, "conclude failed");
