@@ -11,6 +11,7 @@ MESSAGES = 10000
 KILLS = 100
 # Calls a second that Vertex AI allows.
 QUOTA = 60
+LETTERS = 5000
 # How many inputs the decoders get.
 CASES = 10000000
 
@@ -24,6 +25,7 @@ help:
 	@echo 'make crash        real processes, killed at every named point of the protocol, for all kinds of jobs'
 	@echo 'make soak         10,000 messages with 100 kills and lost answers (MESSAGES=N KILLS=N)'
 	@echo 'make load         10,000 queued messages against a quota of 60 calls a second, three workers (MESSAGES=N QUOTA=N)'
+	@echo 'make dlq          5,000 dead letters, looked at and replayed, with processes killed (LETTERS=N)'
 	@echo 'make bench        how long a decision by a policy of 500 rules takes'
 	@echo 'make fuzz         decoders under 10,000,000 inputs that went wrong (CASES=N)'
 	@echo
@@ -67,6 +69,13 @@ load:
 	@cargo build --locked --profile fast --workspace
 	@MESSAGES='$(MESSAGES)' QUOTA='$(QUOTA)' cargo test --locked --profile fast --workspace --test load -- --nocapture
 
+# Figures are those of a release, which has no crash points.
+dlq:
+	@cargo build --locked --release --package branchline
+	@LETTERS='$(LETTERS)' cargo test --locked --release --workspace --test dead_letters_bulk -- --nocapture --test-threads 1 --skip whoever_is_killed
+	@cargo build --locked --profile fast --workspace
+	@LETTERS='$(LETTERS)' cargo test --locked --profile fast --workspace --test dead_letters_bulk -- --nocapture whoever_is_killed
+
 # FUZZ_TARGET=… keeps to one decoder, and with FUZZ_SEED=… to one case.
 fuzz:
 	@FUZZ_CASES='$(CASES)' cargo test --locked --profile fast --package branchline-tests --test fuzz -- --nocapture no_foreign
@@ -74,4 +83,4 @@ fuzz:
 bench:
 	@cargo test --locked --release --package branchline-policy --test decisions -- --nocapture 500_rules
 
-.PHONY: help demo test check conformance sim mutants crash soak load fuzz bench
+.PHONY: help demo test check conformance sim mutants crash soak load fuzz bench dlq

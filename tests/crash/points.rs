@@ -5,7 +5,7 @@ use branchline_gitlab::StatusState;
 use serde_json::json;
 
 /// Every point, each with a signal that ends or freezes the process.
-pub(crate) const POINTS: [(&str, &str); 64] = [
+pub(crate) const POINTS: [(&str, &str); 68] = [
     ("worker.receive", "KILL"),
     ("token.before", "KILL"),
     ("token.after", "KILL"),
@@ -55,6 +55,10 @@ pub(crate) const POINTS: [(&str, &str); 64] = [
     ("ledger.cancel-requested.after", "KILL"),
     ("cancel.before", "KILL"),
     ("cancel.after", "KILL"),
+    ("answer.before", "KILL"),
+    ("answer.after", "KILL"),
+    ("request.remove.before", "KILL"),
+    ("request.remove.after", "KILL"),
     ("ledger.refused.before", "KILL"),
     ("ledger.refused.after", "KILL"),
     ("ledger.blocked.before", "KILL"),
@@ -77,7 +81,9 @@ pub(crate) const POINTS: [(&str, &str); 64] = [
 
 /// Points that no request can plan. A nack follows another failure; a surplus job is a call that comes
 /// later than anybody waits for it, which three of the four kinds have, and which the simulation plays.
-pub(crate) const BY_CHANCE: [&str; 3] = ["worker.nack", "notifier.nack", "ledger.surplus"];
+/// Dead letters have a test of their own.
+pub(crate) const BY_CHANCE: [&str; 4] =
+    ["worker.nack", "notifier.nack", "ledger.surplus", "letter"];
 
 /// What Vertex AI refuses the first time, by a word in its body: the number of a run's point.
 pub(crate) fn refused(number: usize) -> String {
@@ -131,7 +137,7 @@ impl Course {
         match point.trim_end_matches(".before").trim_end_matches(".after") {
             "ledger.rejected" => Self::Rejected,
             "ledger.retried" => Self::Retried,
-            "ledger.cancel-requested" | "cancel" => Self::Cancelled,
+            "ledger.cancel-requested" | "cancel" | "answer" | "request.remove" => Self::Cancelled,
             "ledger.refused" | "ledger.blocked" => Self::Refused,
             "ledger.unblocked" => Self::Paused,
             _ => Self::Succeeds,

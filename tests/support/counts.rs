@@ -80,11 +80,34 @@ impl Installation {
                     ids.push(id);
                 }
             }
-            let ack_ids: Vec<_> = messages.iter().map(|it| &it["ackId"]).collect();
-            let url = format!("{}:acknowledge", self.pubsub(&subscription(PROJECT, KEPT)));
-            let body = json!({"ackIds": ack_ids});
-            reqwest::Client::new().post(url).json(&body).send().await?.error_for_status()?;
+            self.acknowledge(KEPT, &messages).await?;
         }
+    }
+
+    /// Takes everything out of a subscription and tells when each message was published, in order.
+    pub async fn published(&self, name: &str) -> Result<Vec<Timestamp>> {
+        let mut times = Vec::new();
+        loop {
+            let messages = self.pull(name).await?;
+            if messages.is_empty() {
+                times.sort();
+                return Ok(times);
+            }
+            for it in &messages {
+                let time = it["message"]["publishTime"].as_str().unwrap_or_default();
+                times.push(time.parse()?);
+            }
+            self.acknowledge(name, &messages).await?;
+        }
+    }
+
+    /// Acknowledges what was pulled.
+    pub async fn acknowledge(&self, name: &str, messages: &[Value]) -> Result<()> {
+        let ack_ids: Vec<_> = messages.iter().map(|it| &it["ackId"]).collect();
+        let url = format!("{}:acknowledge", self.pubsub(&subscription(PROJECT, name)));
+        let body = json!({"ackIds": ack_ids});
+        reqwest::Client::new().post(url).json(&body).send().await?.error_for_status()?;
+        Ok(())
     }
 
     /// What waits in a subscription; it is leased for a moment.

@@ -8,4 +8,5 @@ pub mod identity;
 pub mod installation;
 pub mod naps;
 pub mod processes;
+pub mod roles;
 pub mod world;

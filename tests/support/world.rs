@@ -12,17 +12,16 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 
 use branchline_contract::{ArtifactReady, Crc32c, LetterId, RunId};
+use branchline_gcp::Config;
 use branchline_gcp::pubsub::{Message, Publish as _, Publisher};
 use branchline_gcp::storage::Storage;
 use branchline_gcp::vertex::{Jobs as _, Vertex};
-use branchline_gcp::{Config, Credentials};
 use branchline_ledger::{Archive, History, Store};
 use branchline_local::faults::Faults;
 use branchline_local::gitlab::{CiJob, Signer, Trigger};
-use branchline_local::installation::{self, PROJECT, subscription, topic};
-use branchline_local::stack::{Endpoints, Options, Stack};
+use branchline_local::installation::{self, PROJECT, topic};
+use branchline_local::stack::{Options, Stack};
 use jiff::Timestamp;
-use secrecy::SecretString;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -32,6 +31,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::eventually::eventually;
 use crate::identity::{ANYBODY, signed};
+use crate::roles::{extend, google, grant, notifier, worker};
 
 /// Project of every CI job.
 const PROJECT_PATH: &str = "team/iris";
@@ -89,20 +89,25 @@ impl World {
         Self::start_with(Options { faults, wire_log, ..Options::default() }, None, more).await
     }
 
+    /// The same where IAM is enforced: each role is an account with what `deploy/grants.yaml` has
+    /// for it, and the test itself is an owner.
+    pub async fn start_enforced(more: Value) -> Self {
+        Self::start_with(Options { enforce_iam: true, ..Options::default() }, None, more).await
+    }
+
     async fn start_with(options: Options, refusal: Option<Arc<AtomicU16>>, more: Value) -> Self {
+        let enforced = options.enforce_iam;
         let stack = Stack::start(options).await.expect("it starts");
         installation::create(&stack, PROJECT).expect("the installation is made");
-        let Endpoints { pubsub, storage, vertex, gitlab, .. } = stack.endpoints();
-        let google = Config {
-            credentials: Credentials::Anonymous,
-            pubsub_endpoint: Some(format!("http://{pubsub}")),
-            storage_endpoint: Some(format!("http://{storage}")),
-            vertex_endpoint: Some(format!("http://{vertex}")),
-            ..Config::default()
-        };
+        let gitlab = stack.endpoints().gitlab;
+        if enforced {
+            grant(&stack);
+        }
+        let owner_google = google(&stack, "owner", enforced).await;
         let stop = CancellationToken::new();
         let attempts_max = if refusal.is_some() { 1 } else { 100 };
-        let mut worker_google = google.clone();
+        let mut worker_google = google(&stack, "worker", enforced).await;
+        let notifier_google = google(&stack, "notifier", enforced).await;
         if let Some(code) = refusal {
             let router = stack.storage.router().layer(from_fn_with_state(code, refuse));
             worker_google.storage_endpoint = Some(serve(router).await);
@@ -119,7 +124,7 @@ impl World {
         extend(&mut config, more);
         let roles = vec![
             worker(&worker_google, config, stack.gitlab.token(), &stop),
-            notifier(&google, &format!("http://{gitlab}"), stack.gitlab.token(), &stop),
+            notifier(&notifier_google, &format!("http://{gitlab}"), stack.gitlab.token(), &stop),
         ];
         let gitlab = &stack.gitlab;
         let made = gitlab.create_project(PROJECT_PATH, "main", &[("README.md", b"iris")]);
@@ -128,14 +133,14 @@ impl World {
         let opened = gitlab.open_merge_request(project_id, "try", "main", "Try");
         let iid = opened.expect("the merge request is opened");
         let job = gitlab.start_pipeline(project_id, Trigger::MergeRequest(iid), "train");
-        let storage = Storage::connect(&google).await.expect("Cloud Storage is there");
+        let storage = Storage::connect(&owner_google).await.expect("Cloud Storage is there");
         Self {
             store: Store::new(
                 Arc::new(storage.clone()),
                 installation::LEDGER.to_owned(),
                 Timestamp::now,
             ),
-            publisher: Publisher::connect(&google).await.expect("Pub/Sub is there"),
+            publisher: Publisher::connect(&owner_google).await.expect("Pub/Sub is there"),
             job: job.expect("the pipeline starts"),
             signer: gitlab.signer().expect("there is a key"),
             told: Mutex::default(),
@@ -143,7 +148,7 @@ impl World {
             storage,
             project_id,
             iid,
-            google,
+            google: owner_google,
             stack,
             stop,
             roles,
@@ -241,6 +246,11 @@ impl World {
         .await
     }
 
+    /// Where the test's own clients find the stack.
+    pub const fn google(&self) -> &Config {
+        &self.google
+    }
+
     /// The archive of dead letters.
     pub fn archive(&self) -> Archive {
         Archive::new(Arc::new(self.storage.clone()), installation::DEAD_LETTERS.to_owned())
@@ -333,71 +343,4 @@ async fn refuse(State(code): State<Arc<AtomicU16>>, request: Request, next: Next
         ("grpc-message", "storage.objects.get was refused".to_owned()),
     ];
     headers.into_response()
-}
-
-fn extend(config: &mut Value, more: Value) {
-    let more: serde_json::Map<_, _> = serde_json::from_value(more).expect("keys and values");
-    config.as_object_mut().expect("it has keys").extend(more);
-}
-
-fn worker(google: &Config, more: Value, token: String, stop: &CancellationToken) -> JoinHandle<()> {
-    let mut config = json!({
-        "subscription": subscription(PROJECT, "artifact-ready-worker"),
-        "dead_letter_topic": topic(PROJECT, "dead-letters"),
-        "dead_letter_subscription": subscription(PROJECT, "dead-letters-archive"),
-        "dead_letter_bucket": installation::DEAD_LETTERS,
-        "artifact_topic": topic(PROJECT, "artifact-ready"),
-        "run_event_topic": topic(PROJECT, "run-events"),
-        "ledger_bucket": installation::LEDGER,
-        "queue_bucket": installation::QUEUE,
-        "request_bucket": installation::REQUESTS,
-        "output_bucket": installation::OUTPUT,
-        "regions": ["europe-west4"],
-        "verify_sha256": true,
-        "tick": "50ms",
-        "settle": "1s",
-        "listen": "127.0.0.1:0",
-        "google": endpoints(google),
-    });
-    extend(&mut config, more);
-    let config = serde_json::from_value(config).expect("the worker's configuration is one");
-    let (token, stop) = (SecretString::from(token), stop.clone());
-    tokio::spawn(async move {
-        branchline_worker::run(config, Some(token), stop).await.expect("it runs");
-    })
-}
-
-fn notifier(
-    google: &Config,
-    gitlab: &str,
-    token: String,
-    stop: &CancellationToken,
-) -> JoinHandle<()> {
-    let config: branchline_notifier::Config = serde_json::from_value(json!({
-        "subscription": subscription(PROJECT, "run-events-notifier"),
-        "dead_letter_topic": topic(PROJECT, "dead-letters"),
-        "ledger_bucket": installation::LEDGER,
-        "gitlab": gitlab,
-        "merge_requests": {
-            "queue_bucket": installation::QUEUE,
-            "request_bucket": installation::REQUESTS,
-            "poll": "1s",
-        },
-        "listen": "127.0.0.1:0",
-        "google": endpoints(google),
-    }))
-    .expect("the notifier's configuration is one");
-    let (token, stop) = (SecretString::from(token), stop.clone());
-    tokio::spawn(async move {
-        branchline_notifier::run(config, token, stop).await.expect("it runs");
-    })
-}
-
-fn endpoints(google: &Config) -> Value {
-    json!({
-        "credentials": "anonymous",
-        "pubsub_endpoint": google.pubsub_endpoint,
-        "storage_endpoint": google.storage_endpoint,
-        "vertex_endpoint": google.vertex_endpoint,
-    })
 }

@@ -146,6 +146,9 @@ fn written(name: &str, content: Option<&[u8]>) -> Option<String> {
         ("queue", Some(_)) => Some("queue.create".to_owned()),
         ("queue", None) => Some("queue.update".to_owned()),
         ("by-token", _) => Some("token".to_owned()),
+        ("letters", _) if name.ends_with("/000000.json") => Some("letter".to_owned()),
+        ("letters", _) => Some("letter.act".to_owned()),
+        ("answers", _) => Some("answer".to_owned()),
         ("lease", _) => Some("lease".to_owned()),
         _ => None,
     }
@@ -186,7 +189,11 @@ impl Objects for Guarded<Arc<dyn Objects>> {
     }
 
     fn delete<'a>(&'a self, bucket: &'a str, name: &'a str, if_generation: i64) -> Call<'a, ()> {
-        let point = name.starts_with("queue/").then(|| "queue.remove".to_owned());
+        let point = match name.split('/').next() {
+            Some("queue") => Some("queue.remove".to_owned()),
+            Some("requests") => Some("request.remove".to_owned()),
+            _ => None,
+        };
         Box::pin(self.points.around(point, self.door.delete(bucket, name, if_generation)))
     }
 

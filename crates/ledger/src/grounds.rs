@@ -114,7 +114,8 @@ impl Decided {
 /// In a few words, for people.
 impl fmt::Display for Grounds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let login = self.claims.get("user_login").map_or("?", String::as_str);
+        let login = self.claims.get("user_login").or_else(|| self.claims.get("operator"));
+        let login = login.map_or("?", String::as_str);
         write!(f, "{login} asked; policy rules: {}", self.rules.join(", "))
     }
 }

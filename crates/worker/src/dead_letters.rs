@@ -10,7 +10,7 @@ use branchline_contract::{
 };
 use branchline_gcp::Error as GcpError;
 use branchline_gitlab::signing_keys::Unproven;
-use branchline_ledger::{About, Archive, Base64, Clock, Deed, Letter, Origin, Role, Sent};
+use branchline_ledger::{About, Archive, Base64, Clock, Letter, Origin, Role};
 use branchline_service::dead_letter::{ATTEMPTS, DETAIL, FIRST_PUBLISHED, REASON, SUBSCRIPTION};
 use branchline_service::telemetry::chain;
 use branchline_service::{
@@ -198,12 +198,9 @@ impl DeadLetters {
         letter: &mut Letter,
     ) -> Result<(), Error> {
         match provenance::replayed(&self.archive, message, name).await {
-            Ok(act) => {
-                if let Deed::Replayed { origin, first_published, replays, .. } = act.deed {
-                    (letter.origin, letter.replays) = (origin, replays);
-                    letter.first_published = first_published;
-                    letter.replay_of = Sent::parse(name);
-                }
+            Ok(it) => {
+                (letter.origin, letter.replays) = (it.origin, it.replays);
+                (letter.first_published, letter.replay_of) = (it.first_published, Some(it.sent));
                 Ok(())
             }
             Err(provenance::Error::Archive(error)) => Err(error.into()),
@@ -231,7 +228,7 @@ impl DeadLetters {
         };
         let published = letter.first_published;
         match provenance::prove_token(&self.trust, &token, published, &request).await {
-            Ok(it) => Ok(it.origin),
+            Ok(origin) => Ok(origin),
             Err(provenance::Error::Unproven(error @ Unproven::Transient { .. }))
                 if !keys_may_lack =>
             {
@@ -248,8 +245,8 @@ impl Error {
             Self::Archive(source) => (source.class().into(), source.lacking()),
             Self::Keys(_) => (Reason::IssuerUnavailable, None),
         };
-        let lacking = lacking.map(|it| format!(" ({it})")).unwrap_or_default();
-        Failure { reason, detail: format!("{}{lacking}", chain(self)) }
+        let lacking = lacking.map(|it| format!("{it}; ")).unwrap_or_default();
+        Failure { reason, detail: format!("{lacking}{}", chain(self)) }
     }
 }
 

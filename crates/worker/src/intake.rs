@@ -116,8 +116,9 @@ impl Error {
             | Self::Provenance(provenance::Error::Archive(source)) => source.lacking(),
             _ => None,
         };
-        let lacking = lacking.map(|it| format!(" ({it})")).unwrap_or_default();
-        format!("{}{lacking}", chain(self))
+        // First, for what Google says of it is long and told twice.
+        let lacking = lacking.map(|it| format!("{it}; ")).unwrap_or_default();
+        format!("{lacking}{}", chain(self))
     }
 }
 
@@ -175,7 +176,7 @@ impl Intake {
 
     async fn admit(&self, message: &Message) -> Result<(), Error> {
         let mut request = Envelope::decode_artifact_ready(&message.data, &message.attributes)?;
-        let Provenance { origin, asked_at } =
+        let Provenance { origin, asked_at, cause } =
             provenance::prove(&self.trust, &self.archive, message, &mut request).await?;
         let (id, digest) = RunId::derive(&request);
         Span::current().record("run.id", field::display(&id));
@@ -185,7 +186,7 @@ impl Intake {
             return Err(Error::TokenUsed(request.run));
         }
         let claims = origin.claims();
-        let author = Author { actor: ACTOR, cause: &message.id };
+        let author = Author { actor: ACTOR, cause: &cause };
         let mut run = self.request(asked_at, &request, (&id, digest), author).await?;
         for _ in 0..COLLISIONS_MAX {
             let Some(body) = self.next_fact(&run, &claims).await? else {

@@ -5,7 +5,7 @@ use branchline_contract::{ArtifactReady, Sha256};
 use branchline_gcp::Error as GcpError;
 use branchline_gitlab::id_token::agree;
 use branchline_gitlab::signing_keys::Unproven;
-use branchline_ledger::{Act, Archive, Deed, Origin, Sent, Tokens};
+use branchline_ledger::{Archive, Deed, Origin, Sent, Tokens};
 use branchline_service::Message;
 use jiff::Timestamp;
 
@@ -21,6 +21,8 @@ pub(crate) struct Provenance {
     pub origin: Origin,
     /// When Pub/Sub took it in first.
     pub asked_at: Timestamp,
+    /// What the facts that it leads to are caused by: the message, or the replay.
+    pub cause: String,
 }
 
 /// Why nobody is believed to stand behind a message.
@@ -48,10 +50,20 @@ pub(crate) async fn prove(
 ) -> Result<Provenance, Error> {
     let token = request.id_token.take();
     if let Some(name) = message.attributes.get(REPLAY) {
-        return believe(replayed(archive, message, name).await?);
+        let Replayed { sent, origin, first_published, .. } =
+            replayed(archive, message, name).await?;
+        if let Origin::Unproven { why } = origin {
+            return Err(Error::ReplayUnproven(why));
+        }
+        return Ok(Provenance {
+            origin,
+            asked_at: first_published,
+            cause: format!("replay {sent}"),
+        });
     }
     let token = token.ok_or(Error::Anonymous)?;
-    prove_token(trust, &token.0, message.publish_time, request).await
+    let origin = prove_token(trust, &token.0, message.publish_time, request).await?;
+    Ok(Provenance { origin, asked_at: message.publish_time, cause: message.id.clone() })
 }
 
 /// What a token proves that came with a request at that time.
@@ -60,12 +72,23 @@ pub(crate) async fn prove_token(
     token: &str,
     published: Timestamp,
     request: &ArtifactReady,
-) -> Result<Provenance, Error> {
+) -> Result<Origin, Error> {
     let claims = trust.keys.prove(token, published).await?;
     agree(&claims, &request.gitlab).map_err(Unproven::Forgery)?;
     let token = Tokens::tell((&claims.issuer, &claims.token_id));
-    let origin = Origin::Proven { claims: claims.written(), token };
-    Ok(Provenance { origin, asked_at: published })
+    Ok(Origin::Proven { claims: claims.written(), token })
+}
+
+/// The replay that a message is.
+pub(crate) struct Replayed {
+    /// Its place in the archive.
+    pub sent: Sent,
+    /// Who stands behind it.
+    pub origin: Origin,
+    /// When Pub/Sub took the message in first.
+    pub first_published: Timestamp,
+    /// How often it has been replayed.
+    pub replays: u32,
 }
 
 /// The replay that a message names, if it has that content. What only workers write is believed.
@@ -73,22 +96,16 @@ pub(crate) async fn replayed(
     archive: &Archive,
     message: &Message,
     name: &str,
-) -> Result<Act, Error> {
+) -> Result<Replayed, Error> {
     let unknown = || Error::NoReplay(name.chars().take(128).collect());
     let sent = Sent::parse(name).ok_or_else(unknown)?;
     let act = archive.acted(&sent.letter, sent.position).await?.ok_or_else(unknown)?;
-    match &act.deed {
-        Deed::Replayed { sha256, .. } if *sha256 == Sha256::of(&message.data) => Ok(act),
-        Deed::Replayed { .. } | Deed::Edited { .. } | Deed::Discarded {} => Err(unknown()),
-    }
-}
-
-fn believe(act: Act) -> Result<Provenance, Error> {
     match act.deed {
-        Deed::Replayed { origin: Origin::Unproven { why }, .. } => Err(Error::ReplayUnproven(why)),
-        Deed::Replayed { origin, first_published, .. } => {
-            Ok(Provenance { origin, asked_at: first_published })
+        Deed::Replayed { sha256, origin, first_published, replays, .. }
+            if sha256 == Sha256::of(&message.data) =>
+        {
+            Ok(Replayed { sent, origin, first_published, replays })
         }
-        Deed::Edited { .. } | Deed::Discarded {} => Err(Error::NoReplay(String::new())),
+        Deed::Replayed { .. } | Deed::Edited { .. } | Deed::Discarded {} => Err(unknown()),
     }
 }

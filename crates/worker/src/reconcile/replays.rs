@@ -1,5 +1,5 @@
-//! Carries out what operators ask for dead letters: replay, edit, discard. A task beside the rounds,
-//! one request after the other, so that a rate holds over all of them and no round waits.
+//! Carries out what operators ask for dead letters: replay, edit, discard. A task beside the rounds, so
+//! that no round waits; and one task, so that a rate holds over all requests that name it.
 //!
 //! A letter's act is on record before anything is sent, and names the request. So whoever takes a
 //! request up again after a crash sends those of its letters once more, and nobody else does.
@@ -26,8 +26,10 @@ use tracing::{info, warn};
 
 use crate::provenance::REPLAY;
 
-/// Letters under way at once.
-const AT_ONCE: usize = 64;
+/// Requests under way at once: one begins while another is being answered.
+const REQUESTS_AT_ONCE: usize = 2;
+/// Letters of one request under way at once.
+const AT_ONCE: usize = 100;
 /// What they may hold in memory, in KiB.
 const KIBIBYTES_MAX: usize = 64 << 10;
 /// Replays of one message before it takes force.
@@ -140,15 +142,14 @@ impl Drop for Replays {
 }
 
 impl Post {
-    async fn run(
-        self,
-        mut work: mpsc::UnboundedReceiver<Work>,
-        given: Arc<Mutex<BTreeSet<String>>>,
-    ) {
-        let pace = Pace::default();
-        while let Some(work) = work.recv().await {
+    async fn run(self, work: mpsc::UnboundedReceiver<Work>, given: Arc<Mutex<BTreeSet<String>>>) {
+        let limits = Limits { pace: Pace::default(), memory: Semaphore::new(KIBIBYTES_MAX) };
+        let next = |mut work: mpsc::UnboundedReceiver<Work>| async {
+            work.recv().await.map(|it| (it, work))
+        };
+        let each = async |work: Work| {
             let mut became = BTreeMap::new();
-            while let Err(error) = self.carry_out(&work, &pace, &mut became).await {
+            while let Err(error) = self.carry_out(&work, &limits, &mut became).await {
                 warn!(
                     request.id = work.name.id(),
                     error = chain(&error),
@@ -157,20 +158,17 @@ impl Post {
                 sleep(PAUSE).await;
             }
             given.lock().expect("no holder panics").remove(work.name.as_str());
-        }
+        };
+        stream::unfold(work, next).for_each_concurrent(REQUESTS_AT_ONCE, each).await;
     }
 
     /// Does what is left of it, and answers once nothing is.
     async fn carry_out(
         &self,
         work: &Work,
-        pace: &Pace,
+        limits: &Limits,
         became: &mut BTreeMap<LetterId, Became>,
     ) -> Result<(), GcpError> {
-        // Whoever led before may have answered since it was listed.
-        if self.requests.answered(&work.name).await?.is_some() {
-            return self.requests.remove(&work.asked).await;
-        }
         let (picks, per_second) = match &work.request.ask {
             Ask::Replay { letters, per_second, .. } => (letters.as_slice(), *per_second),
             Ask::Discard { letters } => (letters.as_slice(), None),
@@ -183,10 +181,9 @@ impl Post {
                 unreachable!("only what is about dead letters is given here")
             }
         };
-        let memory = Semaphore::new(KIBIBYTES_MAX);
         let mut named = BTreeSet::new();
         let left = picks.iter().filter(|it| !became.contains_key(&it.id) && named.insert(&it.id));
-        let left: Vec<_> = left.map(|it| self.one(work, it, per_second, pace, &memory)).collect();
+        let left: Vec<_> = left.map(|it| self.one(work, it, per_second, limits)).collect();
         let mut done = stream::iter(left).buffer_unordered(AT_ONCE);
         let mut first = Ok(());
         while let Some((id, outcome)) = done.next().await {
@@ -208,14 +205,13 @@ impl Post {
         work: &Work,
         pick: &Pick,
         per_second: Option<NonZeroU32>,
-        pace: &Pace,
-        memory: &Semaphore,
+        limits: &Limits,
     ) -> (LetterId, Result<Became, GcpError>) {
         let kibibytes = (pick.size >> 10).clamp(1, LETTER_BYTES_MAX >> 10);
         let kibibytes = u32::try_from(kibibytes).expect("that of a letter");
-        let _held = memory.acquire_many(kibibytes).await.expect("never closed");
+        let _held = limits.memory.acquire_many(kibibytes).await.expect("never closed");
         if let Some(rate) = per_second {
-            pace.turn(rate).await;
+            limits.pace.turn(rate).await;
         }
         let outcome = match &work.request.ask {
             Ask::Replay { force, .. } => self.replay(work, pick, *force).await,
@@ -343,6 +339,12 @@ fn outgoing(letter: Letter, pick: &Pick) -> Message {
     attributes.insert(REPLAY.to_owned(), sent.to_string());
     let ordering_key = Some(letter.ordering_key).filter(|it| !it.is_empty());
     Message { data: letter.data.0, attributes, ordering_key }
+}
+
+/// What all requests share.
+struct Limits {
+    pace: Pace,
+    memory: Semaphore,
 }
 
 /// When the next letter may be sent, over all requests of one rate.

@@ -1,0 +1,124 @@
+//! A worker and a notifier within the process of a test, and as whom they work.
+
+use branchline_gcp::{Config, Credentials};
+use branchline_local::iam::Resource;
+use branchline_local::installation::{self, PROJECT, subscription, topic};
+use branchline_local::stack::{Endpoints, Stack};
+use secrecy::SecretString;
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+const GRANTS: &str = include_str!("../../deploy/grants.yaml");
+
+pub(crate) fn extend(config: &mut Value, more: Value) {
+    let more: serde_json::Map<_, _> = serde_json::from_value(more).expect("keys and values");
+    config.as_object_mut().expect("it has keys").extend(more);
+}
+
+pub(crate) fn worker(
+    google: &Config,
+    more: Value,
+    token: String,
+    stop: &CancellationToken,
+) -> JoinHandle<()> {
+    let mut config = json!({
+        "subscription": subscription(PROJECT, "artifact-ready-worker"),
+        "dead_letter_topic": topic(PROJECT, "dead-letters"),
+        "dead_letter_subscription": subscription(PROJECT, "dead-letters-archive"),
+        "dead_letter_bucket": installation::DEAD_LETTERS,
+        "artifact_topic": topic(PROJECT, "artifact-ready"),
+        "run_event_topic": topic(PROJECT, "run-events"),
+        "ledger_bucket": installation::LEDGER,
+        "queue_bucket": installation::QUEUE,
+        "request_bucket": installation::REQUESTS,
+        "output_bucket": installation::OUTPUT,
+        "regions": ["europe-west4"],
+        "verify_sha256": true,
+        "tick": "50ms",
+        "settle": "1s",
+        "listen": "127.0.0.1:0",
+        "google": endpoints(google),
+    });
+    extend(&mut config, more);
+    let config = serde_json::from_value(config).expect("the worker's configuration is one");
+    let (token, stop) = (SecretString::from(token), stop.clone());
+    tokio::spawn(async move {
+        branchline_worker::run(config, Some(token), stop).await.expect("it runs");
+    })
+}
+
+pub(crate) fn notifier(
+    google: &Config,
+    gitlab: &str,
+    token: String,
+    stop: &CancellationToken,
+) -> JoinHandle<()> {
+    let config: branchline_notifier::Config = serde_json::from_value(json!({
+        "subscription": subscription(PROJECT, "run-events-notifier"),
+        "dead_letter_topic": topic(PROJECT, "dead-letters"),
+        "ledger_bucket": installation::LEDGER,
+        "gitlab": gitlab,
+        "merge_requests": {
+            "queue_bucket": installation::QUEUE,
+            "request_bucket": installation::REQUESTS,
+            "poll": "1s",
+        },
+        "listen": "127.0.0.1:0",
+        "google": endpoints(google),
+    }))
+    .expect("the notifier's configuration is one");
+    let (token, stop) = (SecretString::from(token), stop.clone());
+    tokio::spawn(async move {
+        branchline_notifier::run(config, token, stop).await.expect("it runs");
+    })
+}
+
+fn endpoints(google: &Config) -> Value {
+    let anonymous = google.credentials == Credentials::Anonymous;
+    json!({
+        "credentials": if anonymous { "anonymous" } else { "application_default" },
+        "metadata_endpoint": google.metadata_endpoint,
+        "pubsub_endpoint": google.pubsub_endpoint,
+        "storage_endpoint": google.storage_endpoint,
+        "vertex_endpoint": google.vertex_endpoint,
+    })
+}
+
+/// Address of an account of the installation.
+pub fn account(id: &str) -> String {
+    format!("{id}@{PROJECT}.iam.gserviceaccount.com")
+}
+
+/// Gives every account what it needs, and the owner everything.
+pub(crate) fn grant(stack: &Stack) {
+    let number = stack.iam.create_project(PROJECT);
+    let trainer = format!("{number}-compute@developer.gserviceaccount.com");
+    installation::grant(stack, PROJECT, GRANTS, &trainer).expect("the roles are granted");
+    let owner = stack.iam.create_service_account(PROJECT, "owner");
+    let (project, member) = (Resource::project(PROJECT), format!("serviceAccount:{owner}"));
+    stack.iam.bind(&project, "roles/owner", &member).expect("the owner owns");
+}
+
+/// Where the clients of an account find the stack.
+pub(crate) async fn google(stack: &Stack, id: &str, enforced: bool) -> Config {
+    let Endpoints { pubsub, storage, vertex, .. } = stack.endpoints();
+    let metadata = if enforced {
+        let server = stack.metadata_server(&account(id)).await.expect("a port is free");
+        Some(format!("http://{server}"))
+    } else {
+        None
+    };
+    Config {
+        credentials: if enforced {
+            Credentials::ApplicationDefault
+        } else {
+            Credentials::Anonymous
+        },
+        metadata_endpoint: metadata,
+        pubsub_endpoint: Some(format!("http://{pubsub}")),
+        storage_endpoint: Some(format!("http://{storage}")),
+        vertex_endpoint: Some(format!("http://{vertex}")),
+        ..Config::default()
+    }
+}
