@@ -22,7 +22,6 @@ use crate::exit;
 use crate::operate::Misplaced;
 use crate::style::Style;
 
-#[cfg(feature = "local")]
 pub(crate) use detail::detail;
 pub(crate) use moment::{is_within, moment};
 
