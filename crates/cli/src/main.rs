@@ -10,12 +10,14 @@ mod env;
 mod exit;
 #[cfg(all(feature = "failpoints", debug_assertions))]
 mod failpoints;
+mod follow;
 #[cfg(feature = "local")]
 mod local;
 mod operate;
 mod policy;
 mod publish;
 mod roles;
+mod runs;
 mod schema;
 mod style;
 mod table;
@@ -128,11 +130,11 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     if let Some(error) = error.downcast_ref::<confirm::Unconfirmed>() {
         return error.exit_code();
     }
-    if error.is::<dlq::Nothing>() {
-        return exit::USAGE;
-    }
     if error.is::<dlq::Unusable>() {
         return exit::DATA;
+    }
+    if error.is::<operate::Usage>() {
+        return exit::USAGE;
     }
     let configuration = error.is::<branchline_service::config::ConfigError>()
         || error.is::<branchline_service::telemetry::TelemetryError>()
@@ -147,6 +149,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     match google {
         _ if configuration => exit::CONFIG,
         Some(error) => exit::of_class(error.class()),
+        None if error.is::<branchline_ledger::Error>() => exit::DATA,
         None if error.is::<std::io::Error>() => exit::CANNOT_CREATE,
         None => exit::SOFTWARE,
     }

@@ -1,15 +1,17 @@
-//! `branchline runs cancel` and `approve`, `pause` and `resume`: an operator asks the leader
-//! for something, and is told what became of it.
+//! `branchline runs cancel`, `approve` and `retry`, `pause` and `resume`: an operator asks the
+//! leader for something, and is told what became of it.
 
 use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use branchline_contract::{Actor, Ask, IdToken, Reason, Request, RequestId, RunId, Vertex};
+use branchline_contract::{
+    self as contract, Actor, Ask, IdToken, Reason, Request, RequestId, RunId, Vertex,
+};
 use branchline_gcp::Config;
 use branchline_gcp::storage::Storage;
-use branchline_ledger::{Answer, RequestName, Requests, Verdict};
+use branchline_ledger::{Answer, RequestName, Requests, Trail, Verdict};
 use branchline_service::Period;
 use clap::Subcommand;
 use jiff::Timestamp;
@@ -19,6 +21,7 @@ use crate::confirm::confirm;
 use crate::env::{self, Environment};
 use crate::exit;
 use crate::publish::plain;
+use crate::runs::{list, show, watch};
 
 /// Between two looks for an answer.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -40,7 +43,7 @@ Exit codes:
   75  try again                        77  not allowed
   78  wrong environment                1   not confirmed";
 
-/// Act on runs
+/// Look at runs and act on them
 #[derive(Debug, clap::Args)]
 pub(crate) struct Runs {
     #[command(subcommand)]
@@ -49,6 +52,10 @@ pub(crate) struct Runs {
 
 #[derive(Debug, Subcommand)]
 enum RunsCommand {
+    List(list::Args),
+    Show(show::Args),
+    Watch(watch::Args),
+    Retry(Retry),
     Cancel(Cancel),
     Approve(Approve),
 }
@@ -94,6 +101,29 @@ struct Cancel {
     /// Do not ask; needed where there is no terminal
     #[arg(long)]
     yes: bool,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// Try a run once more that has ended
+///
+/// The next attempt takes the inputs of the one before and is let in, or held, as the policy says
+/// now of what its CI job had proven. A run that was rejected, or that ended before it was let in,
+/// is tried again by its CI job alone.
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER_HELP)]
+struct Retry {
+    #[command(flatten)]
+    attempt: Attempt,
+    /// Why; stays on record
+    #[arg(long, value_name = "TEXT")]
+    reason: Reason,
+    /// GitLab project of the run; otherwise it is looked for in the ledger
+    #[arg(long, value_name = "ID")]
+    project_id: Option<u64>,
+    /// Also where it succeeded
+    #[arg(long)]
+    force: bool,
     #[command(flatten)]
     common: Common,
 }
@@ -157,14 +187,23 @@ pub(crate) struct Common {
     pub(crate) no_wait: bool,
 }
 
+/// The command line asks for what cannot be.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Usage(pub(crate) String);
+
 /// A `BRANCHLINE_` variable is wrong.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct Misplaced(pub(crate) String);
 
-/// Acts on runs.
+/// Looks at runs and acts on them.
 pub(crate) async fn runs(args: &Runs, environment: &Environment) -> anyhow::Result<u8> {
     match &args.command {
+        RunsCommand::List(args) => list::run(args, environment).await,
+        RunsCommand::Show(args) => show::run(args, environment).await,
+        RunsCommand::Watch(args) => watch::run(args, environment).await,
+        RunsCommand::Retry(args) => retry(args, environment).await,
         RunsCommand::Cancel(Cancel { attempt, reason, yes, common }) => {
             let Attempt { run, attempt } = attempt;
             confirm(&format!("End run {run} and stop its job?"), *yes)?;
@@ -176,6 +215,29 @@ pub(crate) async fn runs(args: &Runs, environment: &Environment) -> anyhow::Resu
             request(ask, reason, common, environment).await
         }
     }
+}
+
+/// Finds the run's place in the ledger, which the leader no longer has in mind.
+async fn retry(args: &Retry, environment: &Environment) -> anyhow::Result<u8> {
+    let Retry { attempt: Attempt { run, attempt }, reason, project_id, force, common } = args;
+    let project_id = match (project_id, &common.ledger_bucket) {
+        (Some(it), _) => Some(*it),
+        (None, Some(ledger)) => {
+            let google = env::google(environment).map_err(Misplaced)?;
+            let storage = Arc::new(Storage::connect(&google).await?);
+            Trail::new(storage, ledger.clone()).project_of(run).await?
+        }
+        (None, None) => {
+            let message = "--project-id says where the run is, or --ledger-bucket where to look";
+            return Err(Usage(message.to_owned()).into());
+        }
+    };
+    let Some(project_id) = project_id else {
+        eprintln!("error: there is no run {run} in the ledger");
+        return Ok(exit::NO_INPUT);
+    };
+    let retry = contract::Retry { run: run.clone(), project_id, attempt: *attempt, force: *force };
+    request(Ask::Retry(retry), reason, common, environment).await
 }
 
 /// Pauses a domain.

@@ -57,11 +57,6 @@ impl Table {
         self.rows.push(cells);
     }
 
-    /// Whether there are no rows.
-    pub(crate) const fn is_empty(&self) -> bool {
-        self.rows.is_empty()
-    }
-
     /// All of it, in lines.
     pub(crate) fn render(&self, style: Style) -> String {
         let headings: Vec<_> =

@@ -6,11 +6,12 @@ use std::io::Write as _;
 use anyhow::Context as _;
 use branchline_gcp::Config;
 use branchline_ledger::Filed;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use super::filter::Filter;
 use super::{AFTER_HELP, Bucket, select};
 use crate::env::Environment;
+use crate::runs::span;
 use crate::style::{Colour, Style};
 use crate::table::{Cell, Table};
 
@@ -46,6 +47,10 @@ pub(super) async fn run(
 ) -> anyhow::Result<u8> {
     let archive = args.bucket.connect(google).await?;
     let mut letters = select(&archive, &args.filter, args.all).await?;
+    if letters.is_empty() && !args.json {
+        eprintln!("no dead letters");
+        return Ok(0);
+    }
     let counts = counts(&letters);
     letters.reverse();
     letters.truncate(args.limit.unwrap_or(usize::MAX));
@@ -60,10 +65,6 @@ pub(super) async fn run(
         }
         text
     };
-    if counts.is_empty() && !args.json {
-        eprintln!("no dead letters");
-        return Ok(0);
-    }
     std::io::stdout().write_all(text.as_bytes()).context("writing to stdout")?;
     Ok(0)
 }
@@ -93,7 +94,7 @@ fn table(letters: &[Filed], now: Timestamp) -> Table {
             state @ "open" => Cell::coloured(Colour::Yellow, state),
             state => Cell::from(state),
         };
-        let age = it.first_published.map(|time| age(now.duration_since(time)));
+        let age = it.first_published.map(|time| span(now.duration_since(time)));
         table.row([
             Cell::from(it.id.as_str()),
             Cell::from(age.unwrap_or_default()),
@@ -114,16 +115,6 @@ pub(super) fn about(it: &Filed) -> String {
         (None, Some(project), Some(sha)) => format!("{project}@{}", sha.get(..8).unwrap_or(sha)),
         (None, Some(project), None) => project.clone(),
         (None, None, _) => "-".to_owned(),
-    }
-}
-
-fn age(time: SignedDuration) -> String {
-    let seconds = time.as_secs().max(0);
-    match seconds {
-        0..60 => format!("{seconds}s"),
-        60..3_600 => format!("{}m", seconds / 60),
-        3_600..172_800 => format!("{}h", seconds / 3_600),
-        _ => format!("{}d", seconds / 86_400),
     }
 }
 

@@ -21,7 +21,6 @@ use crate::env::{self, Environment};
 use crate::operate::Misplaced;
 pub(crate) use edit::Unusable;
 use filter::Filter;
-pub(crate) use replay::Nothing;
 
 /// Letters that are read at once.
 const READS_AT_ONCE: usize = 32;

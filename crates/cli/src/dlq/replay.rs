@@ -16,7 +16,7 @@ use crate::confirm::confirm;
 use crate::count::Count;
 use crate::env::Environment;
 use crate::exit;
-use crate::operate::{Asker, Common};
+use crate::operate::{Asker, Common, Usage};
 use crate::style::Style;
 use crate::table::Table;
 
@@ -90,11 +90,6 @@ pub(super) struct Discard {
     chosen: Chosen,
 }
 
-/// The command line says nothing of which.
-#[derive(Debug, thiserror::Error)]
-#[error("which dead letters? Name their ids, filter them, or say --all")]
-pub(crate) struct Nothing;
-
 pub(super) async fn replay(
     args: &Replay,
     google: &Config,
@@ -140,7 +135,8 @@ async fn choose(
     again: bool,
 ) -> anyhow::Result<Result<Vec<Filed>, u8>> {
     if chosen.ids.is_empty() && chosen.filter.is_empty() && !chosen.all {
-        return Err(Nothing.into());
+        let what = "which dead letters? Name their ids, filter them, or say --all";
+        return Err(Usage(what.to_owned()).into());
     }
     let mut letters = select(archive, &chosen.filter, again).await?;
     if !chosen.ids.is_empty() {

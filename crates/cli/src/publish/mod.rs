@@ -28,13 +28,14 @@ use branchline_service::Period;
 use jiff::Timestamp;
 
 use crate::env::{self, Environment};
+use crate::follow::Followed;
 use config::{Config, Run};
 pub(crate) use error::Error;
 use gitlab_ci::Job;
 use message::Request;
 use repository::Repository;
-pub(crate) use wait::plain;
-use wait::{End, Followed};
+use wait::{Asked, End};
+pub(crate) use wait::{plain, stopped};
 
 /// A larger file is no `branchline.yaml`.
 const CONFIG_BYTES_MAX: u64 = 1 << 20;
@@ -136,14 +137,10 @@ pub(crate) async fn run(args: &Args, environment: &Environment) -> Result<u8, Er
         append(file, &format!("BRANCHLINE_RUN_ID={}\n", request.id))?;
     }
     let Some(ledger) = config.ledger.clone().filter(|_| args.wait) else { return Ok(0) };
-    let followed = Followed {
-        project_id: job.origin.project_id,
-        id: &request.id,
-        ci_job: job.origin.job_id,
-        topic: &config.topic,
-    };
     let store = Store::new(Arc::new(storage), ledger, Timestamp::now);
-    let end = wait::follow(&store, &followed, args.timeout.get()).await?;
+    let followed = Followed::new(store, job.origin.project_id, request.id.clone());
+    let asked = Asked { ci_job: job.origin.job_id, topic: &config.topic };
+    let end = wait::follow(followed, &asked, args.timeout.get()).await?;
     if let (Some(file), End::Run(ending)) = (&args.dotenv, &end) {
         append(file, &format!("BRANCHLINE_OUTCOME={}\n", ending.outcome.as_str()))?;
         if let Some(uri) = &ending.model_uri {

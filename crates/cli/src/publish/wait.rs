@@ -3,13 +3,13 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use branchline_contract::{Outcome, RunId};
-use branchline_gcp::Class;
-use branchline_ledger::{Ending, Run, State, Store};
+use branchline_contract::Outcome;
+use branchline_ledger::{Ending, Run, State};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, sleep};
 
 use crate::exit;
+use crate::follow::{Followed, may_pass};
 
 /// Between two looks at the ledger.
 const LOOK_EVERY: Duration = Duration::from_secs(3);
@@ -20,13 +20,9 @@ const PICKED_UP_WITHIN: Duration = Duration::from_mins(1);
 /// As much of somebody else's text as a line bears.
 const CHARS_MAX: usize = 2_000;
 
-/// Whom to follow.
-pub(crate) struct Followed<'a> {
-    /// GitLab project of the run.
-    pub(crate) project_id: u64,
-    /// The run.
-    pub(crate) id: &'a RunId,
-    /// The CI job that asked for it.
+/// Who asked, and where.
+pub(crate) struct Asked<'a> {
+    /// The CI job.
     pub(crate) ci_job: u64,
     /// Topic that was asked.
     pub(crate) topic: &'a str,
@@ -52,28 +48,31 @@ impl End {
 
 /// Tells each phase on stderr until the run ends, the time is up, or somebody stops us.
 pub(crate) async fn follow(
-    store: &Store,
-    followed: &Followed<'_>,
+    mut followed: Followed,
+    asked: &Asked<'_>,
     timeout: Duration,
 ) -> Result<End, branchline_ledger::Error> {
     let (why, code) = tokio::select! {
-        ending = watch(store, followed) => return ending.map(End::Run),
+        ending = watch(&mut followed, asked) => return ending.map(End::Run),
         () = sleep(timeout) => ("the time to wait is over", exit::WAITED_TOO_LONG),
         code = stopped() => ("stopped", code),
     };
     eprintln!(
         "{why}: run {} goes on; the commit shows how it ends, and running this job again follows it",
-        followed.id
+        followed.id()
     );
     Ok(End::Early(code))
 }
 
-async fn watch(store: &Store, followed: &Followed<'_>) -> Result<Ending, branchline_ledger::Error> {
+async fn watch(
+    followed: &mut Followed,
+    asked: &Asked<'_>,
+) -> Result<Ending, branchline_ledger::Error> {
     let started = Instant::now();
     let mut told = (String::new(), started);
     loop {
-        let line = match store.load(followed.project_id, followed.id).await {
-            Ok(history) => match look(history.map(|it| it.run), followed.ci_job) {
+        let line = match followed.look().await {
+            Ok(history) => match look(history.map(|it| &it.run), asked.ci_job) {
                 Seen::Ended(line, ending) => {
                     tell(started, &line);
                     return Ok(ending);
@@ -83,15 +82,11 @@ async fn watch(store: &Store, followed: &Followed<'_>) -> Result<Ending, branchl
                 Seen::Nothing => format!(
                     "no worker has picked this up yet; is a worker running, and does its \
                      subscription belong to {}?",
-                    followed.topic
+                    asked.topic
                 ),
             },
-            Err(error) => match error.class() {
-                Class::Transient | Class::Quota => format!("the ledger does not answer: {error}"),
-                Class::NotFound | Class::Conflict | Class::Refused | Class::Permission => {
-                    return Err(error);
-                }
-            },
+            Err(error) if may_pass(&error) => format!("the ledger does not answer: {error}"),
+            Err(error) => return Err(error),
         };
         if line != told.0 || told.1.elapsed() >= TELL_EVERY {
             tell(started, &line);
@@ -112,7 +107,7 @@ enum Seen {
     Ended(String, Ending),
 }
 
-fn look(run: Option<Run>, ci_job: u64) -> Seen {
+fn look(run: Option<&Run>, ci_job: u64) -> Seen {
     let Some(run) = run else { return Seen::Nothing };
     // An earlier attempt failed, and our request for another one is still under way.
     if run.ended_badly() && !run.ci_jobs.contains(&ci_job) {
@@ -132,8 +127,8 @@ fn look(run: Option<Run>, ci_job: u64) -> Seen {
         State::Stalled(_) => format!("stalled{waiting}"),
         State::Held(_) => format!("held{waiting}"),
         State::Admitted | State::Intended => format!("queued{waiting}"),
-        State::Submitted => format!("submitted{}", job(&run)),
-        State::Running => format!("running{}", job(&run)),
+        State::Submitted => format!("submitted{}", job(run)),
+        State::Running => format!("running{}", job(run)),
         State::Finished(ending) => {
             let line = format!("{attempt}{}{waiting}{}", ending.outcome.as_str(), result(ending));
             return Seen::Ended(line, ending.clone());
@@ -169,7 +164,7 @@ fn tell(started: Instant, line: &str) {
 }
 
 /// Ends with the exit code of the signal that stops us.
-async fn stopped() -> u8 {
+pub(crate) async fn stopped() -> u8 {
     let wait = async |kind| match signal(kind) {
         Ok(mut signals) => drop(signals.recv().await),
         // Without a handler the signal ends the process by itself.
@@ -185,7 +180,7 @@ async fn stopped() -> u8 {
 mod tests {
     use std::collections::BTreeMap;
 
-    use branchline_contract::{ArtifactReady, Sha256};
+    use branchline_contract::{ArtifactReady, RunId, Sha256};
     use branchline_ledger::{Body, Entry, Fact, Intent};
     use expect_test::{Expect, expect};
     use jiff::Timestamp;
@@ -243,7 +238,7 @@ mod tests {
             let entry = Entry::decode(&fact.encode()).unwrap();
             previous = Some(entry.sha256);
             entries.push(entry);
-            let line = match look(Some(Run::fold(&entries).unwrap().0), ci_job) {
+            let line = match look(Some(&Run::fold(&entries).unwrap().0), ci_job) {
                 Seen::Nothing => "nothing".to_owned(),
                 Seen::Going(line) => line,
                 Seen::Ended(line, ending) => {
