@@ -114,7 +114,9 @@ impl World {
             "gitlab": format!("http://{gitlab}"),
             "consume": {"attempts_max": attempts_max},
         });
-        extend(&mut config, more);
+        // What is not known before the stack has started.
+        let more = more.to_string().replace("{GITLAB}", &gitlab.to_string());
+        extend(&mut config, serde_json::from_str(&more).expect("it was JSON before"));
         let roles = vec![
             worker(&worker_google, config, stack.gitlab.token(), &stop),
             notifier(&google, &format!("http://{gitlab}"), stack.gitlab.token(), &stop),
