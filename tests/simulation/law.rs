@@ -9,7 +9,8 @@ use branchline_gcp::vertex::Job;
 use branchline_ledger::{Body, Entry, Run, State as RunState};
 use bytes::Bytes;
 
-use crate::story::{DEAD_LETTERS, LEDGER, QUEUE, REQUESTS, RUN_EVENTS};
+use crate::dead::is_dead;
+use crate::story::{LEDGER, QUEUE, REQUESTS, RUN_EVENTS};
 use crate::world::{State, Texts};
 
 /// The books.
@@ -27,6 +28,8 @@ pub(crate) struct Law {
     pub(crate) broken: Option<String>,
     /// Events that were published more than once.
     pub(crate) repeats: u32,
+    /// Stalled attempts that went on as another CI job's.
+    pub(crate) taken_over: u32,
 }
 
 /// One run as its ledger tells it.
@@ -50,6 +53,13 @@ impl Law {
     /// Every run that was requested.
     pub(crate) fn runs(&self) -> impl Iterator<Item = &Kept> {
         self.runs.values()
+    }
+
+    /// Whether a queue entry is of an attempt that never began: its message died before.
+    pub(crate) fn is_early(&self, entry: &str) -> bool {
+        let begun = |it: &Run| entry.contains(it.id.as_str()).then_some(it.attempt);
+        let begun = self.runs.values().find_map(|it| begun(&it.run)).unwrap_or_default();
+        (begun + 1..begun + 3).any(|it| entry.ends_with(&format!("-{it}")))
     }
 
     /// State of the run that a call is about.
@@ -141,8 +151,18 @@ impl Law {
                 self.check(!before.ci_jobs.contains(ci_job), || {
                     format!("{name}: CI job {ci_job} has asked before, and starts another attempt")
                 });
-                self.check(before.ended_badly(), || {
-                    format!("{name}: the attempt before did not end badly")
+                let abandoned = matches!(before.state, RunState::Stalled(_));
+                self.taken_over += u32::from(abandoned);
+                self.check(before.ended_badly() || abandoned, || {
+                    format!("{name}: the attempt before did not end badly, and goes on by itself")
+                });
+            }
+            Body::Verified { grounds: Some(grounds), .. }
+            | Body::Rejected { grounds: Some(grounds), .. } => {
+                // The claims are those of whoever asked for what is decided on.
+                let (asks, proven) = (before.request.gitlab.job_id, &grounds.claims["job_id"]);
+                self.check(*proven == asks.to_string(), || {
+                    format!("{name}: CI job {asks} asks, and CI job {proven} proves who that is")
                 });
             }
             Body::Finished { outcome, metrics, .. } => {
@@ -288,11 +308,9 @@ impl Law {
         if subscription != REQUESTS {
             return;
         }
-        let dead =
-            published.get(DEAD_LETTERS).is_some_and(|it| it.iter().any(|it| it.data == data));
-        let Ok(request) = serde_json::from_slice::<ArtifactReady>(data) else {
-            return self.check(dead, || "a message that does not decode was lost".to_owned());
-        };
+        let request: ArtifactReady =
+            serde_json::from_slice(data).expect("every message is a request");
+        let dead = is_dead(published, &request);
         let (id, _) = RunId::derive(&request);
         let kept = self.runs.values().find(|it| it.run.id == id);
         let job = request.gitlab.job_id;

@@ -77,9 +77,10 @@ impl World {
     }
 
     /// The same with a worker whose looks at artifacts are answered with this
-    /// gRPC code while it is not 0, and whose first delivery attempt is the last.
-    pub async fn start_refusing(code: Arc<AtomicU16>) -> Self {
-        Self::start_with(Options::default(), Some(code), json!({})).await
+    /// gRPC code while it is not 0, and whose first delivery attempt is the last, unless its configuration
+    /// says more.
+    pub async fn start_refusing(code: Arc<AtomicU16>, more: Value) -> Self {
+        Self::start_with(Options::default(), Some(code), more).await
     }
 
     /// The same with faults, a log of the wire if wanted, and more keys in the worker's configuration.

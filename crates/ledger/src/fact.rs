@@ -142,7 +142,7 @@ pub enum Body {
         /// Where the model lies.
         model_uri: Option<String>,
     },
-    /// A new attempt begins: behind an end, because a CI job asked for it, or instead of one.
+    /// A new attempt begins: behind an end or a stall, because a CI job asked for it, or instead of one.
     Retried {
         /// What a CI job announced, if one asked: the same inputs, pinned anew, and where
         /// it stands in GitLab.
@@ -154,7 +154,7 @@ pub enum Body {
         /// When Pub/Sub took the message in; names the queue entry.
         asked_at: Timestamp,
     },
-    /// Intake gave up for now; a replay resumes it.
+    /// Intake gave up for now; a replay resumes it, and another CI job opens the next attempt.
     Stalled {
         /// What it met last.
         reason: String,

@@ -295,11 +295,12 @@ impl Run {
         self.pipeline_id = self.pipeline_id.max(pipeline_id.unwrap_or_default());
     }
 
-    /// Begins the next attempt: from the start behind an end, or in line, with
-    /// a reason, where the job's failure was not made the end.
+    /// Begins the next attempt: from the start behind an end or a stall, or in line,
+    /// with a reason, where the job's failure was not made the end.
     fn retry(&mut self, attempt: u32, reason: Option<&str>, asked_at: Timestamp) -> Option<Phase> {
         let fits = match (&self.state, reason) {
-            (State::Finished(_), None) | (State::Submitted | State::Running, Some(_)) => true,
+            (State::Finished(_) | State::Stalled(_), None)
+            | (State::Submitted | State::Running, Some(_)) => true,
             (
                 State::Requested
                 | State::Stalled(_)

@@ -2,6 +2,7 @@
 
 mod approvals;
 mod staged;
+mod stalled;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
