@@ -303,7 +303,7 @@ async fn what_can_never_be_a_request_becomes_a_dead_letter_at_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_whose_inputs_may_not_be_read_stalls_and_a_retry_of_its_ci_job_resumes_it() {
     let code = Arc::new(AtomicU16::new(PERMISSION_DENIED));
-    let world = World::start_refusing(code.clone()).await;
+    let world = World::start_refusing(code.clone(), json!({})).await;
     let request = world.request("iris", &json!([world.artifact("a.csv", "1,2")]), TRAIN);
     world.publish(request.to_string()).await;
     let letter = world.dead_letter().await;
@@ -327,8 +327,35 @@ async fn a_run_whose_inputs_may_not_be_read_stalls_and_a_retry_of_its_ci_job_res
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_stalled_run_goes_on_as_another_ci_job_s_and_no_more_as_the_first_one_s() {
+    let code = Arc::new(AtomicU16::new(PERMISSION_DENIED));
+    let world = World::start_refusing(code.clone(), json!({})).await;
+    let first = world.request("iris", &json!([world.artifact("a.csv", "1,2")]), TRAIN);
+    world.publish(first.to_string()).await;
+    world.dead_letter().await;
+    code.store(0, Ordering::SeqCst);
+    let mut second = first.clone();
+    second["gitlab"]["job_id"] = json!(world.job.id + 1);
+    world.publish(second.to_string()).await;
+    let history = world.ended(&first, 2).await;
+    assert_eq!(history.run.ending().unwrap().outcome, Outcome::Succeeded);
+    let known = ["requested", "stalled", "retried", "verified", "admitted"];
+    assert_eq!(kinds(&history)[..5], known);
+    let (asked, proven) = (history.run.request.gitlab.job_id, history.run.grounds.as_ref());
+    assert_eq!((asked, &proven.unwrap().claims["job_id"]), (world.job.id + 1, &asked.to_string()));
+
+    // The first job's message once more, in a replay for instance.
+    world.publish(first.to_string()).await;
+    let marker = world.request("marker", &json!([]), TRAIN);
+    world.publish(marker.to_string()).await;
+    world.ended(&marker, 1).await;
+    assert_eq!(kinds(&world.history(&first).await.unwrap()), kinds(&history));
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_input_that_cloud_storage_will_never_take_rejects_the_run() {
-    let world = World::start_refusing(Arc::new(AtomicU16::new(INVALID_ARGUMENT))).await;
+    let world = World::start_refusing(Arc::new(AtomicU16::new(INVALID_ARGUMENT)), json!({})).await;
     let request = world.request("iris", &json!([world.artifact("a.csv", "1,2")]), TRAIN);
     world.publish(request.to_string()).await;
     let history = world.ended(&request, 1).await;

@@ -20,7 +20,7 @@ struct Mutant {
     seed: u64,
 }
 
-const MUTANTS: [Mutant; 12] = [
+const MUTANTS: [Mutant; 13] = [
     Mutant {
         name: "the settle time is dropped",
         file: "crates/worker/src/reconcile/step.rs",
@@ -149,6 +149,13 @@ async fn settled_before<B, G, E>(
             };",
         to: "                return Ok(run);
             };",
+        seed: 0,
+    },
+    Mutant {
+        name: "a CI job's claims decide on another's request",
+        file: "crates/worker/src/intake.rs",
+        from: "if claims.job_id != run.request.gitlab.job_id => {",
+        to: "if claims.job_id == 0 => {",
         seed: 0,
     },
 ];

@@ -6,6 +6,8 @@
 //! `SEEDS=10000` simulates so many (`make sim`); `SEED=7` tells one with its trace.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+#[path = "simulation/dead.rs"]
+mod dead;
 #[path = "simulation/gitlab.rs"]
 mod gitlab;
 #[path = "simulation/identity.rs"]
@@ -32,12 +34,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use story::{tell, tell_of_copies};
+use story::{tell, tell_of_copies, tell_of_dead_letters};
 use take_over::take_over;
 use world::Fault;
 
 /// Enough for every fault to meet a run in every state.
 const ALL_PAIRS: u64 = 300;
+/// Enough for messages to die in every state of intake, and for others to come behind them.
+const DYING: u64 = 100;
 /// Enough for copies to be lost, repeated and interrupted.
 const COPYING: u64 = 60;
 
@@ -102,6 +106,19 @@ fn a_run_trains_on_one_copy_of_its_inputs_whatever_goes_wrong() {
         let broken = told.broken.map(|it| format!("seed {seed}: {it}")).unwrap_or_default();
         assert!(broken.is_empty(), "{}\n{broken}", told.trace.join("\n"));
     }
+}
+
+#[test]
+fn a_run_whose_message_dies_goes_on_as_another_ci_job_s_or_expires() {
+    let mut taken_over = 0;
+    for seed in 0..DYING {
+        let told = tell_of_dead_letters(seed);
+        let broken = told.broken.map(|it| format!("seed {seed}: {it}")).unwrap_or_default();
+        assert!(broken.is_empty(), "{}\n{broken}", told.trace.join("\n"));
+        taken_over += told.taken_over;
+    }
+    println!("{taken_over} attempts were taken over");
+    assert!(taken_over > 0);
 }
 
 /// Facts are read one by one over a slow wire, and a lease that is not renewed meanwhile is lost.

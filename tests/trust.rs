@@ -3,11 +3,14 @@
 #![expect(clippy::unwrap_used, reason = "a helper of a test may panic as the test may")]
 
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 
 use branchline_contract::Outcome;
 use branchline_ledger::{Body, Decided};
 use branchline_local::faults::Faults;
+use branchline_local::installation::QUEUE;
+use branchline_tests::eventually::eventually;
 use branchline_tests::identity::claims;
 use branchline_tests::world::{World, run_id};
 use jiff::Timestamp;
@@ -82,6 +85,29 @@ async fn a_token_announces_one_request_of_a_name_however_often() {
     assert_eq!(letter.class, "refused");
     assert!(letter.detail.contains("has announced another request for iris"), "{}", letter.detail);
     assert!(world.history(&other).await.is_none());
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_whose_own_message_is_refused_for_good_is_stalled_and_expires() {
+    let code = Arc::new(AtomicU16::new(7));
+    let more = json!({"consume": {"attempts_max": 100}, "wait_max": "14s"});
+    let world = World::start_refusing(code.clone(), more).await;
+    let request = world.request("iris", &json!([world.artifact("a.csv", "1")]), "true");
+    world.publish(request.to_string()).await;
+    eventually("it is requested", async || world.history(&request).await).await;
+    // Until it comes again, its token has announced something else.
+    for object in world.stack.storage.list(QUEUE, "by-token/") {
+        world.stack.storage.put(QUEUE, &object.name, "0".repeat(64)).unwrap();
+    }
+    code.store(0, Ordering::SeqCst);
+    assert_eq!(world.dead_letter().await.class, "refused");
+    let history = world.history(&request).await.unwrap();
+    assert_eq!(history.entries[1].fact.body.kind(), "stalled");
+    let ending = world.ended(&request, 1).await.run.ending().unwrap().clone();
+    assert_eq!(ending.outcome, Outcome::Expired);
+    let reason = ending.reason.unwrap();
+    assert!(reason.starts_with("not checked in the time allowed: its ID token has"), "{reason}");
     world.stop().await;
 }
 

@@ -17,6 +17,7 @@ use crate::requests::{answered, ask};
 
 const GOOGLE: &str = "https://accounts.google.com";
 const AUDIENCE: &str = "operators.example";
+const ANNA: &str = "anna@acme.iam.gserviceaccount.com";
 
 /// A world whose policy holds every run until that is approved.
 async fn start(approval: &str) -> (World, tempfile::TempDir) {
@@ -32,7 +33,13 @@ async fn start_faulty(rules: &str, faults: Faults) -> (World, tempfile::TempDir)
     let more = json!({
         "policy": policy,
         "operators": {
-            "members": ["ada@example.com", "Anna@example.com"],
+            "members": {
+                "ada@example.com": {"{GITLAB}": 8},
+                // Anna, who asks for runs as user 7, by her own address and by an account of hers.
+                "Anna@example.com": {"{GITLAB}": 8, "gitlab.example.com": 7},
+                ANNA: {"{GITLAB}": 7},
+                "notifier@example.com": {},
+            },
             "audiences": [AUDIENCE],
             "issuer": {"issuer": GOOGLE, "jwks_file": keys},
         },
@@ -148,12 +155,16 @@ async fn an_operator_who_proves_it_lets_another_s_run_go_on() {
     let genuine = token(&world, "ada@example.com");
     let forged = format!("{}AAAA", &genuine[..genuine.len() - 4]);
     let of_stranger = token(&world, "eve@example.com");
-    let of_requester = token(&world, "anna@example.com");
+    let of_requester = token(&world, ANNA);
+    let by_address = token(&world, "anna@example.com");
+    let of_nobody = token(&world, "notifier@example.com");
     let refused = [
         ("r1", None, "no ID token"),
         ("r2", Some(forged.as_str()), "signature"),
         ("r3", Some(of_stranger.as_str()), "eve@example.com is not among the operators"),
         ("r4", Some(of_requester.as_str()), "another has to approve it"),
+        ("r5", Some(by_address.as_str()), "another has to approve it"),
+        ("r6", Some(of_nobody.as_str()), "does not say which user of"),
     ];
     for (id, token, reason) in refused {
         let name = ask(&world, &approve(id, &request, token)).await;
@@ -200,8 +211,8 @@ async fn whoever_is_no_operator_cancels_nothing_where_operators_are_named() {
     assert_eq!(answered(&world, &name).await.verdict, Verdict::Refused);
 
     cancel["id"] = json!("c2");
-    // Of a run of one's own, too.
-    cancel["id_token"] = json!(token(&world, "anna@example.com"));
+    // It takes no user of GitLab.
+    cancel["id_token"] = json!(token(&world, "notifier@example.com"));
     let name = ask(&world, &cancel).await;
     assert_eq!(answered(&world, &name).await.verdict, Verdict::Done);
     let history = world.ended(&request, 1).await;

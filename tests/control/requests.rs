@@ -204,7 +204,7 @@ async fn a_request_that_cannot_be_removed_is_in_nobodys_way() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_right_that_is_lost_before_a_create_is_told_and_waited_for() {
     let code = Arc::new(AtomicU16::new(0));
-    let world = World::start_refusing(code.clone()).await;
+    let world = World::start_refusing(code.clone(), json!({})).await;
     let data = world.artifact("data.csv", "1,2");
     let request = world.request("iris", &json!([data]), "true");
     answered(&world, &ask(&world, &domain("pause", "p1")).await).await;

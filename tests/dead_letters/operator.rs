@@ -38,7 +38,7 @@ impl Operator {
             "policy": policy,
             "consume": {"attempts_max": 2},
             "operators": {
-                "members": ["ada@example.com"],
+                "members": {"ada@example.com": {}},
                 "audiences": [AUDIENCE],
                 "issuer": {"issuer": GOOGLE, "jwks_file": keys},
             },

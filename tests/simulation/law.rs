@@ -7,9 +7,9 @@ use branchline_contract::{ArtifactReady, Envelope, JobKind, Outcome, Phase, RunI
 use branchline_gcp::pubsub::Message;
 use branchline_gcp::vertex::Job;
 use branchline_ledger::{Body, Entry, Letter, Run, State as RunState};
-use branchline_service::redact;
 use bytes::Bytes;
 
+use crate::dead::is_dead;
 use crate::story::{ARCHIVE, LEDGER, QUEUE, REQUESTS, RUN_EVENTS};
 use crate::world::{State, Texts};
 
@@ -28,8 +28,10 @@ pub(crate) struct Law {
     pub(crate) broken: Option<String>,
     /// Events that were published more than once.
     pub(crate) repeats: u32,
-    /// The bodies of all dead letters.
-    buried: BTreeSet<Bytes>,
+    /// Stalled attempts that went on as another CI job's.
+    pub(crate) taken_over: u32,
+    /// The requests that are dead letters.
+    pub(crate) buried: Vec<ArtifactReady>,
 }
 
 /// One run as its ledger tells it.
@@ -53,6 +55,13 @@ impl Law {
     /// Every run that was requested.
     pub(crate) fn runs(&self) -> impl Iterator<Item = &Kept> {
         self.runs.values()
+    }
+
+    /// Whether a queue entry is of an attempt that never began: its message died before.
+    pub(crate) fn is_early(&self, entry: &str) -> bool {
+        let begun = |it: &Run| entry.contains(it.id.as_str()).then_some(it.attempt);
+        let begun = self.runs.values().find_map(|it| begun(&it.run)).unwrap_or_default();
+        (begun + 1..begun + 3).any(|it| entry.ends_with(&format!("-{it}")))
     }
 
     /// State of the run that a call is about.
@@ -148,8 +157,18 @@ impl Law {
                 self.check(!before.ci_jobs.contains(ci_job), || {
                     format!("{name}: CI job {ci_job} has asked before, and starts another attempt")
                 });
-                self.check(before.ended_badly(), || {
-                    format!("{name}: the attempt before did not end badly")
+                let abandoned = matches!(before.state, RunState::Stalled(_));
+                self.taken_over += u32::from(abandoned);
+                self.check(before.ended_badly() || abandoned, || {
+                    format!("{name}: the attempt before did not end badly, and goes on by itself")
+                });
+            }
+            Body::Verified { grounds: Some(grounds), .. }
+            | Body::Rejected { grounds: Some(grounds), .. } => {
+                // The claims are those of whoever asked for what is decided on.
+                let (asks, proven) = (before.request.gitlab.job_id, &grounds.claims["job_id"]);
+                self.check(*proven == asks.to_string(), || {
+                    format!("{name}: CI job {asks} asks, and CI job {proven} proves who that is")
                 });
             }
             Body::Finished { outcome, metrics, .. } => {
@@ -290,10 +309,9 @@ impl Law {
         if subscription != REQUESTS {
             return;
         }
-        let dead = self.buried.contains(redact(data).as_slice());
-        let Ok(request) = serde_json::from_slice::<ArtifactReady>(data) else {
-            return self.check(dead, || "a message that does not decode was lost".to_owned());
-        };
+        let request: ArtifactReady =
+            serde_json::from_slice(data).expect("every message is a request");
+        let dead = is_dead(&self.buried, &request);
         let (id, _) = RunId::derive(&request);
         let kept = self.runs.values().find(|it| it.run.id == id);
         let job = request.gitlab.job_id;
@@ -332,7 +350,8 @@ impl State {
     pub(crate) fn created(state: &mut Self, bucket: &str, name: &str, content: &[u8]) {
         if bucket == ARCHIVE {
             let letter: Letter = serde_json::from_slice(content).expect("nobody replays one here");
-            state.law.buried.insert(letter.data.0);
+            let request = serde_json::from_slice(&letter.data.0);
+            state.law.buried.push(request.expect("every message is a request"));
         }
         if bucket == LEDGER && name.starts_with("runs/") {
             state.law.appended(name, content);

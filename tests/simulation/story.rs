@@ -14,6 +14,7 @@ use tokio::runtime::Runtime;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use crate::dead::all_dead;
 use crate::identity;
 use crate::world::{Door, State, Texts, World, wall_clock};
 
@@ -50,6 +51,8 @@ pub(crate) struct Told {
     pub(crate) seen: std::collections::BTreeSet<(&'static str, crate::world::Fault)>,
     /// Events that were published again.
     pub(crate) repeats: u32,
+    /// Stalled attempts that went on as another CI job's.
+    pub(crate) taken_over: u32,
     /// Runs that were asked for.
     pub(crate) runs: usize,
 }
@@ -62,6 +65,11 @@ pub(crate) fn tell(seed: u64) -> Told {
 /// The same where runs train on copies.
 pub(crate) fn tell_of_copies(seed: u64) -> Told {
     tell_of(seed, |state| state.staging = true)
+}
+
+/// The same where a message soon becomes a dead letter.
+pub(crate) fn tell_of_dead_letters(seed: u64) -> Told {
+    tell_of(seed, |state| state.deliveries_max = 3)
 }
 
 fn tell_of(seed: u64, change: impl FnOnce(&mut State)) -> Told {
@@ -88,6 +96,7 @@ fn tell_of(seed: u64, change: impl FnOnce(&mut State)) -> Told {
             trace: state.trace.clone(),
             seen: state.seen.clone(),
             repeats: state.law.repeats,
+            taken_over: state.law.taken_over,
             runs: requests.len(),
         }
     })
@@ -261,14 +270,16 @@ async fn work(door: Door, stop: CancellationToken) {
         let client = Client::over(door, HOST.to_owned());
         branchline_notifier::work(notifier(), doors, client, None, health, stop).await;
     } else {
-        let (config, trust) = (worker(door.world.state().staging), identity::trust(&door));
+        let (config, trust) = (worker(&door.world.state()), identity::trust(&door));
         Box::pin(branchline_worker::work(config, doors, door, trust, health, stop)).await;
     }
 }
 
-fn worker(staging: bool) -> branchline_worker::Config {
+fn worker(state: &State) -> branchline_worker::Config {
+    let deliveries_max = state.deliveries_max;
     serde_json::from_value(json!({
-        "staging": staging.then(|| json!({"bucket": STAGING})),
+        "staging": state.staging.then(|| json!({"bucket": STAGING})),
+        "wait_max": if deliveries_max < 100 { "30m" } else { "72h" },
         "subscription": REQUESTS,
         "dead_letter_topic": DEAD_LETTERS,
         "dead_letter_subscription": MOVED,
@@ -286,7 +297,7 @@ fn worker(staging: bool) -> branchline_worker::Config {
         "tick": "3s",
         "create_max": "10s",
         "settle": format!("{}s", SETTLE.as_secs()),
-        "consume": {"grace": "10s", "in_flight_max": 4},
+        "consume": {"grace": "10s", "in_flight_max": 4, "attempts_max": deliveries_max},
     }))
     .expect("a configuration")
 }
@@ -339,6 +350,9 @@ fn open(state: &State, requests: &[ArtifactReady]) -> Option<String> {
     for request in requests {
         let (id, _) = RunId::derive(request);
         let Some(kept) = state.law.runs().find(|it| it.run.id == id) else {
+            if all_dead(&state.topics.published, &state.law.buried, &id) {
+                continue;
+            }
             return Some(format!("{id} was not requested"));
         };
         if !kept.is_announced() {
@@ -368,7 +382,7 @@ fn open(state: &State, requests: &[ArtifactReady]) -> Option<String> {
     if let Some(left) = state.buckets.names(OPERATORS, "").next() {
         return Some(format!("{left} is not answered"));
     }
-    if let Some(entry) = state.buckets.names(QUEUE, "queue/").next() {
+    if let Some(entry) = state.buckets.names(QUEUE, "queue/").find(|it| !state.law.is_early(it)) {
         return Some(format!("{entry} is left in the queue"));
     }
     let left = [REQUESTS, EVENTS].into_iter().find(|it| !state.topics.is_empty(it));

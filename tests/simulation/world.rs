@@ -75,6 +75,8 @@ pub(crate) struct State {
     pub(crate) lease_out: Range<Duration>,
     processes: Vec<Process>,
     pub(crate) buckets: Buckets,
+    /// A message becomes a dead letter behind so many.
+    pub(crate) deliveries_max: u32,
     /// Whether workers stage inputs.
     pub(crate) staging: bool,
     pub(crate) topics: Topics,
@@ -129,6 +131,7 @@ impl World {
             lease_out: Duration::ZERO..Duration::ZERO,
             processes: processes.iter().map(process).collect(),
             buckets: Buckets::default(),
+            deliveries_max: 100,
             staging: false,
             topics: Topics::default(),
             jobs: Jobs::new(),

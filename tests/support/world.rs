@@ -79,9 +79,10 @@ impl World {
     }
 
     /// The same with a worker whose looks at artifacts are answered with this
-    /// gRPC code while it is not 0, and whose first delivery attempt is the last.
-    pub async fn start_refusing(code: Arc<AtomicU16>) -> Self {
-        Self::start_with(Options::default(), Some(code), json!({})).await
+    /// gRPC code while it is not 0, and whose first delivery attempt is the last, unless its configuration
+    /// says more.
+    pub async fn start_refusing(code: Arc<AtomicU16>, more: Value) -> Self {
+        Self::start_with(Options::default(), Some(code), more).await
     }
 
     /// The same with faults, a log of the wire if wanted, and more keys in the worker's configuration.
@@ -121,7 +122,9 @@ impl World {
             "gitlab": format!("http://{gitlab}"),
             "consume": {"attempts_max": attempts_max},
         });
-        extend(&mut config, more);
+        // What is not known before the stack has started.
+        let more = more.to_string().replace("{GITLAB}", &gitlab.to_string());
+        extend(&mut config, serde_json::from_str(&more).expect("it was JSON before"));
         let roles = vec![
             worker(&worker_google, config, stack.gitlab.token(), &stop),
             notifier(&notifier_google, &format!("http://{gitlab}"), stack.gitlab.token(), &stop),

@@ -78,7 +78,7 @@ fn a_worker_that_believes_nobody_or_has_no_policy_does_not_start() {
             "gitlab is set, and there is no token for it",
         ),
         (
-            format!("{readable}\noperators: {{members: [], audiences: ['']}}\n"),
+            format!("{readable}\noperators: {{members: {{}}, audiences: ['']}}\n"),
             "operators cannot be used: the audience",
         ),
     ];

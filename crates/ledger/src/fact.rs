@@ -143,8 +143,8 @@ pub enum Body {
         /// Where the model lies.
         model_uri: Option<String>,
     },
-    /// A new attempt begins: behind an end, because a CI job or an operator asked for it, or
-    /// instead of one.
+    /// A new attempt begins: behind an end, because a CI job or an operator asked for it, behind a
+    /// stall, because another CI job did, or instead of an end.
     Retried {
         /// What a CI job announced, if one asked: the same inputs, pinned anew, and where
         /// it stands in GitLab.
@@ -160,7 +160,7 @@ pub enum Body {
         /// queue entry.
         asked_at: Timestamp,
     },
-    /// Intake gave up for now; a replay resumes it.
+    /// Intake gave up for now; a replay resumes it, and another CI job opens the next attempt.
     Stalled {
         /// What it met last.
         reason: String,

@@ -83,7 +83,7 @@ pub struct Config {
     /// Runs of one GitLab project that may be in Vertex AI at once; any number unless given.
     #[serde(default)]
     pub active_runs_per_project_max: Option<NonZeroU32>,
-    /// Longest wait for approval, and then in line, before a run expires.
+    /// Longest wait for intake, then for approval, and then in line, before a run expires.
     #[serde(default = "default_wait_max")]
     pub wait_max: Period,
     /// Address of `/livez` and `/readyz`.

@@ -14,8 +14,8 @@ use branchline_gcp::storage::Objects;
 use branchline_gitlab::Client;
 use branchline_gitlab::signing_keys::Unproven;
 use branchline_ledger::{
-    Appended, Archive, Author, Body, Entry, MergeRequest, Origin, Queue, Run, State, Store, Ticket,
-    Tokens, Wanted,
+    Appended, Archive, Author, Body, Entry, Fact, History, MergeRequest, Origin, Queue, Run, State,
+    Store, Ticket, Tokens, Wanted,
 };
 use branchline_service::telemetry::chain;
 use branchline_service::{Class, Failure, Health, Message, Reason, Settlement};
@@ -133,16 +133,17 @@ impl Intake {
         if failure.class() == Class::Permission {
             self.health.broken(CONDITION, failure.detail.clone());
         }
+        let is_lost = match failure.class() {
+            Class::Undecodable => false, // It names no run.
+            Class::Refused => true,
+            Class::Transient | Class::Permission | Class::Bug => self.is_last_attempt(message),
+        };
+        if is_lost && let Err(error) = self.stall(message, &failure.detail).await {
+            warn!(error = chain(&error), "run not marked as stalled");
+        }
         match failure.class() {
             Class::Undecodable | Class::Refused => Settlement::DeadLetter(failure),
-            Class::Transient | Class::Permission | Class::Bug => {
-                if self.is_last_attempt(message)
-                    && let Err(error) = self.stall(message, &failure.detail).await
-                {
-                    warn!(error = chain(&error), "run not marked as stalled");
-                }
-                Settlement::Retry(failure)
-            }
+            Class::Transient | Class::Permission | Class::Bug => Settlement::Retry(failure),
         }
     }
 
@@ -151,18 +152,24 @@ impl Intake {
         message.delivery_attempt.is_some_and(|it| it >= attempts_max)
     }
 
-    /// The message becomes a dead letter. A run that it has asked for already
-    /// says so on its commit, and a replay resumes it.
+    /// The message becomes a dead letter. If it opened the attempt in force, the run says so on its
+    /// commit, and a replay or another CI job goes on. What nobody proves touches nothing that it
+    /// names; that this very message was believed is on record, whatever its token proves by now.
     async fn stall(&self, message: &Message, reason: &str) -> Result<(), Error> {
         let mut request = Envelope::decode_artifact_ready(&message.data, &message.attributes)?;
-        // What nobody proves touches nothing that it names.
-        provenance::prove(&self.trust, &self.archive, message, &mut request).await?;
+        let cause = if message.attributes.contains_key(provenance::REPLAY) {
+            // Anybody can name a replay.
+            provenance::prove(&self.trust, &self.archive, message, &mut request).await?.cause
+        } else {
+            message.id.clone()
+        };
         let (id, _) = RunId::derive(&request);
-        let author = Author { actor: ACTOR, cause: &message.id };
+        let author = Author { actor: ACTOR, cause: &cause };
         for _ in 0..COLLISIONS_MAX {
             let history = self.store.load(request.gitlab.project_id, &id).await?;
-            let Some(run) = history.map(|it| it.run) else { return Ok(()) };
-            if !matches!(run.state, State::Requested | State::Verified) {
+            let Some(History { run, entries, .. }) = history else { return Ok(()) };
+            let open = matches!(run.state, State::Requested | State::Verified);
+            if !open || !is_opened_by(&entries, &cause) {
                 return Ok(());
             }
             let body = Body::Stalled { reason: reason.to_owned() };
@@ -189,7 +196,8 @@ impl Intake {
         let author = Author { actor: ACTOR, cause: &cause };
         let mut run = self.request(asked_at, &request, (&id, digest), author).await?;
         for _ in 0..COLLISIONS_MAX {
-            let Some(body) = self.next_fact(&run, &claims).await? else {
+            let ci_job = request.gitlab.job_id;
+            let Some(body) = self.next_fact(&run, ci_job, &claims).await? else {
                 return self.hand_over(&run, request.gitlab.merge_request.is_some()).await;
             };
             run = self.append(run, body, author).await?;
@@ -229,7 +237,16 @@ impl Intake {
             if run.ci_jobs.contains(&ci_job) {
                 return Ok(run);
             }
-            let body = if run.ended_badly() && asked_later {
+            let opens = if run.ended_badly() && asked_later {
+                Some(asked_at)
+            } else if matches!(run.state, State::Stalled(_)) && run.cancel.is_none() {
+                // The CI job behind it is heard of no more. This one goes on in its place in line,
+                // by its own request and claims: those of two are never mixed.
+                Some(run.asked_at)
+            } else {
+                None
+            };
+            let body = if let Some(asked_at) = opens {
                 let ticket = Ticket::new(asked_at, id.clone(), run.attempt + 1);
                 self.queue.ensure(&ticket, project_id).await?;
                 let request = Some(Box::new(request.clone()));
@@ -249,9 +266,12 @@ impl Intake {
     async fn next_fact(
         &self,
         run: &Run,
+        ci_job: u64,
         claims: &BTreeMap<String, String>,
     ) -> Result<Option<Body>, Error> {
         Ok(match run.state {
+            // What another CI job proves decides nothing about what this one has asked for.
+            State::Requested | State::Stalled(_) if ci_job != run.request.gitlab.job_id => None,
             State::Requested | State::Stalled(_) => {
                 // Rules over the request come before the first object is read.
                 let (regions, policy) = (&self.config.regions, &self.trust.policy);
@@ -357,4 +377,11 @@ fn ended_at(entries: &[Entry]) -> Option<Timestamp> {
     let mut facts = entries.iter().rev().map(|it| &it.fact);
     let end = facts.find(|it| matches!(it.body, Body::Finished { .. } | Body::Rejected { .. }));
     end.map(|it| it.time)
+}
+
+/// Whether that message opened the attempt in force.
+fn is_opened_by(entries: &[Entry], message_id: &str) -> bool {
+    let mut facts = entries.iter().rev().map(|it| &it.fact);
+    let opens = |it: &&Fact| matches!(it.body, Body::Requested { .. } | Body::Retried { .. });
+    facts.find(opens).is_some_and(|it| it.cause == message_id)
 }

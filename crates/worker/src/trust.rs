@@ -125,6 +125,9 @@ impl Trust {
         if wanted.operators && operators.is_none() {
             return Err(Error::Approvals("of operators, and operators is not set"));
         }
+        if wanted.operators && !operators.as_ref().is_some_and(|it| it.may_approve()) {
+            return Err(Error::Approvals("of operators, and operators names no user of GitLab"));
+        }
         Ok(Self { keys: Arc::new(keys), policy: Arc::new(policy), gitlab, operators })
     }
 }

@@ -11,7 +11,7 @@ use crate::state::State;
 /// Why there is another attempt.
 #[derive(Clone, Copy)]
 pub(super) enum Cause<'a> {
-    /// A CI job asked, behind an end: everything begins anew.
+    /// A CI job asked, behind an end or a stall: everything begins anew.
     CiJob,
     /// The job's failure, for this reason, was not made the end: it is in line again.
     Failure(&'a str),
@@ -40,6 +40,7 @@ impl Run {
     ) -> Option<Phase> {
         let fits = match (&self.state, cause) {
             (State::Finished(_), Cause::CiJob | Cause::Operator(_))
+            | (State::Stalled(_), Cause::CiJob)
             | (State::Submitted | State::Running, Cause::Failure(_)) => true,
             (
                 State::Requested

@@ -3,6 +3,7 @@
 mod approvals;
 mod retries;
 mod staged;
+mod stalled;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

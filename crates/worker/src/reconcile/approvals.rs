@@ -86,8 +86,8 @@ fn is_still_asked(run: &Run, attempt: u32) -> bool {
     run.attempt == attempt && waits_for_merge_request(run)
 }
 
-/// Lets a held run go on, for an operator who did not ask for it.
-pub(super) fn approve(run: &Run, attempt: Option<u32>, request: &Request) -> Next {
+/// Lets a held run go on, for an operator who did not ask for it and is these users of its GitLab.
+pub(super) fn approve(run: &Run, attempt: Option<u32>, request: &Request, users: &[u64]) -> Next {
     let (id, in_force, operator) = (&run.id, run.attempt, request.actor.as_str());
     let was_wanted = run.grounds.as_ref().and_then(|it| it.wanted).is_some_and(|it| it.operator);
     let (verdict, message) = match &run.state {
@@ -102,16 +102,16 @@ pub(super) fn approve(run: &Run, attempt: Option<u32>, request: &Request) -> Nex
             Wanted::NOTHING => format!("attempt {in_force} of {id} is approved"),
             wanted => format!("attempt {in_force} of {id} is approved by an operator; {wanted}"),
         }),
-        State::Held(_) if run.wanted.operator && may_be_requester(run, operator) => {
-            refused(format!("{operator} asked for {id}, or may have: another has to approve it"))
-        }
-        State::Held(_) if run.wanted.operator => {
-            return Next::Append(Body::Approved {
-                given: Approval::Operator,
-                by: vec![operator.to_owned()],
-                reason: request.reason.to_string(),
-            });
-        }
+        State::Held(_) if run.wanted.operator => match partial(run, operator, users) {
+            Some(why) => refused(why),
+            None => {
+                return Next::Append(Body::Approved {
+                    given: Approval::Operator,
+                    by: vec![operator.to_owned()],
+                    reason: request.reason.to_string(),
+                });
+            }
+        },
         State::Held(_) | State::Admitted | State::Intended | State::Submitted | State::Running => {
             refused(format!("{id} wants no operator's approval"))
         }
@@ -132,14 +132,31 @@ async fn look(gitlab: &Client, run: &Run) -> Result<Option<Body>, GitlabError> {
     }))
 }
 
-/// Whether an operator asked for the attempt, or may have: then another has to approve it.
-fn may_be_requester(run: &Run, operator: &str) -> bool {
-    if run.retried_by.as_ref().is_some_and(|it| it.eq_ignore_ascii_case(operator)) {
-        return true;
+/// Why an operator must not approve a run: they asked for it, or cannot be told from who did. Whoever
+/// asked is known by their id in GitLab, for everybody can change their name and address there.
+fn partial(run: &Run, operator: &str, users: &[u64]) -> Option<String> {
+    let (id, host) = (&run.id, &run.request.gitlab.host);
+    let claim = |name| run.grounds.as_ref()?.claims.get(name);
+    let asked = || Some(format!("{operator} asked for {id}: another has to approve it"));
+    let is_operator = |it: &String| it.eq_ignore_ascii_case(operator);
+    if run.retried_by.as_ref().is_some_and(is_operator) {
+        return asked();
     }
-    let claims = run.grounds.as_ref().map(|it| &it.claims);
-    let requester = claims.and_then(|it| it.get("user_email"));
-    requester.is_none_or(|it| it.eq_ignore_ascii_case(operator))
+    // What an operator wrote, by a proven address.
+    if let Some(writer) = claim("operator") {
+        return is_operator(writer).then(asked).flatten();
+    }
+    let Some(requester) = claim("user_id").and_then(|it| it.parse().ok()) else {
+        return Some(format!("it is not on record who asked for {id}"));
+    };
+    if users.is_empty() {
+        return Some(format!(
+            "the workers' configuration does not say which user of {host} {operator} is, so nothing \
+             tells them from who asked for {id}"
+        ));
+    }
+    let same_address = claim("user_email").is_some_and(is_operator);
+    (users.contains(&requester) || same_address).then(asked).flatten()
 }
 
 #[cfg(test)]

@@ -131,7 +131,12 @@ impl Leader {
             }
             Ask::Approve { run, attempt } => {
                 let queued = entries.iter().any(|it| it.ticket.run == *run);
-                let next = |it: &Run| approve(it, *attempt, request);
+                let operators = self.trust.operators.clone();
+                let next = |it: &Run| {
+                    let (operator, host) = (request.actor.as_str(), &it.request.gitlab.host);
+                    let users = operators.as_ref().map(|them| them.users(operator, host));
+                    approve(it, *attempt, request, &users.unwrap_or_default())
+                };
                 self.append_asked(request, run, queued, next).await
             }
             Ask::Retry(retry) => self.retry(asked, request, retry).await,

@@ -112,7 +112,7 @@ pub(super) enum Next {
 pub(super) struct Times {
     /// Time after which a list shows every job that was created.
     pub settle: Duration,
-    /// Longest wait for approval, and in line.
+    /// Longest wait for intake, for approval, and in line.
     pub wait_max: Duration,
     /// How long the run has waited, by the clock on the wall.
     pub waited: Duration,
@@ -125,6 +125,10 @@ pub(super) fn next(run: &Run, memory: &Memory, now: Duration, times: Times) -> N
     match &run.state {
         State::Requested | State::Stalled(_) | State::Verified => match &run.cancel {
             Some(reason) => end(Outcome::Cancelled, reason),
+            None if times.waited > times.wait_max => {
+                let met = run.reason().map(|it| format!(": {it}")).unwrap_or_default();
+                end(Outcome::Expired, &format!("not checked in the time allowed{met}"))
+            }
             None => Next::Rest,
         },
         State::Held(_) => match &run.cancel {

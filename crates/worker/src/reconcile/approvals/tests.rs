@@ -13,6 +13,7 @@ const OPERATOR: Wanted = Wanted { merge_request: 0, operator: true };
 
 #[test]
 fn an_operator_approves_what_is_held_for_operators_and_not_what_they_asked_for() {
+    // User 7 of GitLab asked, whose address there is anna@example.com.
     let approved = |wanted| {
         let mut facts = held(wanted);
         let by = vec!["ada@example.com".to_owned()];
@@ -21,27 +22,31 @@ fn an_operator_approves_what_is_held_for_operators_and_not_what_they_asked_for()
     };
     let both = Wanted { merge_request: 1, operator: true };
     let (done, refused) = (Some(Verdict::Done), Some(Verdict::Refused));
-    let ada = "ada@example.com";
+    let ada = ("ada@example.com", &[8][..]);
+    let (anna, as_account) = (("anna@example.com", &[9][..]), "anna@acme.iam.gserviceaccount.com");
     let cases = [
         ("held", held(OPERATOR), None, ada, None),
         ("held for both", held(both), None, ada, None),
         ("this attempt", held(OPERATOR), Some(1), ada, None),
         ("another attempt", held(OPERATOR), Some(2), ada, refused),
-        ("the requester", held(OPERATOR), None, "anna@example.com", refused),
-        ("the requester in other letters", held(OPERATOR), None, "Anna@Example.com", refused),
+        ("the requester's user", held(OPERATOR), None, (as_account, &[7][..]), refused),
+        ("one of several users", held(OPERATOR), None, (as_account, &[8, 7][..]), refused),
+        ("nobody in GitLab", held(OPERATOR), None, (as_account, &[][..]), refused),
+        ("the requester's address", held(OPERATOR), None, anna, refused),
+        ("in other letters", held(OPERATOR), None, ("Anna@Example.com", &[9][..]), refused),
         ("held for its merge request", held(ONE), None, ada, refused),
         ("approved before", approved(OPERATOR), None, ada, done),
         ("approved before, and still held", approved(both), None, ada, done),
         ("never held", admitted(), None, ada, refused),
         ("not checked yet", vec![], None, ada, refused),
     ];
-    for (name, facts, attempt, operator, expected) in cases {
+    for (name, facts, attempt, (operator, users), expected) in cases {
         let it = run(&request(&custom_job()), facts);
         let asked = json!({
             "id": "a1", "kind": "approve", "run": it.id, "actor": operator, "reason": "fine",
         });
         let asked = Request::decode(asked.to_string().as_bytes()).unwrap();
-        let next = approve(&it, attempt, &asked);
+        let next = approve(&it, attempt, &asked, users);
         let told = match &next {
             Next::Append(_) => None,
             Next::Answer(verdict, _) => Some(*verdict),

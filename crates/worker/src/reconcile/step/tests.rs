@@ -79,7 +79,14 @@ fn a_run_waits_in_line_until_it_may_be_created() {
     let fresh = Memory::default();
     let long = Times { waited: SEC * 3601, ..TIMES };
     let at = |seconds| (SEC * seconds, TIMES);
+    let stalled = || vec![Body::Stalled { reason: "no answer".to_owned() }];
+    let verified = || admitted()[..1].to_vec();
     check("in intake", vec![], &fresh, at(0), "rest");
+    check("verified", verified(), &fresh, at(0), "rest");
+    check("stalled", stalled(), &fresh, at(0), "rest");
+    check("too long in intake", vec![], &fresh, (SEC, long), "end expired");
+    check("verified too long", verified(), &fresh, (SEC, long), "end expired");
+    check("stalled too long", stalled(), &fresh, (SEC, long), "end expired");
     check("in line", admitted(), &fresh, at(0), "dispatch");
     check("backs off", admitted(), &later, at(4), "rest");
     check("backed off", admitted(), &later, at(5), "dispatch");
