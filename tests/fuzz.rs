@@ -25,6 +25,8 @@ mod identity;
 mod json;
 #[path = "fuzz/ledger.rs"]
 mod ledger;
+#[path = "fuzz/letters.rs"]
+mod letters;
 #[path = "fuzz/markdown.rs"]
 mod markdown;
 #[path = "fuzz/mutate.rs"]
@@ -49,6 +51,7 @@ fn no_foreign_bytes_make_a_decoder_panic_or_take_memory_or_time_out_of_proportio
     let all = [
         contract::TARGETS,
         ledger::TARGETS,
+        letters::TARGETS,
         control::TARGETS,
         worker::TARGETS,
         markdown::TARGETS,

@@ -4,8 +4,15 @@ use std::collections::BTreeMap;
 
 use branchline_contract::{ArtifactReady, RunId};
 use branchline_gcp::pubsub::Message;
+use branchline_ledger::Letter;
 
 use crate::story::ARTIFACT_READY;
+
+/// The request that became a dead letter.
+pub(crate) fn request_in(letter: &[u8]) -> ArtifactReady {
+    let letter: Letter = serde_json::from_slice(letter).expect("nobody replays one here");
+    serde_json::from_slice(&letter.data.0).expect("every message is a request")
+}
 
 /// Whether a message like that is among the dead letters. Their tokens are taken out.
 pub(crate) fn is_dead(buried: &[ArtifactReady], request: &ArtifactReady) -> bool {

@@ -6,10 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use branchline_contract::{ArtifactReady, Envelope, JobKind, Outcome, Phase, RunId};
 use branchline_gcp::pubsub::Message;
 use branchline_gcp::vertex::Job;
-use branchline_ledger::{Body, Entry, Letter, Run, State as RunState};
+use branchline_ledger::{Body, Entry, Run, State as RunState};
 use bytes::Bytes;
 
-use crate::dead::is_dead;
+use crate::dead::{is_dead, request_in};
 use crate::story::{ARCHIVE, LEDGER, QUEUE, REQUESTS, RUN_EVENTS};
 use crate::world::{State, Texts};
 
@@ -349,9 +349,7 @@ impl State {
     /// An object was created.
     pub(crate) fn created(state: &mut Self, bucket: &str, name: &str, content: &[u8]) {
         if bucket == ARCHIVE {
-            let letter: Letter = serde_json::from_slice(content).expect("nobody replays one here");
-            let request = serde_json::from_slice(&letter.data.0);
-            state.law.buried.push(request.expect("every message is a request"));
+            state.law.buried.push(request_in(content));
         }
         if bucket == LEDGER && name.starts_with("runs/") {
             state.law.appended(name, content);

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::dead::all_dead;
 use crate::identity;
+use crate::pubsub::Topics;
 use crate::world::{Door, State, Texts, World, wall_clock};
 
 pub(crate) const LEDGER: &str = "ledger";
@@ -108,14 +109,19 @@ pub(crate) fn runtime() -> Runtime {
     builder.enable_time().start_paused(true).build().expect("a runtime")
 }
 
+/// Makes the subscriptions of an installation.
+pub(crate) fn subscribe(topics: &mut Topics) {
+    topics.subscribe(REQUESTS, ARTIFACT_READY);
+    topics.subscribe(EVENTS, RUN_EVENTS);
+    topics.subscribe(MOVED, DEAD_LETTERS);
+}
+
 /// Decides what the seed is about.
 fn prepare(world: &World) -> Vec<ArtifactReady> {
     let mut state = world.state();
     state.calm_from = state.millis(60_000..400_000);
     state.rarity = [5, 20, 80][state.rng.usize(..3)];
-    state.topics.subscribe(REQUESTS, ARTIFACT_READY);
-    state.topics.subscribe(EVENTS, RUN_EVENTS);
-    state.topics.subscribe(MOVED, DEAD_LETTERS);
+    subscribe(&mut state.topics);
     // Together they stay within the settle time, or they do not.
     let lag = if state.rng.u32(..5) == 0 { SETTLE * 4 } else { SETTLE / 2 };
     (state.jobs.wire_lag, state.jobs.list_lag) = (lag, lag);

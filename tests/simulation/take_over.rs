@@ -9,9 +9,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::identity;
-use crate::story::{
-    ARTIFACT_READY, EVENTS, GONE, PATIENCE, PROCESSES, REQUESTS, RUN_EVENTS, live, request, runtime,
-};
+use crate::story::{ARTIFACT_READY, GONE, PATIENCE, PROCESSES, live, request, runtime, subscribe};
 use crate::world::{World, wall_clock};
 
 /// All worker pods go at once while thousands of jobs train, and one comes back to storage
@@ -21,8 +19,7 @@ pub(crate) fn take_over(runs: usize, patience: Duration) -> Option<Duration> {
         let world = World::new(0, &PROCESSES);
         let (requests, last) = {
             let mut state = world.state();
-            state.topics.subscribe(REQUESTS, ARTIFACT_READY);
-            state.topics.subscribe(EVENTS, RUN_EVENTS);
+            subscribe(&mut state.topics);
             state.jobs.pace = 1_000;
             let requests = (0..).map(|it| request(&mut state, it));
             let found = requests.filter(|it| it.artifacts[0].uri.to_string() != GONE);

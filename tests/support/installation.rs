@@ -159,11 +159,9 @@ impl Installation {
         let changes = json!({
             "subscription": subscription(PROJECT, "artifact-ready-worker"),
             "dead_letter_subscription": subscription(PROJECT, "dead-letters-archive"),
-            "dead_letter_bucket": installation::DEAD_LETTERS,
-            "artifact_topic": topic(PROJECT, "artifact-ready"),
+            "dead_letter_bucket": installation::DEAD_LETTERS, "artifact_topic": topic(PROJECT, "artifact-ready"),
             "run_event_topic": topic(PROJECT, "run-events"),
-            "queue_bucket": installation::QUEUE,
-            "request_bucket": installation::REQUESTS,
+            "queue_bucket": installation::QUEUE, "request_bucket": installation::REQUESTS,
             "output_bucket": installation::OUTPUT,
             "staging": {"bucket": installation::STAGING},
             "identity": {"issuers": [{"issuer": self.gitlab()}]},

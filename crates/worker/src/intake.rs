@@ -3,26 +3,27 @@
 //! Each fact is appended as it becomes known, so a redelivered request finds
 //! its facts and completes only what is missing. Vertex AI is never called here.
 
+mod error;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use branchline_contract::{Artifact, ArtifactReady, DecodeError, Envelope, RunId, RunName, Sha256};
-use branchline_gcp::Error as GcpError;
+use branchline_contract::{Artifact, ArtifactReady, Envelope, RunId, Sha256};
 use branchline_gcp::pubsub::Publish;
 use branchline_gcp::storage::Objects;
 use branchline_gitlab::Client;
-use branchline_gitlab::signing_keys::Unproven;
 use branchline_ledger::{
     Appended, Archive, Author, Body, Entry, Fact, History, MergeRequest, Origin, Queue, Run, State,
     Store, Ticket, Tokens, Wanted,
 };
 use branchline_service::telemetry::chain;
-use branchline_service::{Class, Failure, Health, Message, Reason, Settlement};
+use branchline_service::{Class, Health, Message, Settlement};
 use jiff::Timestamp;
 use tokio::time::timeout;
 use tracing::{Span, field, info, warn};
 
+use self::error::Error;
 use crate::config::{Config, Staging};
 use crate::provenance::Provenance;
 use crate::reconcile::publish;
@@ -59,69 +60,6 @@ pub(crate) struct Intake {
     pub config: Config,
 }
 
-/// Why a message did not end in an ack of its own.
-#[derive(Debug, thiserror::Error)]
-enum Error {
-    #[error(transparent)]
-    Decode(#[from] DecodeError),
-    #[error(transparent)]
-    Ledger(#[from] branchline_ledger::Error),
-    #[error(transparent)]
-    Google(#[from] GcpError),
-    #[error("its merge requests are not known")]
-    Gitlab(#[from] branchline_gitlab::Error),
-    #[error("its merge requests are not known: GitLab did not answer in time")]
-    NoAnswer,
-    #[error(transparent)]
-    Provenance(#[from] provenance::Error),
-    #[error("its ID token has announced another request for {0} before")]
-    TokenUsed(RunName),
-    #[error("{0} is the id of another request, whose digest is {1}")]
-    OtherRequest(RunId, Sha256),
-    #[error("{0} is written by too many at once")]
-    Collisions(RunId),
-}
-
-impl Error {
-    /// Exhaustive on purpose: a new variant must choose its reason to compile.
-    fn reason(&self) -> Reason {
-        match self {
-            Self::Decode(_) => Reason::DoesNotDecode,
-            Self::Provenance(source) => match source {
-                provenance::Error::Anonymous => Reason::NoToken,
-                provenance::Error::Unproven(Unproven::Forgery(_)) => Reason::UnprovenOrigin,
-                provenance::Error::Unproven(Unproven::Transient { .. }) => {
-                    Reason::IssuerUnavailable
-                }
-                provenance::Error::NoReplay(_) | provenance::Error::ReplayUnproven(_) => {
-                    Reason::UnprovenReplay
-                }
-                provenance::Error::Archive(source) => source.class().into(),
-            },
-            Self::TokenUsed(_) => Reason::TokenUsed,
-            Self::OtherRequest(..) => Reason::OtherRequest,
-            Self::Ledger(source) => source.class().into(),
-            Self::Google(source) => source.class().into(),
-            // One GitLab project that is not seen is no reason to be ready for none.
-            Self::Gitlab(_) | Self::NoAnswer => Reason::GitlabUnavailable,
-            Self::Collisions(_) => Reason::Contention,
-        }
-    }
-
-    /// In a sentence, with what would help.
-    fn detail(&self) -> String {
-        let lacking = match self {
-            Self::Ledger(branchline_ledger::Error::Storage(source))
-            | Self::Google(source)
-            | Self::Provenance(provenance::Error::Archive(source)) => source.lacking(),
-            _ => None,
-        };
-        // First, for what Google says of it is long and told twice.
-        let lacking = lacking.map(|it| format!("{it}; ")).unwrap_or_default();
-        format!("{lacking}{}", chain(self))
-    }
-}
-
 impl Intake {
     /// Takes one message in.
     pub(crate) async fn handle(&self, message: &Message) -> Settlement {
@@ -129,7 +67,7 @@ impl Intake {
             self.health.ok(CONDITION);
             return Settlement::Ack;
         };
-        let failure = Failure { reason: error.reason(), detail: error.detail() };
+        let failure = error.failure();
         if failure.class() == Class::Permission {
             self.health.broken(CONDITION, failure.detail.clone());
         }
