@@ -79,7 +79,9 @@ impl Desk {
         let filed: Vec<_> = (0..letters).map(|it| desk.letter(it)).collect();
         let filed = filed.iter().map(|it| desk.archive.file(it));
         let filed: Vec<_> = stream::iter(filed).buffer_unordered(32).collect().await;
-        filed.into_iter().for_each(|it| it.unwrap());
+        for it in filed {
+            it.unwrap();
+        }
         desk
     }
 
@@ -227,7 +229,7 @@ async fn a_rate_is_held_and_without_one_it_goes_as_fast_as_it_can() {
     let times = desk.at.published(KEPT).await.unwrap();
     assert_eq!(times.len(), paced);
     let took = times.last().unwrap().duration_since(times[0]).as_secs_f64();
-    let rate = (times.len() - 1) as f64 / took;
+    let rate = f64::from(u32::try_from(times.len()).unwrap() - 1) / took;
     println!(
         "{} letters at {rate:.2} a second, {:.1} s in all",
         times.len(),
@@ -240,7 +242,7 @@ async fn a_rate_is_held_and_without_one_it_goes_as_fast_as_it_can() {
     let all = began.elapsed().as_secs_f64();
     let times = desk.at.published(KEPT).await.unwrap();
     let took = times.last().unwrap().duration_since(times[0]).as_secs_f64();
-    let rate = times.len() as f64 / took;
+    let rate = f64::from(u32::try_from(times.len()).unwrap()) / took;
     println!(
         "{} letters at {rate:.0} a second without a rate, {all:.1} s with the command",
         times.len()
@@ -276,7 +278,7 @@ async fn whoever_is_killed_every_letter_is_sent_and_each_run_trains_once() {
     let operator = tokio::spawn(desk.command(&replay).output());
     for &(point, behind) in planned {
         let seen = desk.hits(point);
-        let reached = tokio::time::timeout(Duration::from_secs(60), async {
+        let reached = tokio::time::timeout(Duration::from_mins(1), async {
             while desk.hits(point) < seen + behind {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }

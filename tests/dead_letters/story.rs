@@ -6,7 +6,7 @@ use branchline_local::installation::ARTIFACTS;
 use branchline_tests::eventually::eventually;
 use branchline_tests::roles::account;
 use branchline_tests::world::run_id;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::operator::Operator;
 
@@ -30,32 +30,13 @@ async fn the_operator_grants_a_role_mends_a_field_and_both_runs_succeed() {
     let history = world.ended(&bad_spec, 1).await;
     assert_eq!(history.run.ending().unwrap().outcome, Outcome::Rejected);
 
-    // Each is found by its reason, and by nothing else.
-    let denied = eventually("both are in the archive", async || {
-        let all = ada.lists(&[]).await;
-        (all.len() == 2).then_some(())?;
-        ada.lists(&["--reason", "permission-denied"]).await.pop()
-    })
-    .await;
-    let undecodable = ada.lists(&["--reason", "does-not-decode"]).await;
-    let [undecodable] = undecodable.as_slice() else { panic!("{undecodable:?}") };
-    assert!(ada.lists(&["--reason", "panic"]).await.is_empty());
-    let detail = denied["detail"].as_str().unwrap();
-    assert!(detail.contains("storage.objects.get"), "{detail}");
-    assert!(detail.contains("roles/storage.objectViewer"), "{detail}");
-    assert_eq!(denied["run"], run_id(&unreadable).as_str());
-    assert_eq!((&denied["proven"], &undecodable["proven"]), (&json!(true), &json!(false)));
-    let counts = ada.says(&["dlq", "list", "--counts"]).await;
-    assert!(counts.contains("1           1  does-not-decode"), "{counts}");
-
-    let ids = [&denied["id"], &undecodable["id"]].map(|it| it.as_str().unwrap().to_owned());
+    let ids = found_by_reason(&ada, &unreadable).await;
     let [denied, undecodable] = &ids;
     let shown = ada.says(&["dlq", "show", denied]).await;
     assert!(shown.contains("a replay takes its run up again, where intake left it"), "{shown}");
     assert!(shown.contains("stalled"), "its ledger stands beside it: {shown}");
     let shown = ada.says(&["dlq", "show", undecodable]).await;
     assert!(shown.contains("; edit it first"), "{shown}");
-
     // What nothing proves is not sent, whoever asks.
     let why = ["-m", "the region was misspelt", "--yes"];
     let refused = ada.run(&[&["dlq", "replay", undecodable], &why[..]].concat(), b"").await;
@@ -98,4 +79,25 @@ async fn the_operator_grants_a_role_mends_a_field_and_both_runs_succeed() {
         assert!(shown.contains(told), "{told}: {shown}");
     }
     world.stop().await;
+}
+
+/// Both dead letters, the one that may not be read first: each by its reason, and by nothing else.
+async fn found_by_reason(ada: &Operator, unreadable: &Value) -> [String; 2] {
+    let denied = eventually("both are in the archive", async || {
+        let all = ada.lists(&[]).await;
+        (all.len() == 2).then_some(())?;
+        ada.lists(&["--reason", "permission-denied"]).await.pop()
+    })
+    .await;
+    let undecodable = ada.lists(&["--reason", "does-not-decode"]).await;
+    let [undecodable] = undecodable.as_slice() else { panic!("{undecodable:?}") };
+    assert!(ada.lists(&["--reason", "panic"]).await.is_empty());
+    let detail = denied["detail"].as_str().unwrap();
+    assert!(detail.contains("storage.objects.get"), "{detail}");
+    assert!(detail.contains("roles/storage.objectViewer"), "{detail}");
+    assert_eq!(denied["run"], run_id(unreadable).as_str());
+    assert_eq!((&denied["proven"], &undecodable["proven"]), (&json!(true), &json!(false)));
+    let counts = ada.says(&["dlq", "list", "--counts"]).await;
+    assert!(counts.contains("1           1  does-not-decode"), "{counts}");
+    [&denied["id"], &undecodable["id"]].map(|it| it.as_str().unwrap().to_owned())
 }

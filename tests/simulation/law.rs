@@ -1,6 +1,9 @@
 //! What must hold at every step, whatever goes wrong. It reads what the
 //! product writes and keeps books of its own.
 
+#[path = "attempts.rs"]
+mod attempts;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use branchline_contract::{ArtifactReady, Envelope, JobKind, Outcome, Phase, RunId};
@@ -142,26 +145,8 @@ impl Law {
                     format!("{name}: {job} was not created for the run by that intent")
                 });
             }
-            Body::Retried { operator: Some(_), .. } => {
-                let ended = before.ending().is_some();
-                self.check(ended, || format!("{name}: another attempt beside one that is live"));
-            }
-            Body::Retried { request: None, .. } => {
-                let allowed = before.attempt < before.request.attempts_max.get();
-                self.check(allowed, || format!("{name}: nobody asked for another attempt"));
-                let job = before.job.as_deref().and_then(|it| self.number(it));
-                self.check(job.is_some(), || format!("{name}: no job has failed"));
-            }
-            Body::Retried { request: Some(request), .. } => {
-                let ci_job = &request.gitlab.job_id;
-                self.check(!before.ci_jobs.contains(ci_job), || {
-                    format!("{name}: CI job {ci_job} has asked before, and starts another attempt")
-                });
-                let abandoned = matches!(before.state, RunState::Stalled(_));
-                self.taken_over += u32::from(abandoned);
-                self.check(before.ended_badly() || abandoned, || {
-                    format!("{name}: the attempt before did not end badly, and goes on by itself")
-                });
+            Body::Retried { request, operator, .. } => {
+                self.retried(name, request.as_deref(), operator.is_some(), before);
             }
             Body::Verified { grounds: Some(grounds), .. }
             | Body::Rejected { grounds: Some(grounds), .. } => {

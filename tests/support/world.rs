@@ -16,7 +16,7 @@ use branchline_gcp::Config;
 use branchline_gcp::pubsub::{Message, Publish as _, Publisher};
 use branchline_gcp::storage::Storage;
 use branchline_gcp::vertex::{Jobs as _, Vertex};
-use branchline_ledger::{Archive, History, Store};
+use branchline_ledger::{Archive, History, LETTER_BYTES_MAX, Store};
 use branchline_local::faults::Faults;
 use branchline_local::gitlab::{CiJob, Signer, Trigger};
 use branchline_local::installation::{self, PROJECT, topic};
@@ -266,7 +266,7 @@ impl World {
             let mut known = self.told.lock().await;
             let letters = archive.list(None).await.expect("the archive is listed");
             let id = letters.into_iter().map(|it| it.id).find(|it| known.insert(it.clone()))?;
-            archive.letter(&id).await.expect("the letter is read")
+            archive.letter(&id, LETTER_BYTES_MAX).await.expect("the letter is read")
         })
         .await;
         DeadLetter {

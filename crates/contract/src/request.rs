@@ -118,7 +118,7 @@ pub struct Pick {
     /// Position of the body that is meant: 0 for the one it came with, or that of an edit.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub body: u32,
-    /// Bytes of that record, so that no more than these are read.
+    /// Bytes of the larger of its records that are read, and no more are.
     pub size: u64,
 }
 

@@ -37,7 +37,7 @@ pub struct Filed {
     /// Its id.
     pub id: LetterId,
     /// When it was put away, by Cloud Storage's clock.
-    pub filed: Option<Timestamp>,
+    pub put_away: Option<Timestamp>,
     /// Why it is one, in a word.
     pub reason: String,
     /// What kind of failure.
@@ -118,7 +118,7 @@ impl Filed {
             id: self.id.clone(),
             seen: self.acts.last().map_or(0, |it| it.position),
             body: edit.map_or(0, |it| it.position),
-            size: edit.map_or(self.size, |it| it.size),
+            size: self.size.max(edit.map_or(0, |it| it.size)),
         }
     }
 }
@@ -167,21 +167,26 @@ impl Archive {
             return Ok(Acted::Recorded);
         }
         // It may be our own, from before a crash or from a repeated call.
-        let found = self.acted(letter, position).await?;
+        let found = self.acted(letter, position, LETTER_BYTES_MAX).await?;
         Ok(match found {
             Some(found) if found.request == act.request => Acted::Recorded,
             found => Acted::Taken(found.map(Box::new)),
         })
     }
 
-    /// What happened to a letter at that position.
-    pub async fn acted(&self, letter: &LetterId, position: u32) -> Result<Option<Act>, GcpError> {
-        self.read(&object(letter, position), LETTER_BYTES_MAX).await
+    /// What happened to a letter at that position, if that has no more bytes.
+    pub async fn acted(
+        &self,
+        letter: &LetterId,
+        position: u32,
+        bytes_max: u64,
+    ) -> Result<Option<Act>, GcpError> {
+        self.read(&object(letter, position), bytes_max).await
     }
 
-    /// A letter, whole.
-    pub async fn letter(&self, id: &LetterId) -> Result<Option<Letter>, GcpError> {
-        self.read(&object(id, 0), LETTER_BYTES_MAX).await
+    /// A letter, whole, if that has no more bytes.
+    pub async fn letter(&self, id: &LetterId, bytes_max: u64) -> Result<Option<Letter>, GcpError> {
+        self.read(&object(id, 0), bytes_max).await
     }
 
     /// One letter as a listing tells it.
@@ -226,7 +231,7 @@ fn letter(id: LetterId, object: &Object) -> Filed {
     let number = |name| object.metadata.get(name).and_then(|it| it.parse().ok());
     Filed {
         id,
-        filed: object.created,
+        put_away: object.created,
         reason: text("reason").unwrap_or_default(),
         class: text("class").unwrap_or_default(),
         detail: text("detail").unwrap_or_default(),

@@ -9,15 +9,17 @@ use branchline_contract::{
     ArtifactReady, CommitSha, DATA_MAX, Envelope, IdToken, LetterId, ProjectPath, RunId, Sha256,
 };
 use branchline_gcp::Error as GcpError;
+use branchline_gcp::pubsub::Deliveries;
 use branchline_gitlab::signing_keys::Unproven;
 use branchline_ledger::{About, Archive, Base64, Clock, Letter, Origin, Role};
 use branchline_service::dead_letter::{ATTEMPTS, DETAIL, FIRST_PUBLISHED, REASON, SUBSCRIPTION};
 use branchline_service::telemetry::chain;
 use branchline_service::{
-    Class, Failure, Health, Message, Reason, Settlement, redact, redact_text,
+    Class, Failure, Health, Message, Reason, Settlement, consume, redact, redact_text,
 };
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
+use tokio_util::sync::CancellationToken;
 
 use crate::provenance::{self, REPLAY};
 use crate::trust::Trust;
@@ -84,8 +86,23 @@ impl DeadLetters {
         self.file(message.clone(), found).await
     }
 
-    /// Puts away what came over the dead-letter topic. It stays there until it is.
-    pub(crate) async fn drain(&self, message: &Message) -> Settlement {
+    /// Puts away what comes over the dead-letter topic, until `stop`. It stays there until it is.
+    pub(crate) async fn drain(
+        self,
+        deliveries: Deliveries,
+        options: consume::Options,
+        stop: CancellationToken,
+    ) {
+        let handle = move |message: Arc<Message>| {
+            let letters = self.clone();
+            async move { letters.put_away(&message).await }
+        };
+        // There is no other dead-letter topic behind it.
+        let keep = async |_, failure: Failure| Err(Kept(failure.detail));
+        consume(deliveries, options, stop, handle, keep).await;
+    }
+
+    async fn put_away(&self, message: &Message) -> Settlement {
         let mut message = message.clone();
         let found = self.found(&mut message);
         match self.file(message, found).await {
@@ -276,12 +293,7 @@ fn about(message: &Message, role: Role) -> About {
     }
 }
 
-/// What a consumer of the dead-letter topic does with what it cannot even put away: it never gives up.
-pub(crate) async fn keep(_: Arc<Message>, failure: Failure) -> Result<(), Kept> {
-    Err(Kept(failure.detail))
-}
-
 /// It stays where it is.
 #[derive(Debug, thiserror::Error)]
 #[error("a dead letter stays in its subscription: {0}")]
-pub(crate) struct Kept(String);
+struct Kept(String);

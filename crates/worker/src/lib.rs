@@ -24,6 +24,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use branchline_gcp::storage::Objects;
 use branchline_gcp::vertex::{Jobs, Vertex};
 use branchline_ledger::{
     Archive, Clock, Lease, Newests, Pauses, Places, Queue, Requests, Store, Tokens,
@@ -149,18 +150,7 @@ pub async fn work(
     let moved = &config.dead_letter_subscription;
     let moved = doors.subscriber.subscribe(moved, config.consume.subscribe());
     let settings = settings(&config, doors.clock);
-    let ledger = reconcile::Ledger {
-        store: store.clone(),
-        queue: queue.clone(),
-        requests: Requests::new(
-            storage.clone(),
-            config.request_bucket.clone(),
-            config.ledger_bucket.clone(),
-        ),
-        pauses: Pauses::new(storage.clone(), config.queue_bucket.clone()),
-        places: Places::new(storage.clone(), config.queue_bucket.clone()),
-        newests: Newests::new(storage.clone(), config.queue_bucket.clone()),
-    };
+    let ledger = ledger(&config, &storage, store.clone(), queue.clone());
     let publisher = doors.publisher.clone();
     let tokens = Tokens::new(storage.clone(), config.queue_bucket.clone());
     let post = reconcile::Post {
@@ -186,7 +176,7 @@ pub async fn work(
         config,
     });
     let led = within_grace(leader.run(lease, health, stop.clone()), &stop, grace);
-    let (draining, burying) = (dead_letters.clone(), dead_letters);
+    let burying = dead_letters.clone();
     let handle = move |message: Arc<Message>| {
         let intake = intake.clone();
         async move { intake.handle(&message).await }
@@ -195,14 +185,28 @@ pub async fn work(
         let dead_letters = burying.clone();
         async move { dead_letters.bury(&message, failure).await }
     };
-    let drain = move |message: Arc<Message>| {
-        let dead_letters = draining.clone();
-        async move { dead_letters.drain(&message).await }
-    };
     let consumed = consume(deliveries, options, stop.clone(), handle, bury);
-    let drained = consume(moved, options, stop.clone(), drain, dead_letters::keep);
+    let drained = dead_letters.drain(moved, options, stop.clone());
     if !tokio::join!(led, consumed, drained).0 {
         warn!("grace period ended before the lease was given back");
+    }
+}
+
+fn ledger(
+    config: &Config,
+    storage: &Arc<dyn Objects>,
+    store: Store,
+    queue: Queue,
+) -> reconcile::Ledger {
+    let (requests, answers) = (config.request_bucket.clone(), config.ledger_bucket.clone());
+    let beside_the_queue = || config.queue_bucket.clone();
+    reconcile::Ledger {
+        store,
+        queue,
+        requests: Requests::new(storage.clone(), requests, answers),
+        pauses: Pauses::new(storage.clone(), beside_the_queue()),
+        places: Places::new(storage.clone(), beside_the_queue()),
+        newests: Newests::new(storage.clone(), beside_the_queue()),
     }
 }
 

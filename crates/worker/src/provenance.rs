@@ -5,7 +5,7 @@ use branchline_contract::{ArtifactReady, Sha256};
 use branchline_gcp::Error as GcpError;
 use branchline_gitlab::id_token::agree;
 use branchline_gitlab::signing_keys::Unproven;
-use branchline_ledger::{Archive, Deed, Origin, Sent, Tokens};
+use branchline_ledger::{Archive, Deed, LETTER_BYTES_MAX, Origin, Sent, Tokens};
 use branchline_service::Message;
 use jiff::Timestamp;
 
@@ -99,7 +99,8 @@ pub(crate) async fn replayed(
 ) -> Result<Replayed, Error> {
     let unknown = || Error::NoReplay(name.chars().take(128).collect());
     let sent = Sent::parse(name).ok_or_else(unknown)?;
-    let act = archive.acted(&sent.letter, sent.position).await?.ok_or_else(unknown)?;
+    let act =
+        archive.acted(&sent.letter, sent.position, LETTER_BYTES_MAX).await?.ok_or_else(unknown)?;
     match act.deed {
         Deed::Replayed { sha256, origin, first_published, replays, .. }
             if sha256 == Sha256::of(&message.data) =>

@@ -196,7 +196,7 @@ fn diff(old: &[u8], new: &[u8]) -> String {
     let diff = TextDiff::from_lines(&old, &new);
     let diff =
         diff.unified_diff().context_radius(2).header("as it is", "as it would be").to_string();
-    diff.lines().map(|it| format!("{}\n", plain(it))).collect()
+    diff.lines().flat_map(|it| [plain(it), "\n".to_owned()]).collect()
 }
 
 #[cfg(test)]

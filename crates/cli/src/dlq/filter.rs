@@ -69,7 +69,7 @@ impl Filter {
         let has_sha = |wanted: &String| {
             it.sha.as_ref().is_some_and(|it| it.starts_with(&wanted.to_ascii_lowercase()))
         };
-        let time = it.first_published.or(it.filed);
+        let time = it.first_published.or(it.put_away);
         one_of(&self.reason, &it.reason)
             && one_of(&self.class, &it.class)
             && is(self.role.as_ref(), Some(&it.role))
@@ -96,7 +96,7 @@ mod tests {
     fn letter() -> Filed {
         Filed {
             id: "20261123T030405000006-17".parse().unwrap(),
-            filed: None,
+            put_away: None,
             reason: "no-token".to_owned(),
             class: "refused".to_owned(),
             detail: String::new(),

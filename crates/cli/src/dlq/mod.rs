@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use branchline_gcp::Config;
 use branchline_gcp::storage::Storage;
-use branchline_ledger::{Archive, Filed, Letter};
+use branchline_ledger::{Archive, Filed, LETTER_BYTES_MAX, Letter};
 use clap::Subcommand;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
@@ -90,7 +90,7 @@ async fn select(archive: &Archive, filter: &Filter, all: bool) -> anyhow::Result
     let Some(text) = &filter.text else { return Ok(meant.collect()) };
     let text = text.to_lowercase();
     let read = stream::iter(meant.map(|it| async {
-        let letter = archive.letter(&it.id).await?;
+        let letter = archive.letter(&it.id, LETTER_BYTES_MAX).await?;
         Ok::<_, anyhow::Error>(letter.is_some_and(|letter| says(&letter, &text)).then_some(it))
     }));
     read.buffered(READS_AT_ONCE).try_filter_map(async |it| Ok(it)).try_collect().await

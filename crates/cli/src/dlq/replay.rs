@@ -179,10 +179,10 @@ async fn carry_out(
     environment: &Environment,
 ) -> anyhow::Result<u8> {
     let asker = Asker::connect(&chosen.common, google, environment).await?;
-    let mut asked = Vec::new();
+    let mut written = Vec::new();
     for letters in letters.chunks(some) {
         let picks: Vec<_> = letters.iter().map(Filed::pick).collect();
-        asked.push((letters.len(), asker.ask(ask(picks), &chosen.message).await?));
+        written.push((letters.len(), asker.ask(ask(picks), &chosen.message).await?));
     }
     if chosen.common.no_wait {
         eprintln!("asked for {} dead letters", letters.len());
@@ -191,7 +191,7 @@ async fn carry_out(
     let count = Count::new("dead letters", letters.len() as u64);
     let mut became: BTreeMap<String, u64> = BTreeMap::new();
     let mut refused = Vec::new();
-    for (number, name) in asked {
+    for (number, name) in written {
         let Some(answer) = asker.answer(&name).await? else {
             count.finish();
             return Ok(asker.waited_too_long(&name));

@@ -8,7 +8,9 @@ use anyhow::Context as _;
 use branchline_contract::{DATA_MAX, Envelope, LetterId};
 use branchline_gcp::Config;
 use branchline_gcp::storage::Storage;
-use branchline_ledger::{Act, Archive, Base64, Deed, Filed, History, Letter, Origin, Role, Store};
+use branchline_ledger::{
+    Act, Archive, Base64, Deed, Filed, History, LETTER_BYTES_MAX, Letter, Origin, Role, Store,
+};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -48,10 +50,10 @@ pub(super) struct Known {
 impl Known {
     pub(super) async fn read(archive: &Archive, id: &LetterId) -> anyhow::Result<Option<Self>> {
         let Some(filed) = archive.find(id).await? else { return Ok(None) };
-        let Some(letter) = archive.letter(id).await? else { return Ok(None) };
+        let Some(letter) = archive.letter(id, LETTER_BYTES_MAX).await? else { return Ok(None) };
         let mut acts = Vec::new();
         for it in &filed.acts {
-            acts.extend(archive.acted(id, it.position).await?);
+            acts.extend(archive.acted(id, it.position, LETTER_BYTES_MAX).await?);
         }
         Ok(Some(Self { filed, letter, acts }))
     }
@@ -180,7 +182,8 @@ fn body(data: &[u8]) -> String {
         (None, Err(_)) => dump(data),
     };
     let end = text.floor_char_boundary(SHOWN_MAX);
-    let mut shown: String = text[..end].lines().map(|it| format!("{}\n", plain(it))).collect();
+    let lines = text[..end].lines();
+    let mut shown: String = lines.flat_map(|it| [plain(it), "\n".to_owned()]).collect();
     if end < text.len() {
         shown.push_str("… (dlq export has all of it)\n");
     }

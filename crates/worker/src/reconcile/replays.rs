@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use branchline_contract::{Ask, LetterId, Pick, Request, Sha256};
-use branchline_gcp::Error as GcpError;
 use branchline_gcp::pubsub::{Message, Publish};
+use branchline_gcp::{Class, Error as GcpError};
 use branchline_ledger::{
     Act, Acted, Answer, Archive, Asked, Base64, Clock, Deed, LETTER_BYTES_MAX, Letter, Origin,
     RequestName, Requests, Role, Sent, Verdict,
@@ -120,16 +120,22 @@ impl Replays {
         Self { work, given, task }
     }
 
-    /// Whether the task has that request and is not through with it.
+    /// Whether the task can take nothing more, because it panicked.
+    pub(super) fn is_over(&self) -> bool {
+        self.task.is_finished()
+    }
+
+    /// Whether the task has that request and is not through with it. One that panicked has none.
     pub(super) fn has(&self, name: &RequestName) -> bool {
-        self.given.lock().expect("no holder panics").contains(name.as_str())
+        !self.task.is_finished()
+            && self.given.lock().expect("no holder panics").contains(name.as_str())
     }
 
     /// Gives a request to the task, unless it has it. The task writes the answer.
     pub(super) fn take(&self, asked: &Asked, name: &RequestName, request: &Request, proven: bool) {
         if self.given.lock().expect("no holder panics").insert(name.as_str().to_owned()) {
             let (asked, name, request) = (asked.clone(), name.clone(), request.clone());
-            // A task that panicked takes nothing more, and the next leader has another.
+            // A task that panicked takes nothing more, and is started again.
             drop(self.work.send(Work { asked, name, request, proven }));
         }
     }
@@ -222,19 +228,7 @@ impl Post {
     }
 
     async fn replay(&self, work: &Work, pick: &Pick, force: bool) -> Result<Became, GcpError> {
-        let Some(mut letter) = self.archive.letter(&pick.id).await? else {
-            return Ok(Became::Absent);
-        };
-        if pick.body > 0 {
-            let Some(edit) = self.archive.acted(&pick.id, pick.body).await? else {
-                return Ok(Became::Absent);
-            };
-            let Deed::Edited { sha256, editor, data } = edit.deed else {
-                return Ok(Became::Absent);
-            };
-            (letter.sha256, letter.data) = (sha256, data);
-            letter.origin = Origin::Operator { email: editor };
-        }
+        let Some(letter) = self.letter(pick).await? else { return Ok(Became::Absent) };
         // Each replay of this letter, and those that brought it here.
         let replays = letter.replays + 1 + self.replays_before(pick).await?;
         if replays > REPLAYS_MAX && !force {
@@ -262,6 +256,22 @@ impl Post {
             self.publisher.publish(topic, outgoing(letter, pick)).await?;
         }
         Ok(outcome)
+    }
+
+    /// The letter with the body that is meant, if it is no larger than it was seen.
+    async fn letter(&self, pick: &Pick) -> Result<Option<Letter>, GcpError> {
+        let letter = as_seen(self.archive.letter(&pick.id, pick.size).await)?;
+        let Some(mut letter) = letter else { return Ok(None) };
+        if pick.body == 0 {
+            return Ok(Some(letter));
+        }
+        let edit = as_seen(self.archive.acted(&pick.id, pick.body, pick.size).await)?;
+        let Some(Deed::Edited { sha256, editor, data }) = edit.map(|it| it.deed) else {
+            return Ok(None);
+        };
+        (letter.sha256, letter.data) = (sha256, data);
+        letter.origin = Origin::Operator { email: editor };
+        Ok(Some(letter))
     }
 
     /// A letter that nothing happened to was not replayed either.
@@ -329,6 +339,14 @@ impl Post {
             counts: counts.iter().map(|(it, count)| (it.as_str().to_owned(), *count)).collect(),
             time: (self.clock)(),
         }
+    }
+}
+
+/// What is larger than it was seen is none.
+fn as_seen<T>(read: Result<Option<T>, GcpError>) -> Result<Option<T>, GcpError> {
+    match read {
+        Err(error) if error.class() == Class::Refused => Ok(None),
+        read => read,
     }
 }
 

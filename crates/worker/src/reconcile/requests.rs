@@ -10,7 +10,7 @@ use branchline_ledger::{
 };
 use branchline_service::redact;
 use branchline_service::telemetry::chain;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::approvals::approve;
 use super::leader::Leader;
@@ -156,6 +156,10 @@ impl Leader {
                 }
                 let proven = self.trust.operators.is_some();
                 let post = &self.post;
+                if self.replays.as_ref().is_some_and(Replays::is_over) {
+                    error!("the task for dead letters panicked; it is started again");
+                    self.replays = None;
+                }
                 let replays = self.replays.get_or_insert_with(|| Replays::start(post.clone()));
                 replays.take(asked, name, request, proven);
                 Ok(None)

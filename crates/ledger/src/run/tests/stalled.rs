@@ -22,7 +22,7 @@ fn a_stalled_attempt_goes_on_by_itself_or_as_the_next_one_of_another_ci_job() {
             verified(1), // Of the CI job whose attempt is over.
             verified(2),
         ],
-        &expect![[r#"
+        &expect![[r"
             requested -> attempt 1 Requested
             stalled -> attempt 1 Stalled, says held
             verified -> attempt 1 Verified
@@ -31,6 +31,6 @@ fn a_stalled_attempt_goes_on_by_itself_or_as_the_next_one_of_another_ci_job() {
             retried -> attempt 2 Requested
             verified -> attempt 2 Requested
             verified -> attempt 2 Verified
-        "#]],
+        "]],
     );
 }
