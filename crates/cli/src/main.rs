@@ -9,6 +9,7 @@ mod exit;
 mod failpoints;
 #[cfg(feature = "local")]
 mod local;
+mod logs;
 mod operate;
 mod policy;
 mod publish;

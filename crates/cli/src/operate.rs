@@ -49,6 +49,7 @@ pub(crate) struct Runs {
 enum RunsCommand {
     Cancel(Cancel),
     Approve(Approve),
+    Logs(crate::logs::Args),
 }
 
 /// Which attempt of which run is meant.
@@ -165,6 +166,7 @@ pub(crate) async fn runs(args: &Runs, environment: &Environment) -> anyhow::Resu
             let ask = Ask::Approve { run: run.clone(), attempt: *attempt };
             request(ask, reason, common, environment).await
         }
+        RunsCommand::Logs(args) => crate::logs::run(args, environment).await,
     }
 }
 

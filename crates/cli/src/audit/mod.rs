@@ -21,7 +21,6 @@ use crate::env::{self, Environment};
 use crate::exit;
 use crate::operate::Misplaced;
 
-#[cfg(feature = "local")]
 pub(crate) use detail::detail;
 pub(crate) use moment::{is_within, moment};
 

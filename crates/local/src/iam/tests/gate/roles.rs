@@ -78,6 +78,7 @@ const ROLES: &[(&str, &[&str])] = &[
     ),
     ("roles/iam.serviceAccountOpenIdTokenCreator", &["iam.serviceAccounts.getOpenIdToken"]),
     ("roles/browser", &["resourcemanager.projects.get", "resourcemanager.projects.getIamPolicy"]),
+    ("roles/logging.viewer", &["logging.logEntries.list", "resourcemanager.projects.get"]),
     (
         "roles/serviceusage.serviceUsageViewer",
         &["serviceusage.services.get", "serviceusage.services.list"],

@@ -1,0 +1,42 @@
+//! The log of one CI job, as GitLab keeps it, read on as it grows.
+
+use branchline_gitlab::{Client, Error};
+use jiff::Timestamp;
+
+use super::story::CiJob;
+use super::trace::{Reader, TraceLine};
+
+/// How far a log has been read.
+#[derive(Debug, Default)]
+pub(super) struct Reading {
+    bytes: u64,
+    reader: Option<Reader>,
+    /// Nothing more will come.
+    pub(super) ended: bool,
+}
+
+/// What is new.
+#[derive(Debug)]
+pub(super) struct News {
+    pub(super) lines: Vec<TraceLine>,
+    /// When the job ended, by GitLab's clock.
+    pub(super) finished_at: Option<Timestamp>,
+}
+
+impl Reading {
+    /// The lines since the last look.
+    pub(super) async fn look(&mut self, client: &Client, of: &CiJob) -> Result<News, Error> {
+        let (project_id, job_id) = (of.gitlab.project_id, of.gitlab.job_id);
+        // Before the log: what an ended job has written is all there.
+        let job = client.job(project_id, job_id).await?;
+        let trace = client.trace(project_id, job_id, self.bytes).await?;
+        // Where all of it came, its beginning is known.
+        let known = usize::try_from(self.bytes.saturating_sub(trace.from)).unwrap_or(usize::MAX);
+        let new = trace.bytes.get(known..).unwrap_or_default();
+        self.bytes += new.len() as u64;
+        self.ended = job.finished_at.is_some();
+        let started = job.started_at.unwrap_or(of.asked_at);
+        let reader = self.reader.get_or_insert_with(|| Reader::new(started));
+        Ok(News { lines: reader.read(new, self.ended), finished_at: job.finished_at })
+    }
+}
