@@ -14,6 +14,7 @@ fn every_help_text_reads_well() {
         "runs",
         "runs approve",
         "runs cancel",
+        "runs logs",
         "pause",
         "resume",
         "policy",

@@ -1,5 +1,6 @@
 //! The log of one CI job, as GitLab keeps it, read on as it grows.
 
+use branchline_contract::RunId;
 use branchline_gitlab::{Client, Error};
 use jiff::Timestamp;
 
@@ -11,6 +12,8 @@ use super::trace::{Reader, TraceLine};
 pub(super) struct Reading {
     bytes: u64,
     reader: Option<Reader>,
+    /// The line of the publish was read.
+    published: bool,
     /// Nothing more will come.
     pub(super) ended: bool,
 }
@@ -21,11 +24,18 @@ pub(super) struct News {
     pub(super) lines: Vec<TraceLine>,
     /// When the job ended, by GitLab's clock.
     pub(super) finished_at: Option<Timestamp>,
+    /// The first line behind the publish.
+    pub(super) published: Option<usize>,
 }
 
 impl Reading {
     /// The lines since the last look.
-    pub(super) async fn look(&mut self, client: &Client, of: &CiJob) -> Result<News, Error> {
+    pub(super) async fn look(
+        &mut self,
+        client: &Client,
+        of: &CiJob,
+        run: &RunId,
+    ) -> Result<News, Error> {
         let (project_id, job_id) = (of.gitlab.project_id, of.gitlab.job_id);
         // Before the log: what an ended job has written is all there.
         let job = client.job(project_id, job_id).await?;
@@ -37,6 +47,17 @@ impl Reading {
         self.ended = job.finished_at.is_some();
         let started = job.started_at.unwrap_or(of.asked_at);
         let reader = self.reader.get_or_insert_with(|| Reader::new(started));
-        Ok(News { lines: reader.read(new, self.ended), finished_at: job.finished_at })
+        let lines = reader.read(new, self.ended);
+        let published = if self.published { Some(0) } else { published(&lines, run) };
+        self.published |= published.is_some();
+        Ok(News { lines, finished_at: job.finished_at, published })
     }
+}
+
+/// `publish` prints the run's id once its message is out, and before that, where stderr is as fast
+/// as stdout, the message's.
+fn published(lines: &[TraceLine], run: &RunId) -> Option<usize> {
+    let at = lines.iter().position(|it| it.text.contains(run.as_str()))?;
+    let before = lines[..at].iter().rev();
+    Some(at - before.take_while(|it| it.text.starts_with("published message ")).count())
 }

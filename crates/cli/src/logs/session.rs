@@ -182,7 +182,7 @@ impl<'a> Session<'a> {
                     continue;
                 }
             };
-            match log.reading.look(&client, &of).await {
+            match log.reading.look(&client, &of, &self.args.run).await {
                 Ok(news) => self.take_trace(at, &of, &news, first),
                 Err(error) => {
                     let passes = error.class() == branchline_gitlab::Class::Transient;
@@ -194,14 +194,14 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// The line with the run's id is what `publish` prints once its message is out.
+    /// Takes in what is new of a CI job's log. Lines before the publish come before its answer.
     fn take_trace(&mut self, at: usize, of: &CiJob, news: &gitlab::News, first: bool) {
         let stream = self.ci_jobs[at].stream;
-        let run = self.args.run.as_str();
-        let published = news.lines.iter().position(|it| it.text.contains(run));
+        let published = news.published;
         if let (Some(finished), Some(_)) = (news.finished_at, published) {
             self.merge.at_least(stream, finished, of.asked_at);
         }
+        let mut first_after = published.is_some();
         for (number, it) in news.lines.iter().enumerate() {
             let bounds = match published {
                 Some(published) if number < published => {
@@ -214,7 +214,11 @@ impl<'a> Session<'a> {
                         Stamp::Second => Some(it.time + SignedDuration::from_secs(1)),
                         Stamp::Inherited => None,
                     };
-                    least.into_iter().for_each(|it| self.merge.at_least(stream, it, of.asked_at));
+                    // The lines behind it are later anyhow.
+                    if let (true, Some(least)) = (first_after, least) {
+                        self.merge.at_least(stream, least, of.asked_at);
+                        first_after = false;
+                    }
                     Bounds { not_before: Some(of.asked_at), ..Bounds::default() }
                 }
                 None => Bounds::default(),

@@ -71,6 +71,14 @@ impl Entry {
         self
     }
 
+    /// Whether its text holds this one.
+    pub(super) fn holds(&self, text: &str) -> bool {
+        match &self.payload {
+            Payload::Text(own) => own.contains(text),
+            Payload::Json(_) => text.is_empty(),
+        }
+    }
+
     pub(super) fn bytes(&self) -> usize {
         let payload = match &self.payload {
             Payload::Text(text) => text.len(),

@@ -33,6 +33,8 @@ struct Kept {
     next: u64,
     clock: SignedDuration,
     lag: Duration,
+    /// Of entries that hold this text; of all where it is empty.
+    lag_of: String,
 }
 
 struct Stored {
@@ -53,21 +55,23 @@ impl Logging {
         self.lock().clock = ahead;
     }
 
-    /// From now on an entry is listed only so long after it was written.
-    pub fn set_lag(&self, lag: Duration) {
-        self.lock().lag = lag;
+    /// From now on an entry that holds this text is listed only so long after it was written.
+    pub fn set_lag(&self, of: &str, lag: Duration) {
+        let mut kept = self.lock();
+        (kept.lag_of, kept.lag) = (of.to_owned(), lag);
     }
 
     /// Takes an entry in: it gets its times and an id.
     pub(crate) fn write(&self, mut entry: Entry) {
         let mut kept = self.lock();
         let now = Timestamp::now();
+        let lag = if entry.holds(&kept.lag_of) { kept.lag } else { Duration::ZERO };
         entry.timestamp = now.checked_add(kept.clock).unwrap_or(now);
-        entry.receive_timestamp = now.checked_add(kept.lag).unwrap_or(now);
+        entry.receive_timestamp = now.checked_add(lag).unwrap_or(now);
         entry.insert_id = format!("local{:015}", kept.next);
         kept.next += 1;
         kept.bytes += entry.bytes();
-        let shown = Instant::now() + kept.lag;
+        let shown = Instant::now() + lag;
         kept.entries.push_back(Stored { entry: Arc::new(entry), shown });
         while kept.bytes > BYTES_MAX {
             let Some(oldest) = kept.entries.pop_front() else { break };

@@ -50,7 +50,9 @@ impl World {
                 self.merge.at_most(self.ci, second(*at), second(published));
                 BEFORE_PUBLISH
             } else {
-                self.merge.at_least(self.ci, second(*at), second(published));
+                if number == 3 {
+                    self.merge.at_least(self.ci, second(*at), second(published));
+                }
                 Bounds { not_before: Some(second(published)), ..Bounds::default() }
             };
             let line = line(Source::Gitlab, *at, &format!("ci {number}"));
