@@ -72,7 +72,9 @@ fn said(lines: &[Value]) -> Vec<String> {
 /// Checks that the order is that of causes and effects, and that times never go back.
 fn in_order(lines: &[Value], run: &str) {
     let said = said(lines);
-    let at = |line: &str| said.iter().position(|it| it == line).unwrap_or_else(|| panic!("{line}: {said:#?}"));
+    let at = |line: &str| {
+        said.iter().position(|it| it == line).unwrap_or_else(|| panic!("{line}: {said:#?}"))
+    };
     let chain = [
         "gitlab Running with gitlab-runner",
         "gitlab $ branchline publish iris --wait",
@@ -115,7 +117,10 @@ async fn a_runs_log_has_three_sources_in_one_order() {
     let finished = lines.iter().find(|it| it["from"] == "finished").unwrap();
     let (since, _) = it.lines(&["--since", finished["time"].as_str().unwrap()]).await;
     assert_eq!(said(&since)[0], "branchline finished", "{since:#?}");
-    assert!(it.lines(&["--since", "1h"]).await.0 == lines && it.lines(&["--attempt", "2"]).await.0.is_empty());
+    assert!(
+        it.lines(&["--since", "1h"]).await.0 == lines
+            && it.lines(&["--attempt", "2"]).await.0.is_empty()
+    );
     assert_eq!(it.logs(&["--grep", "("]).await.code, 64);
     let unknown = ["runs", "logs", "iris-00000000000000000000"];
     assert_eq!(it.world.branchline(&unknown).await.code, 66);
@@ -181,8 +186,7 @@ async fn a_source_that_cannot_be_read_is_named_and_the_others_are_shown() {
     let run = ["runs", "logs", it.run.as_str(), "--json"];
     let sources = |told: &Told| {
         let lines = told.stdout.lines().map(|it| serde_json::from_str::<Value>(it).unwrap());
-        let mut all: Vec<_> =
-            lines.map(|it| it["source"].as_str().unwrap().to_owned()).collect();
+        let mut all: Vec<_> = lines.map(|it| it["source"].as_str().unwrap().to_owned()).collect();
         all.sort();
         all.dedup();
         all
@@ -224,7 +228,11 @@ async fn a_source_that_cannot_be_read_is_named_and_the_others_are_shown() {
     };
     let told = Told::of(command()).await;
     assert_eq!((told.code, sources(&told)), (0, vec!["branchline".into(), "gitlab".into()]));
-    for part in ["note: vertex is missing", "logging.logEntries.list", "roles/logging.viewer on project demo-project"] {
+    for part in [
+        "note: vertex is missing",
+        "logging.logEntries.list",
+        "roles/logging.viewer on project demo-project",
+    ] {
         assert!(told.stderr.contains(part), "{part}: {}", told.stderr);
     }
     let project = branchline_local::iam::Resource::project(PROJECT);
@@ -239,7 +247,8 @@ async fn a_source_that_cannot_be_read_is_named_and_the_others_are_shown() {
 async fn every_attempt_is_shown_with_the_log_of_its_own_ci_job() {
     let world = World::start().await;
     world.stack.storage.create_bucket("flag-bucket").unwrap();
-    let script = r#"echo trying; test -e "$CLOUD_STORAGE_MOUNT/flag-bucket/go" # gs://flag-bucket/go"#;
+    let script =
+        r#"echo trying; test -e "$CLOUD_STORAGE_MOUNT/flag-bucket/go" # gs://flag-bucket/go"#;
     let it = Logged::ended(world, script).await;
     it.world.stack.storage.put("flag-bucket", "go", "go").unwrap();
     let again = it.world.stack.gitlab.retry_job(it.world.job.id).unwrap();

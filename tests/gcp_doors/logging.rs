@@ -31,7 +31,8 @@ fn spec(script: &str) -> Value {
 
 /// A job of each kind that runs a script.
 fn job(kind: JobKind, script: &str) -> Value {
-    let definition = "gs://google-cloud-aiplatform/schema/trainingjob/definition/custom_task_1.0.0.yaml";
+    let definition =
+        "gs://google-cloud-aiplatform/schema/trainingjob/definition/custom_task_1.0.0.yaml";
     match kind {
         JobKind::CustomJob => json!({"displayName": "test", "jobSpec": spec(script)}),
         JobKind::TrainingPipeline => json!({
@@ -127,7 +128,9 @@ async fn the_output_of_every_kind_of_job_is_found() {
         let custom_jobs = stack.vertex.custom_jobs(kind, &job.name).await.unwrap();
         assert_eq!(custom_jobs.len(), usize::from(kind != JobKind::CustomJob), "{custom_jobs:?}");
         let filter = of_jobs(kind, &job.name, &custom_jobs).unwrap();
-        let found = stack.list(&since(&filter, Some(Timestamp::now() - Duration::from_hours(1)), None)).await;
+        let found = stack
+            .list(&since(&filter, Some(Timestamp::now() - Duration::from_hours(1)), None))
+            .await;
         let printed: Vec<_> = found.iter().filter(|it| it.task.is_some()).collect();
         let mut texts: Vec<_> =
             printed.iter().map(|it| (it.text.as_str(), it.severity.as_str())).collect();

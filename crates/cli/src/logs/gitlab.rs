@@ -2,14 +2,18 @@
 
 use branchline_contract::RunId;
 use branchline_gitlab::{Client, Error};
+use branchline_service::telemetry::chain;
 use jiff::Timestamp;
 
 use super::story::CiJob;
 use super::trace::{Reader, TraceLine};
+use crate::env::Environment;
+use crate::roles::gitlab_token;
 
 /// How far a log has been read.
 #[derive(Debug, Default)]
 pub(super) struct Reading {
+    client: Option<Client>,
     bytes: u64,
     reader: Option<Reader>,
     /// The line of the publish was read.
@@ -29,6 +33,34 @@ pub(super) struct News {
 }
 
 impl Reading {
+    /// GitLab, if there is a token for the one that the run comes from.
+    pub(super) fn client(
+        &mut self,
+        environment: &Environment,
+        of: &CiJob,
+    ) -> Result<Client, String> {
+        if let Some(client) = &self.client {
+            return Ok(client.clone());
+        }
+        let host = &of.gitlab.host;
+        let token = gitlab_token(environment).map_err(|it| chain(it.as_ref()))?;
+        let token = token
+            .ok_or("set BRANCHLINE_GITLAB_TOKEN or BRANCHLINE_GITLAB_TOKEN_FILE to read it")?;
+        let endpoint = environment.get("BRANCHLINE_GITLAB_ENDPOINT").filter(|it| !it.is_empty());
+        let endpoint = endpoint.ok_or_else(|| {
+            let variable = format!("BRANCHLINE_GITLAB_ENDPOINT=https://{host}");
+            format!("the run comes from {host}; if the token is for it, set {variable}")
+        })?;
+        let client = Client::new(endpoint, token).map_err(|it| chain(&it))?;
+        // Who may write facts must not get the tokens of others by naming a host.
+        if client.host() != host.as_str() {
+            let other = client.host();
+            return Err(format!("the run comes from {host}, and the token is for {other}"));
+        }
+        self.client = Some(client.clone());
+        Ok(client)
+    }
+
     /// The lines since the last look.
     pub(super) async fn look(
         &mut self,

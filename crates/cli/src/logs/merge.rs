@@ -94,7 +94,14 @@ impl Merge {
         let before = self.facts.last().copied().unwrap_or(Timestamp::MIN);
         self.facts.push(time.max(before));
         let fact = self.facts.len() - 1;
-        self.push(Waiting { line, stream: None, fact, bounds: Bounds::default(), counter: 0, ripe });
+        self.push(Waiting {
+            line,
+            stream: None,
+            fact,
+            bounds: Bounds::default(),
+            counter: 0,
+            ripe,
+        });
     }
 
     /// A line of a stream, told at `ripe`.

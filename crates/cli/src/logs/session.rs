@@ -5,10 +5,8 @@ use std::io::Write as _;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use branchline_gcp::logging::{LogEntry, Logging};
-use branchline_gcp::vertex::Vertex;
+use branchline_gcp::logging::LogEntry;
 use branchline_gcp::{Class, Config};
-use branchline_gitlab::Client;
 use branchline_ledger::Trail;
 use branchline_service::telemetry::chain;
 use jiff::{SignedDuration, Timestamp, Unit};
@@ -21,7 +19,6 @@ use super::trace::Stamp;
 use super::{Args, gitlab, vertex};
 use crate::env::Environment;
 use crate::publish::plain;
-use crate::roles::gitlab_token;
 
 /// How long entries may take into Cloud Logging behind the end of a run, beside the window.
 const SETTLE: Duration = Duration::from_secs(5);
@@ -40,7 +37,7 @@ pub(super) struct Session<'a> {
     merge: Merge,
     ci_jobs: Vec<Log<gitlab::Reading>>,
     jobs: Vec<Log<vertex::Reading>>,
-    cloud: Option<(Logging, Vertex)>,
+    cloud: Option<vertex::Doors>,
     /// What was said on stderr.
     said: BTreeSet<String>,
     started: Instant,
@@ -106,7 +103,10 @@ impl<'a> Session<'a> {
         let facts = match facts {
             Ok(facts) => facts,
             Err(error) if position > 0 && passes(error.class()) => {
-                self.note(format!("the ledger does not answer, and is asked again: {}", chain(&error)));
+                self.note(&format!(
+                    "the ledger does not answer, and is asked again: {}",
+                    chain(&error)
+                ));
                 return Ok(());
             }
             Err(error) => return Err(error.into()),
@@ -156,9 +156,9 @@ impl<'a> Session<'a> {
     }
 
     /// Says it on stderr, once.
-    fn note(&mut self, text: String) {
-        if self.said.insert(text.clone()) {
-            eprintln!("note: {}", plain(&text));
+    fn note(&mut self, text: &str) {
+        if self.said.insert(text.to_owned()) {
+            eprintln!("note: {}", plain(text));
         }
     }
 
@@ -174,11 +174,11 @@ impl<'a> Session<'a> {
             if !wanted || log.lost || log.reading.ended {
                 continue;
             }
-            let client = match client(self.environment, &of) {
+            let client = match log.reading.client(self.environment, &of) {
                 Ok(client) => client,
                 Err(why) => {
                     log.lost = true;
-                    self.note(format!("gitlab is missing: {why}"));
+                    self.note(&format!("gitlab is missing: {why}"));
                     continue;
                 }
             };
@@ -188,7 +188,7 @@ impl<'a> Session<'a> {
                     let passes = error.class() == branchline_gitlab::Class::Transient;
                     log.lost = !(passes && self.args.follow);
                     let job = of.gitlab.job_id;
-                    self.note(format!("gitlab is missing: CI job {job}: {}", chain(&error)));
+                    self.note(&format!("gitlab is missing: CI job {job}: {}", chain(&error)));
                 }
             }
         }
@@ -247,15 +247,16 @@ impl<'a> Session<'a> {
             let log = &mut self.jobs[at];
             if let Some((fact, time)) = of.finished {
                 self.merge.end(log.stream, fact);
-                let latest = log.latest;
-                latest.into_iter().for_each(|it| self.merge.at_most(log.stream, it, time));
+                if let Some(latest) = log.latest {
+                    self.merge.at_most(log.stream, latest, time);
+                }
             }
             let wanted = self.args.wants(Source::Vertex) && self.args.wants_attempt(of.attempt);
             if !wanted || log.lost {
                 continue;
             }
-            let looked = match cloud(&mut self.cloud, &self.google).await {
-                Ok((logging, vertex)) => log.reading.look(logging, vertex, &of, self.args.since).await,
+            let looked = match vertex::doors(&mut self.cloud, &self.google).await {
+                Ok(doors) => log.reading.look(doors, &of, self.args.since).await,
                 Err(error) => Err(error),
             };
             let cut = log.reading.cut;
@@ -273,12 +274,12 @@ impl<'a> Session<'a> {
                         | Class::Quota
                         | Class::Transient => String::new(),
                     };
-                    self.note(format!("vertex is missing: {}{hint}", chain(&error)));
+                    self.note(&format!("vertex is missing: {}{hint}", chain(&error)));
                 }
             }
             if cut {
                 let name = &of.name;
-                self.note(format!("{name} has more entries than are read at once; --since helps"));
+                self.note(&format!("{name} has more entries than are read at once; --since helps"));
             }
         }
     }
@@ -292,7 +293,9 @@ impl<'a> Session<'a> {
             self.merge.at_least(stream, time, of.intended.1);
             // Both are Google's clocks.
             let most = [entry.received, of.finished.map(|it| it.1)];
-            most.into_iter().flatten().for_each(|it| self.merge.at_most(stream, time, it));
+            for most in most.into_iter().flatten() {
+                self.merge.at_most(stream, time, most);
+            }
             let bounds = Bounds { after: Some(of.intended.0), ..Bounds::default() };
             let ripe = self.ripe(time, first);
             let from = entry.task.clone().unwrap_or_default();
@@ -326,7 +329,9 @@ impl<'a> Session<'a> {
         let (wrong, shown) =
             if correction.is_negative() { ("ahead", "earlier") } else { ("behind", "later") };
         let by = format!("{seconds:#}");
-        self.note(format!("the clock of {of} is {by} {wrong}; its lines are shown that much {shown}"));
+        self.note(&format!(
+            "the clock of {of} is {by} {wrong}; its lines are shown that much {shown}"
+        ));
     }
 }
 
@@ -345,32 +350,4 @@ const fn passes(class: Class) -> bool {
 
 fn signed(duration: Duration) -> SignedDuration {
     SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX)
-}
-
-/// GitLab, if there is a token for the one that the run comes from.
-fn client(environment: &Environment, of: &CiJob) -> Result<Client, String> {
-    let host = &of.gitlab.host;
-    let token = gitlab_token(environment).map_err(|it| chain(it.as_ref()))?;
-    let token =
-        token.ok_or("set BRANCHLINE_GITLAB_TOKEN or BRANCHLINE_GITLAB_TOKEN_FILE to read it")?;
-    let endpoint = environment.get("BRANCHLINE_GITLAB_ENDPOINT").filter(|it| !it.is_empty());
-    let endpoint = endpoint.ok_or_else(|| {
-        format!("the run comes from {host}; if the token is for it, set BRANCHLINE_GITLAB_ENDPOINT=https://{host}")
-    })?;
-    let client = Client::new(endpoint, token).map_err(|it| chain(&it))?;
-    match client.host() == host.as_str() {
-        true => Ok(client),
-        false => Err(format!("the run comes from {host}, and the token is for {}", client.host())),
-    }
-}
-
-/// The doors to Google's logs, built when they are needed.
-async fn cloud<'a>(
-    cloud: &'a mut Option<(Logging, Vertex)>,
-    google: &Config,
-) -> Result<&'a (Logging, Vertex), branchline_gcp::Error> {
-    if cloud.is_none() {
-        *cloud = Some((Logging::connect(google).await?, Vertex::connect(google).await?));
-    }
-    Ok(cloud.as_ref().expect("it was just built"))
 }

@@ -63,7 +63,8 @@ impl Story {
                 self.attempt = fact.attempt;
                 self.learn(&fact.body, position, time);
                 let (kind, detail) = (fact.body.kind(), detail(&fact.body));
-                let text = if detail.is_empty() { kind.to_owned() } else { format!("{kind}: {detail}") };
+                let text =
+                    if detail.is_empty() { kind.to_owned() } else { format!("{kind}: {detail}") };
                 (kind.to_owned(), text)
             }
             // A newer version may write kinds that this one does not know.

@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 
 use branchline_contract::JobKind;
-use branchline_gcp::Error;
 use branchline_gcp::logging::{self, LogEntry, Logging};
 use branchline_gcp::vertex::Vertex;
+use branchline_gcp::{Config, Error};
 use jiff::{SignedDuration, Timestamp};
 
 use super::story::Job;
@@ -16,6 +16,20 @@ const PAGES_MAX: usize = 100;
 const CLOCK_SLACK: SignedDuration = SignedDuration::from_hours(1);
 /// Entries may be listed in another order than they were received in, within this time.
 const RECEIVED_SLACK: SignedDuration = SignedDuration::from_mins(2);
+
+/// Cloud Logging, and Vertex AI, which tells what a job consists of.
+pub(super) type Doors = (Logging, Vertex);
+
+/// The doors, built when they are needed.
+pub(super) async fn doors<'a>(
+    doors: &'a mut Option<Doors>,
+    google: &Config,
+) -> Result<&'a Doors, Error> {
+    if doors.is_none() {
+        *doors = Some((Logging::connect(google).await?, Vertex::connect(google).await?));
+    }
+    Ok(doors.as_ref().expect("they were just built"))
+}
 
 /// How far a job's entries have been read.
 #[derive(Debug, Default)]
@@ -32,16 +46,15 @@ impl Reading {
     /// The entries that are new since the last look, and not older than `since`.
     pub(super) async fn look(
         &mut self,
-        logging: &Logging,
-        vertex: &Vertex,
+        (logging, vertex): &Doors,
         of: &Job,
         since: Option<Timestamp>,
     ) -> Result<Vec<LogEntry>, Error> {
         let custom_jobs = match of.kind {
             JobKind::CustomJob => Vec::new(),
-            JobKind::PipelineJob
-            | JobKind::HyperparameterTuningJob
-            | JobKind::TrainingPipeline => vertex.custom_jobs(of.kind, &of.name).await?,
+            JobKind::PipelineJob | JobKind::HyperparameterTuningJob | JobKind::TrainingPipeline => {
+                vertex.custom_jobs(of.kind, &of.name).await?
+            }
         };
         let Some(filter) = logging::of_jobs(of.kind, &of.name, &custom_jobs) else {
             return Ok(Vec::new());

@@ -84,11 +84,18 @@ mod tests {
         let cases = [
             (Sdk::new().set_text_payload("epoch 1"), "epoch 1"),
             (
-                Sdk::new().set_json_payload(object(json!({"message": "epoch 2", "levelname": "INFO"}))),
+                Sdk::new()
+                    .set_json_payload(object(json!({"message": "epoch 2", "levelname": "INFO"}))),
                 "epoch 2",
             ),
-            (Sdk::new().set_json_payload(object(json!({"message": {"a": 1}}))), r#"{"message":{"a":1}}"#),
-            (Sdk::new().set_json_payload(object(json!({"state": "RUNNING"}))), r#"{"state":"RUNNING"}"#),
+            (
+                Sdk::new().set_json_payload(object(json!({"message": {"a": 1}}))),
+                r#"{"message":{"a":1}}"#,
+            ),
+            (
+                Sdk::new().set_json_payload(object(json!({"state": "RUNNING"}))),
+                r#"{"state":"RUNNING"}"#,
+            ),
             (Sdk::new(), ""),
         ];
         for (entry, expected) in cases {

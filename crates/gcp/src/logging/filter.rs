@@ -54,7 +54,8 @@ mod tests {
     #[test]
     fn a_filter_names_the_job_and_the_custom_jobs_that_it_runs() {
         let name = |collection: &str, id: &str| format!("projects/1/locations/r/{collection}/{id}");
-        let ml = |id: &str| format!("(resource.type=\"ml_job\" AND resource.labels.job_id=\"{id}\")");
+        let ml =
+            |id: &str| format!("(resource.type=\"ml_job\" AND resource.labels.job_id=\"{id}\")");
         let pipeline = "(resource.type=\"aiplatform.googleapis.com/PipelineJob\" \
                         AND resource.labels.pipeline_job_id=\"iris-1\")";
         let children = [name("customJobs", "7"), name("customJobs", "8\" OR \""), String::new()];

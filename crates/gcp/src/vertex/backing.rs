@@ -2,9 +2,7 @@
 
 use crate::call::{CALL_TIME_MAX, Call, bounded};
 use branchline_contract::JobKind;
-use google_cloud_aiplatform_v1::model::{
-    PipelineJob, pipeline_task_executor_detail::Details,
-};
+use google_cloud_aiplatform_v1::model::{PipelineJob, pipeline_task_executor_detail::Details};
 use tracing::instrument;
 
 use super::{Clients, Vertex};
@@ -21,7 +19,8 @@ impl Vertex {
                 let found = match kind {
                     JobKind::CustomJob => Vec::new(),
                     JobKind::HyperparameterTuningJob => {
-                        let job = jobs.get_hyperparameter_tuning_job().set_name(name).send().await?;
+                        let job =
+                            jobs.get_hyperparameter_tuning_job().set_name(name).send().await?;
                         job.trials.into_iter().map(|it| it.custom_job).collect()
                     }
                     JobKind::TrainingPipeline => {

@@ -86,9 +86,9 @@ impl Query {
                 ((text("timestamp"), text("insertId")), it)
             })
             .filter(|(place, _)| {
-                self.after.as_ref().is_none_or(|after| {
-                    if self.descending { place < after } else { place > after }
-                })
+                self.after
+                    .as_ref()
+                    .is_none_or(|after| if self.descending { place < after } else { place > after })
             })
             .collect();
         found.sort_by(|(a, _), (b, _)| if self.descending { b.cmp(a) } else { a.cmp(b) });

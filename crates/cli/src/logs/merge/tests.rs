@@ -96,7 +96,9 @@ fn lines_are_in_the_order_of_time_and_what_is_certain_counts_before_any_clock() 
         "all clocks are right",
         &[1, 5, 9, 30, 41],
         &[25, 30, 35],
-        &expect!["ci 1@1 ci 2@5 ci 3@9 requested@10 intended@20 job 1@25 ci 4@30 job 2@30 job 3@35 finished@40 ci 5@41"],
+        &expect![
+            "ci 1@1 ci 2@5 ci 3@9 requested@10 intended@20 job 1@25 ci 4@30 job 2@30 job 3@35 finished@40 ci 5@41"
+        ],
     );
     check(
         "the CI job's clock is a minute ahead",

@@ -82,7 +82,10 @@ async fn a_trace_grows_while_the_job_runs_and_is_read_on_from_a_byte() {
     assert_eq!((status, range.as_deref()), (416, Some("bytes */40")));
     assert_eq!(read("lines=1-").await.0, 200);
     gitlab.finish_job(job.id, JobEnd::Success, "three\n").unwrap();
-    assert_eq!(read("bytes=40-").await, (206, Some("bytes 40-45/46".to_owned()), "three\n".to_owned()));
+    assert_eq!(
+        read("bytes=40-").await,
+        (206, Some("bytes 40-45/46".to_owned()), "three\n".to_owned())
+    );
     let started = fixture.get(&format!("/jobs/{}", job.id)).await.body["started_at"].clone();
     let started: Timestamp = started.as_str().unwrap().parse().unwrap();
     assert!(started < Timestamp::now() - SignedDuration::from_mins(4), "{started}");
