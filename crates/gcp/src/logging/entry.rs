@@ -56,6 +56,8 @@ fn text(payload: Payload) -> String {
 }
 
 fn message(mut fields: Struct) -> String {
+    // The type of Google's own events; no reader needs it.
+    fields.remove("@type");
     match fields.remove("message") {
         Some(Value::String(text)) => text,
         Some(other) => {
@@ -93,7 +95,7 @@ mod tests {
                 r#"{"message":{"a":1}}"#,
             ),
             (
-                Sdk::new().set_json_payload(object(json!({"state": "RUNNING"}))),
+                Sdk::new().set_json_payload(object(json!({"@type": "type.googleapis.com/x", "state": "RUNNING"}))),
                 r#"{"state":"RUNNING"}"#,
             ),
             (Sdk::new(), ""),
