@@ -1,6 +1,8 @@
 //! The doors of `branchline-gcp` against the embedded stack, over its sockets.
 #![expect(clippy::unwrap_used, reason = "a helper of a test may panic as the test may")]
 
+#[path = "gcp_doors/logging.rs"]
+mod logging;
 #[path = "gcp_doors/pubsub.rs"]
 mod pubsub;
 #[path = "gcp_doors/storage.rs"]
@@ -21,7 +23,8 @@ async fn serve(router: Router) -> Config {
         credentials: Credentials::Anonymous,
         pubsub_endpoint: Some(endpoint.clone()),
         storage_endpoint: Some(endpoint.clone()),
-        vertex_endpoint: Some(endpoint),
+        vertex_endpoint: Some(endpoint.clone()),
+        logging_endpoint: Some(endpoint),
         ..Config::default()
     }
 }

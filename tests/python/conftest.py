@@ -35,6 +35,11 @@ def vertex_endpoint():
 
 
 @pytest.fixture(scope="session")
+def logging_endpoint():
+    return exported("BRANCHLINE_LOGGING_ENDPOINT")
+
+
+@pytest.fixture(scope="session")
 def gitlab_endpoint():
     return exported("BRANCHLINE_GITLAB_ENDPOINT")
 

@@ -22,18 +22,28 @@ pub struct Told {
 impl World {
     /// Runs `branchline` with these arguments.
     pub async fn branchline(&self, arguments: &[&str]) -> Told {
-        let endpoints = self.stack.endpoints();
+        Told::of(self.command(arguments)).await
+    }
+
+    /// The same, before it is run.
+    pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(executable());
         command
             .args(arguments)
             .env_clear()
-            .env("BRANCHLINE_CREDENTIALS", "anonymous")
-            .env("BRANCHLINE_STORAGE_ENDPOINT", format!("http://{}", endpoints.storage))
-            .env("BRANCHLINE_VERTEX_ENDPOINT", format!("http://{}", endpoints.vertex))
-            .env("BRANCHLINE_LEDGER_BUCKET", LEDGER);
+            .envs(self.stack.exports())
+            .env("BRANCHLINE_LEDGER_BUCKET", LEDGER)
+            .kill_on_drop(true);
+        command
+    }
+}
+
+impl Told {
+    /// Runs a command to its end.
+    pub async fn of(mut command: Command) -> Self {
         let Output { status, stdout, stderr } = command.output().await.expect("it starts");
         let text = |it| String::from_utf8(it).expect("it says text");
         let code = status.code().expect("nobody kills it");
-        Told { code, stdout: text(stdout), stderr: text(stderr) }
+        Self { code, stdout: text(stdout), stderr: text(stderr) }
     }
 }

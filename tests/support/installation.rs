@@ -115,7 +115,7 @@ impl Installation {
             args.extend(["--faults", faults.to_str().context("a path in UTF-8")?]);
         }
         args.extend(names.iter().zip(&ports).flat_map(|(name, port)| [*name, port]));
-        args.extend(["--iam-port", "0"]);
+        args.extend(["--iam-port", "0", "--logging-port", "0"]);
         let mut stack = Role::start("stack", &args, &[], &self.log("stack"))?;
         let token = stack.says("export BRANCHLINE_GITLAB_TOKEN=").await?;
         Ok((stack, token))

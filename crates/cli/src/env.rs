@@ -51,6 +51,7 @@ pub(crate) fn google_with_any_key(environment: &Environment) -> Result<Config, S
         pubsub_endpoint: get("BRANCHLINE_PUBSUB_ENDPOINT"),
         storage_endpoint: get("BRANCHLINE_STORAGE_ENDPOINT"),
         vertex_endpoint: get("BRANCHLINE_VERTEX_ENDPOINT"),
+        logging_endpoint: get("BRANCHLINE_LOGGING_ENDPOINT"),
         iam_endpoint: get("BRANCHLINE_IAM_ENDPOINT"),
         metadata_endpoint: None,
     };

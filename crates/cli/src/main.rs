@@ -13,6 +13,7 @@ mod failpoints;
 mod follow;
 #[cfg(feature = "local")]
 mod local;
+mod logs;
 mod operate;
 mod policy;
 mod publish;

@@ -58,6 +58,7 @@ enum RunsCommand {
     Retry(Retry),
     Cancel(Cancel),
     Approve(Approve),
+    Logs(crate::logs::Args),
 }
 
 /// Which attempt of which run is meant.
@@ -214,6 +215,7 @@ pub(crate) async fn runs(args: &Runs, environment: &Environment) -> anyhow::Resu
             let ask = Ask::Approve { run: run.clone(), attempt: *attempt };
             request(ask, reason, common, environment).await
         }
+        RunsCommand::Logs(args) => crate::logs::run(args, environment).await,
     }
 }
 

@@ -30,6 +30,11 @@ fn check(run: &str) {
     ] {
         assert!(text.contains(&part), "{part}: {text}");
     }
+    // The CI job asked, it was taken in, it trained, it ended.
+    let logged: Vec<_> = text.lines().filter_map(|it| it.strip_prefix("logs   │ ")).collect();
+    let order = [" gitlab ", " branchline    requested", " vertex ", " branchline    finished"];
+    let found = order.map(|part| logged.iter().position(|it| it.contains(part)));
+    assert!(found.is_sorted() && found[0].is_some(), "{found:?}: {text}");
     let printed = text.lines().find_map(|it| it.split_once("accuracy on the held-out rows: "));
     let printed: f64 = printed.unwrap().1.parse().unwrap();
     let model = std::fs::read(directory.path().join("model.json")).unwrap();

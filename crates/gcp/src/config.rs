@@ -20,6 +20,8 @@ pub struct Config {
     pub storage_endpoint: Option<String>,
     /// Instead of Google's regional hosts; `{region}` stands for the region.
     pub vertex_endpoint: Option<String>,
+    /// Instead of `https://logging.googleapis.com`.
+    pub logging_endpoint: Option<String>,
     /// Instead of the metadata server that speaks for this machine's account; with it, nothing else
     /// is looked for.
     pub metadata_endpoint: Option<String>,
@@ -46,6 +48,7 @@ impl Config {
             ("pubsub_endpoint", &self.pubsub_endpoint, None),
             ("storage_endpoint", &self.storage_endpoint, None),
             ("vertex_endpoint", &self.vertex_endpoint, Some("{region}")),
+            ("logging_endpoint", &self.logging_endpoint, None),
             ("metadata_endpoint", &self.metadata_endpoint, None),
             ("iam_endpoint", &self.iam_endpoint, None),
         ];

@@ -1,4 +1,4 @@
-//! The only doors to Google Cloud: Pub/Sub, Cloud Storage, Vertex AI, and who we are there.
+//! The only doors to Google Cloud: Pub/Sub, Cloud Storage, Vertex AI, Cloud Logging, and who we are there.
 //!
 //! Every call returns a boxed [`Call`]: Google's crates are large and generic,
 //! and their code is generated in the crate that first names the future. Boxing
@@ -8,6 +8,7 @@ pub mod config;
 pub mod error;
 pub mod iam;
 pub mod identity;
+pub mod logging;
 pub mod pubsub;
 pub mod storage;
 pub mod vertex;

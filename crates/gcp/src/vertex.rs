@@ -3,6 +3,7 @@
 //! A create is one POST. It is never repeated here, because a job may exist
 //! after any failure that is not [`definite`](crate::Error::definite).
 
+mod backing;
 mod body;
 mod job;
 mod name;

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use reqwest::header::HeaderMap;
+use reqwest::header::{HeaderMap, RANGE};
 use reqwest::{Method, StatusCode, Url, redirect};
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
@@ -53,6 +53,8 @@ pub struct Call<'a> {
     pub query: &'a [(&'a str, String)],
     /// Sent as JSON.
     pub body: Option<&'a Value>,
+    /// Ask for what lies behind so many bytes only.
+    pub from_byte: Option<u64>,
 }
 
 /// The body and headers of a success.
@@ -117,7 +119,8 @@ impl Client {
         path: &str,
         query: &[(&str, String)],
     ) -> Result<Answer, Error> {
-        self.call(Call { name, method: &Method::GET, path, query, body: None }).await
+        let method = &Method::GET;
+        self.call(Call { name, method, path, query, body: None, from_byte: None }).await
     }
 
     #[instrument(name = "gitlab.call", skip_all, fields(call = call.name))]
@@ -134,7 +137,7 @@ impl Api for Http {
 
 impl Http {
     async fn call_once(&self, call: Call<'_>) -> Result<Answer, retry::Failure> {
-        let Call { name, method, path, query, body } = call;
+        let Call { name, method, path, query, body, from_byte } = call;
         let url = self.api.join(path).map_err(|_| Error::Address(path.to_owned()))?;
         let mut request = self
             .client
@@ -143,6 +146,9 @@ impl Http {
             .bearer_auth(self.token.expose_secret());
         if let Some(body) = body {
             request = request.json(body);
+        }
+        if let Some(byte) = from_byte {
+            request = request.header(RANGE, format!("bytes={byte}-"));
         }
         let response = request.send().await.map_err(|source| retry::Failure {
             sent: !source.is_connect(),

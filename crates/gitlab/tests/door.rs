@@ -11,7 +11,7 @@ use axum::extract::Request;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use branchline_contract::CommitSha;
-use branchline_gitlab::{Class, Client, Error, NewStatus, StatusState};
+use branchline_gitlab::{Class, Client, Error, NewStatus, StatusState, Trace};
 use secrecy::SecretString;
 use tokio::net::TcpListener;
 
@@ -191,6 +191,33 @@ async fn a_note_is_looked_for_on_every_page_and_not_for_ever() {
     let error = client.find_note(7, 4, |_| true).await.unwrap_err();
     assert!(matches!(error, Error::TooMany { .. }), "{error}");
     assert_eq!(gitlab.seen().len(), 50);
+}
+
+#[tokio::test]
+async fn a_log_is_read_on_from_a_byte_where_gitlab_gives_a_part_and_else_as_a_whole() {
+    let script = [
+        answer(200, "one\n"),
+        answer(206, "two\n").with("content-range", "bytes 4-7/8"),
+        answer(416, "").with("content-range", "bytes */8"),
+        answer(200, "one\ntwo\nthree\n"),
+    ];
+    let (gitlab, client) = GitLab::start(script).await;
+    for (from, expected, text) in
+        [(0, 0, "one\n"), (4, 4, "two\n"), (8, 8, ""), (8, 0, "one\ntwo\nthree\n")]
+    {
+        let trace = client.trace(7, 70, from).await.unwrap();
+        assert_eq!(trace, Trace { from: expected, bytes: text.into() });
+    }
+    assert_eq!(gitlab.seen(), vec!["GET /api/v4/projects/7/jobs/70/trace"; 4]);
+}
+
+#[tokio::test]
+async fn a_job_tells_when_it_ran() {
+    let told = r#"{"id":70,"status":"running","started_at":"2026-11-26T12:00:00.000Z","finished_at":null}"#;
+    let (_, client) = GitLab::start([answer(200, told)]).await;
+    let job = client.job(7, 70).await.unwrap();
+    assert_eq!((job.status.as_str(), job.finished_at), ("running", None));
+    assert_eq!(job.started_at.unwrap().to_string(), "2026-11-26T12:00:00Z");
 }
 
 #[test]

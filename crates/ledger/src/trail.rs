@@ -53,8 +53,19 @@ impl Trail {
 
     /// Every object of a run, oldest first.
     pub async fn run(&self, project_id: u64, run: &RunId) -> Result<Vec<Stored>, GcpError> {
+        self.run_from(project_id, run, 0).await
+    }
+
+    /// The same from a position on, for whoever follows a run.
+    pub async fn run_from(
+        &self,
+        project_id: u64,
+        run: &RunId,
+        position: usize,
+    ) -> Result<Vec<Stored>, GcpError> {
         let objects = self.0.list(&directory(project_id, run), FACTS_MAX).await?;
-        self.read(stream::iter(objects).map(Ok)).try_collect().await
+        let newer = objects.into_iter().skip(position);
+        self.read(stream::iter(newer).map(Ok)).try_collect().await
     }
 
     /// Every object of the ledger, in the order of names: run by run, and oldest first in each.

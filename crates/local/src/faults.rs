@@ -28,6 +28,8 @@ pub enum Service {
     Gitlab,
     /// Google's IAM, STS and what else knows who somebody is.
     Iam,
+    /// Cloud Logging.
+    Logging,
 }
 
 /// What goes wrong. Times are milliseconds, up to an hour.

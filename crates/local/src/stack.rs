@@ -16,6 +16,7 @@ use crate::faults::{Dice, Faults, Service};
 use crate::gitlab::GitLab;
 use crate::guard::refuse_pages;
 use crate::iam::Iam;
+use crate::logging::Logging;
 use crate::pubsub::PubSub;
 use crate::storage::Storage;
 use crate::vertex::Vertex;
@@ -39,6 +40,8 @@ pub struct Options {
     pub gitlab_port: u16,
     /// Port of IAM, STS and what else is Google's identity side.
     pub iam_port: u16,
+    /// Port of Cloud Logging.
+    pub logging_port: u16,
     /// Whether Google's services ask who sends a request, and whether they may.
     pub enforce_iam: bool,
     /// What goes wrong.
@@ -60,6 +63,8 @@ pub struct Endpoints {
     pub gitlab: SocketAddr,
     /// IAM, STS and what else is Google's identity side.
     pub iam: SocketAddr,
+    /// Cloud Logging.
+    pub logging: SocketAddr,
 }
 
 /// The running stack, with a handle on each service.
@@ -74,6 +79,8 @@ pub struct Stack {
     pub gitlab: GitLab,
     /// Google's identity side.
     pub iam: Iam,
+    /// Cloud Logging.
+    pub logging: Logging,
     /// What has gone wrong.
     pub dice: Dice,
     endpoints: Endpoints,
@@ -93,14 +100,16 @@ impl Stack {
             listen(options.vertex_port).await?,
             listen(options.gitlab_port).await?,
             listen(options.iam_port).await?,
+            listen(options.logging_port).await?,
         ];
-        let [pubsub, storage, vertex, gitlab, iam] = &listeners;
+        let [pubsub, storage, vertex, gitlab, iam, logging] = &listeners;
         let endpoints = Endpoints {
             pubsub: pubsub.local_addr()?,
             storage: storage.local_addr()?,
             vertex: vertex.local_addr()?,
             gitlab: gitlab.local_addr()?,
             iam: iam.local_addr()?,
+            logging: logging.local_addr()?,
         };
         let directory = |name| options.data_dir.as_ref().map(|it| it.join(name));
         let dice = Dice::new(options.faults);
@@ -113,6 +122,7 @@ impl Stack {
         iam.enforce(options.enforce_iam);
         pubsub.forward_as_agent(&iam).map_err(io::Error::other)?;
         let vertex = Vertex::open(directory("vertex").as_deref(), storage.clone(), dice.clone())?;
+        let logging = vertex.logging();
 
         let wire = Wire::new(dice.clone(), options.wire_log.as_deref())?;
         let routers = [
@@ -121,6 +131,7 @@ impl Stack {
             (Service::Vertex, iam.guard(Service::Vertex, vertex.router())),
             (Service::Gitlab, gitlab.router()),
             (Service::Iam, iam.router()),
+            (Service::Logging, iam.guard(Service::Logging, logging.router())),
         ];
         let (mut servers, stop) = (JoinSet::new(), CancellationToken::new());
         for (listener, (service, router)) in listeners.into_iter().zip(routers) {
@@ -128,7 +139,19 @@ impl Stack {
             servers.spawn(serve(listener, router, stop.clone()));
         }
         let servers = Mutex::new(servers);
-        Ok(Self { pubsub, storage, vertex, gitlab, iam, dice, endpoints, servers, wire, stop })
+        Ok(Self {
+            pubsub,
+            storage,
+            vertex,
+            gitlab,
+            iam,
+            logging,
+            dice,
+            endpoints,
+            servers,
+            wire,
+            stop,
+        })
     }
 
     /// Where the services listen.
@@ -150,7 +173,7 @@ impl Stack {
 
     /// The environment in which clients of Google's, GitLab's and Branchline's use this stack.
     pub fn exports(&self) -> Vec<(&'static str, String)> {
-        let Endpoints { pubsub, storage, vertex, gitlab, iam } = self.endpoints;
+        let Endpoints { pubsub, storage, vertex, gitlab, iam, logging } = self.endpoints;
         vec![
             ("PUBSUB_EMULATOR_HOST", pubsub.to_string()),
             ("STORAGE_EMULATOR_HOST", format!("http://{storage}")),
@@ -158,10 +181,12 @@ impl Stack {
             ("CLOUDSDK_API_ENDPOINT_OVERRIDES_PUBSUB", format!("http://{pubsub}/")),
             ("CLOUDSDK_API_ENDPOINT_OVERRIDES_STORAGE", format!("http://{storage}/storage/v1/")),
             ("CLOUDSDK_API_ENDPOINT_OVERRIDES_AIPLATFORM", format!("http://{vertex}/")),
+            ("CLOUDSDK_API_ENDPOINT_OVERRIDES_LOGGING", format!("http://{logging}/")),
             ("BRANCHLINE_CREDENTIALS", "anonymous".to_owned()),
             ("BRANCHLINE_PUBSUB_ENDPOINT", format!("http://{pubsub}")),
             ("BRANCHLINE_STORAGE_ENDPOINT", format!("http://{storage}")),
             ("BRANCHLINE_VERTEX_ENDPOINT", format!("http://{vertex}")),
+            ("BRANCHLINE_LOGGING_ENDPOINT", format!("http://{logging}")),
             ("BRANCHLINE_GITLAB_ENDPOINT", format!("http://{gitlab}")),
             ("BRANCHLINE_IAM_ENDPOINT", format!("http://{iam}")),
             ("BRANCHLINE_GITLAB_TOKEN", self.gitlab.token()),
@@ -231,6 +256,7 @@ mod tests {
             ),
             ("BRANCHLINE_GITLAB_ENDPOINT", "/api/v4/user", "401 Unauthorized"),
             ("BRANCHLINE_IAM_ENDPOINT", "/oauth2/v3/certs", "200 OK"),
+            ("BRANCHLINE_LOGGING_ENDPOINT", "/v2/entries:list", "404 Not Found"),
         ];
         for (name, path, status) in cases {
             let answer = get(&exports[name], path).await;

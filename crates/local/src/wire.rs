@@ -285,7 +285,11 @@ impl Refusal<'_> {
         let &Self { status, code, retry_after, message } = self;
         let body = match service {
             Service::Gitlab => json!({"message": format!("{status} {message}")}),
-            Service::Pubsub | Service::Storage | Service::Vertex | Service::Iam => {
+            Service::Pubsub
+            | Service::Storage
+            | Service::Vertex
+            | Service::Iam
+            | Service::Logging => {
                 let mut error = json!({"code": status, "message": message, "status": code});
                 if let Some(seconds) = retry_after {
                     let delay = format!("{seconds}s");

@@ -14,7 +14,7 @@ use branchline_gcp::storage::{Objects as _, Storage};
 use branchline_gcp::vertex::Vertex;
 use branchline_gitlab::{Client, CommitStatus, StatusState};
 use branchline_ledger::{History, Store};
-use branchline_local::gitlab::{CiJob, JobEnd, Trigger};
+use branchline_local::gitlab::{CiJob, GitLab, JobEnd, Trigger};
 use branchline_local::installation::{self, PROJECT, subscription, topic};
 use branchline_local::stack::{Endpoints, Options, Stack};
 use branchline_service::telemetry::{self, Format};
@@ -173,6 +173,7 @@ async fn show(args: &Args, stack: &Stack) -> anyhow::Result<()> {
     let end = if status.success() { JobEnd::Success } else { JobEnd::Failed };
     stack.gitlab.finish_job(merge_request.job.id, end, "")?;
 
+    logs(stack, merge_request.project_id, &run).await?;
     report(stack, &merge_request, &args.run).await?;
     ensure!(status.success(), "the CI job ended with {status}");
     let outcome = history.run.ending().map(|it| it.outcome);
@@ -219,7 +220,21 @@ fn read_files(root: &Path) -> anyhow::Result<BTreeMap<String, Vec<u8>>> {
 struct CiScript {
     child: tokio::process::Child,
     run_id: tokio::sync::oneshot::Receiver<String>,
-    output: [JoinHandle<std::io::Result<()>>; 2],
+    output: [JoinHandle<anyhow::Result<()>>; 2],
+}
+
+/// The CI job's log in GitLab, shown here as it grows.
+#[derive(Clone)]
+struct Log {
+    gitlab: GitLab,
+    job: u64,
+}
+
+impl Log {
+    fn line(&self, line: &str) -> anyhow::Result<()> {
+        println!("ci     │ {line}");
+        self.gitlab.print(self.job, line).context("adding to the CI job's log")
+    }
 }
 
 impl CiScript {
@@ -227,8 +242,9 @@ impl CiScript {
         let token =
             job.variables.get("GOOGLE_ID_TOKEN").context("the job asks for no such token")?;
         keyless::write_credentials(stack, token, checkout)?;
-        println!("ci     │ $ printf %s \"$GOOGLE_ID_TOKEN\" >google-token");
-        println!("ci     │ $ branchline publish {run} --wait");
+        let log = Log { gitlab: stack.gitlab.clone(), job: job.id };
+        log.line("$ printf %s \"$GOOGLE_ID_TOKEN\" >google-token")?;
+        log.line(&format!("$ branchline publish {run} --wait"))?;
         let executable = std::env::current_exe().context("finding this executable")?;
         let ours = |name: &str| name.starts_with("BRANCHLINE_") && name.ends_with("_ENDPOINT");
         let exports = stack.exports().into_iter().filter(|(name, _)| ours(name));
@@ -251,13 +267,13 @@ impl CiScript {
         let stderr = child.stderr.take().expect("it is piped");
         let mut tell = Some(tell);
         let output = [
-            tokio::spawn(copy(stdout, move |line| {
+            tokio::spawn(copy(stdout, log.clone(), move |line| {
                 // The first line that publish prints is the run's id, for scripts.
                 if let Some(tell) = tell.take() {
                     tell.send(line.to_owned()).ok();
                 }
             })),
-            tokio::spawn(copy(stderr, |_| {})),
+            tokio::spawn(copy(stderr, log, |_| {})),
         ];
         Ok(Self { child, run_id, output })
     }
@@ -280,13 +296,39 @@ impl CiScript {
 
 async fn copy(
     from: impl tokio::io::AsyncRead + Unpin,
+    log: Log,
     mut each: impl FnMut(&str),
-) -> std::io::Result<()> {
+) -> anyhow::Result<()> {
     let mut lines = BufReader::new(from).lines();
     while let Some(line) = lines.next_line().await? {
-        println!("ci     │ {line}");
+        log.line(&line)?;
         each(&line);
     }
+    Ok(())
+}
+
+/// Shows the run once more, as an operator sees it: all sources in one order.
+async fn logs(stack: &Stack, project_id: u64, run: &RunId) -> anyhow::Result<()> {
+    println!("logs   │ $ branchline runs logs {run}");
+    let metadata = keyless::metadata_endpoint(stack, "viewer").await?;
+    let executable = std::env::current_exe().context("finding this executable")?;
+    let ours = |name: &str| name.starts_with("BRANCHLINE_") && name != "BRANCHLINE_CREDENTIALS";
+    let output = Command::new(executable)
+        .args(["runs", "logs", run.as_str(), "--project-id", &project_id.to_string()])
+        .env_clear()
+        .envs(stack.exports().into_iter().filter(|(name, _)| ours(name)))
+        .env("BRANCHLINE_LEDGER_BUCKET", installation::LEDGER)
+        .env("GCE_METADATA_HOST", metadata.trim_start_matches("http://"))
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output()
+        .await
+        .context("showing the run's log")?;
+    for line in String::from_utf8_lossy(&output.stdout).lines() {
+        println!("logs   │{line}");
+    }
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success() && complaint.is_empty(), "runs logs says {complaint}");
     Ok(())
 }
 

@@ -60,7 +60,9 @@ fn watch(stack: &Stack) -> anyhow::Result<()> {
     let jobs = ["customJobs", "hyperparameterTuningJobs", "pipelineJobs", "trainingPipelines"];
     let permissions = jobs.map(|it| format!("aiplatform.{it}.get"));
     stack.iam.put_role(&role, &permissions.each_ref().map(String::as_str));
-    stack.iam.bind(&Resource::project(PROJECT), &role, &member)?;
+    for role in [role.as_str(), "roles/logging.viewer"] {
+        stack.iam.bind(&Resource::project(PROJECT), role, &member)?;
+    }
     for bucket in [LEDGER, OUTPUT] {
         stack.iam.bind(&Resource::bucket(bucket), "roles/storage.objectViewer", &member)?;
     }

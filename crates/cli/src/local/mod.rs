@@ -14,7 +14,7 @@ use branchline_local::stack::{Options, Stack};
 use branchline_service::config::load;
 use branchline_service::shutdown::stop_on_signal;
 
-/// Run Pub/Sub, Cloud Storage, Vertex AI and GitLab on this machine
+/// Run Pub/Sub, Cloud Storage, Vertex AI, Cloud Logging and GitLab on this machine
 ///
 /// Listens on loopback only, and runs the commands of training jobs as local processes. Prints
 /// `export` lines with which gcloud, Google's client libraries and branchline itself find the
@@ -60,6 +60,9 @@ pub(crate) struct Args {
     /// Port of Google's identity side: IAM, STS, Resource Manager, the metadata server
     #[arg(long, value_name = "PORT", default_value_t = 8084)]
     iam_port: u16,
+    /// Port of Cloud Logging
+    #[arg(long, value_name = "PORT", default_value_t = 8088)]
+    logging_port: u16,
     /// What goes wrong, YAML
     #[arg(long, value_name = "FILE")]
     faults: Option<PathBuf>,
@@ -78,6 +81,7 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<()> {
         vertex_port: args.vertex_port,
         gitlab_port: args.gitlab_port,
         iam_port: args.iam_port,
+        logging_port: args.logging_port,
         faults: args.faults.as_deref().map(load).transpose()?.unwrap_or_default(),
         wire_log: args.wire_log.clone(),
         ..Options::default()

@@ -1,6 +1,7 @@
 //! Setting a status on a commit, with GitLab's rules for which pipeline and row
 //! it lands in and which state may follow which.
 
+use jiff::Timestamp;
 use serde_json::json;
 
 use super::error::{Error, FORBIDDEN};
@@ -131,9 +132,10 @@ impl State {
 /// Moves the row to the wanted state, or says which event was not possible.
 fn transition(job: &mut Job, wanted: Status) -> Result<(), Error> {
     use Status::{Canceled, Created, Failed, Pending, Running, Skipped, Success};
+    let now = Timestamp::now();
     // A new row asked to run is enqueued first; a failing enqueue goes unnoticed there.
     if (wanted, job.status) == (Running, Created) {
-        job.set_status(Pending);
+        job.set_status(Pending, now);
     }
     let (event, from): (_, &[Status]) = match wanted {
         Created | Pending => ("enqueue", &[Created]),
@@ -144,7 +146,7 @@ fn transition(job: &mut Job, wanted: Status) -> Result<(), Error> {
         Skipped => ("skip", &[Created, Pending]),
     };
     if from.contains(&job.status) {
-        job.set_status(wanted);
+        job.set_status(wanted, now);
         return Ok(());
     }
     let reason = format!("Status cannot transition via \"{event}\"");

@@ -26,6 +26,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use axum::Router;
+use jiff::SignedDuration;
 
 pub use self::error::Error;
 pub use self::user::AccessLevel;
@@ -37,6 +38,9 @@ use self::pipeline::{JobKind, Source, Status};
 use self::repository::Changes;
 use self::state::State;
 use self::user::{BOT, Kind, PERSON, User};
+
+/// Bytes of a job's log.
+const TRACE_MAX: usize = 16 << 20;
 
 /// A GitLab instance; clones share it.
 #[derive(Clone)]
@@ -264,18 +268,41 @@ impl GitLab {
         self.lock().rotate_key()
     }
 
-    /// Ends a running job with its log.
+    /// Ends a running job with the rest of its log.
     pub fn finish_job(&self, job_id: u64, end: JobEnd, trace: &str) -> Result<(), Error> {
         let mut state = self.lock();
         let job = state.jobs.get(&job_id).filter(|it| it.kind == JobKind::Build);
         let mut job = job.ok_or(Error::NotFound("Job"))?.clone();
-        job.set_status(match end {
+        let status = match end {
             JobEnd::Success => Status::Success,
             JobEnd::Failed => Status::Failed,
             JobEnd::Canceled => Status::Canceled,
-        });
-        trace.clone_into(&mut job.trace);
+        };
+        job.set_status(status, state.now());
+        append(&mut job.trace, trace);
         state.put_job(job)
+    }
+
+    /// Adds to the log of a running job, as it is.
+    pub fn append_trace(&self, job_id: u64, text: &str) -> Result<(), Error> {
+        let mut state = self.lock();
+        let job = state.jobs.get(&job_id).filter(|it| it.kind == JobKind::Build);
+        let mut job = job.ok_or(Error::NotFound("Job"))?.clone();
+        append(&mut job.trace, text);
+        state.put_job(job)
+    }
+
+    /// Adds a line that a job printed, as a runner does where `FF_TIMESTAMPS` is set: behind the
+    /// time, the number of the stream and whether it is stdout.
+    pub fn print(&self, job_id: u64, line: &str) -> Result<(), Error> {
+        let time = self.lock().now().strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string();
+        self.append_trace(job_id, &format!("{time} 00O {line}\n"))
+    }
+
+    /// From now on the clocks of GitLab and its runners differ so much from this machine's, as far
+    /// as CI jobs and their logs tell.
+    pub fn set_clock(&self, ahead: SignedDuration) {
+        self.lock().clock = ahead;
     }
 
     /// Writes a commit's files into a directory, as the runner does before a job.
@@ -292,6 +319,13 @@ impl GitLab {
     }
 }
 
+/// What is longer than GitLab takes is cut off, as it does.
+fn append(trace: &mut String, text: &str) {
+    let left = TRACE_MAX.saturating_sub(trace.len()).min(text.len());
+    let end = (0..=left).rev().find(|it| text.is_char_boundary(*it)).unwrap_or_default();
+    trace.push_str(&text[..end]);
+}
+
 impl State {
     fn person(&self) -> Result<User, Error> {
         self.user(PERSON).cloned()
@@ -304,7 +338,7 @@ impl State {
         name: &str,
     ) -> Result<CiJob, Error> {
         let mut job = self.new_job(pipeline, user, JobKind::Build, name, &pipeline.reference);
-        job.set_status(Status::Running);
+        job.set_status(Status::Running, self.now());
         self.put_job(job.clone())?;
         let mut variables = self.variables(pipeline, &job)?;
         variables.extend(self.id_token_variables(&job)?);

@@ -105,8 +105,7 @@ impl Status {
 
 impl Job {
     /// Takes the new state with the times that go with it.
-    pub(super) fn set_status(&mut self, status: Status) {
-        let now = Timestamp::now();
+    pub(super) fn set_status(&mut self, status: Status, now: Timestamp) {
         match status {
             Status::Running => self.started_at = Some(now),
             Status::Success | Status::Failed | Status::Canceled => self.finished_at = Some(now),
@@ -169,7 +168,7 @@ impl State {
             target_url: None,
             description: None,
             coverage: None,
-            created_at: Timestamp::now(),
+            created_at: self.now(),
             started_at: None,
             finished_at: None,
             retried: false,

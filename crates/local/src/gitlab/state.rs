@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::error::Error;
 use super::merge_request::MergeRequest;
@@ -17,6 +17,8 @@ use crate::signer::SigningKey;
 pub(super) struct State {
     /// `external_url` of a real GitLab's configuration, without a trailing slash.
     pub(super) external_url: String,
+    /// How far the clocks of CI jobs are ahead of this machine's.
+    pub(super) clock: SignedDuration,
     pub(super) users: Table<u64, User>,
     pub(super) projects: Table<u64, Project>,
     pub(super) commits: Table<String, Commit>,
@@ -34,6 +36,7 @@ impl State {
     pub(super) fn open(dir: Option<&Path>) -> Result<Self, Error> {
         let mut state = Self {
             external_url: "http://gitlab.localhost".to_owned(),
+            clock: SignedDuration::ZERO,
             users: Table::open(dir, "users")?,
             projects: Table::open(dir, "projects")?,
             commits: Table::open(dir, "commits")?,
@@ -46,6 +49,14 @@ impl State {
         };
         state.seed_users()?;
         Ok(state)
+    }
+}
+
+impl State {
+    /// The time, by the clock of CI jobs.
+    pub(super) fn now(&self) -> Timestamp {
+        let now = Timestamp::now();
+        now.checked_add(self.clock).unwrap_or(now)
     }
 }
 

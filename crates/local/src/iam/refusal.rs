@@ -210,6 +210,7 @@ fn disabled(api: &str, project: &str) -> String {
         "cloudresourcemanager.googleapis.com" => "Cloud Resource Manager API",
         "iam.googleapis.com" => "Identity and Access Management (IAM) API",
         "iamcredentials.googleapis.com" => "IAM Service Account Credentials API",
+        "logging.googleapis.com" => "Cloud Logging API",
         "pubsub.googleapis.com" => "Cloud Pub/Sub API",
         "serviceusage.googleapis.com" => "Service Usage API",
         "storage.googleapis.com" => "Cloud Storage API",

@@ -27,6 +27,7 @@ const VERTEX: &[&str] = &[
 const OBJECTS_READ: &[&str] = &["storage.objects.get", "storage.objects.list"];
 const OBJECTS_WRITE: &[&str] =
     &["storage.objects.create", "storage.objects.delete", "storage.objects.update"];
+const LOGS_READ: &[&str] = &["logging.logEntries.list"];
 const PROJECT: &[&str] = &["resourcemanager.projects.get"];
 const ACCOUNTS: &[&str] = &["iam.serviceAccounts.get", "iam.serviceAccounts.list"];
 const TOKENS: &[&str] =
@@ -101,6 +102,7 @@ const ROLES: &[Role] = &[
     ("roles/iam.serviceAccountUser", &[&["iam.serviceAccounts.actAs"], ACCOUNTS, PROJECT]),
     ("roles/iam.workloadIdentityPoolViewer", &[POOLS_READ, PROJECT]),
     ("roles/iam.workloadIdentityUser", &[TOKENS, ACCOUNTS]),
+    ("roles/logging.viewer", &[LOGS_READ, PROJECT]),
     // It has no tokens of service accounts: neither has the real one. Objects it has by way of the
     // bucket's bindings for owners of the project, which are not kept here.
     (
@@ -109,6 +111,7 @@ const ROLES: &[Role] = &[
             VERTEX,
             OBJECTS_READ,
             OBJECTS_WRITE,
+            LOGS_READ,
             PROJECT,
             ACCOUNTS,
             PUBSUB_READ,

@@ -12,11 +12,12 @@ use super::resource::Resource;
 use crate::vertex::project_number;
 
 /// The APIs that are known here. They are enabled until someone disables them.
-const KNOWN: [&str; 8] = [
+const KNOWN: [&str; 9] = [
     "aiplatform.googleapis.com",
     "cloudresourcemanager.googleapis.com",
     "iam.googleapis.com",
     "iamcredentials.googleapis.com",
+    "logging.googleapis.com",
     "pubsub.googleapis.com",
     "serviceusage.googleapis.com",
     "storage.googleapis.com",

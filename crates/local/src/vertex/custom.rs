@@ -9,6 +9,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::kind::State;
+use super::logs::Replica;
 use super::process;
 use super::run::{Ending, Failure, Run};
 use super::spec::{ContainerSpec, CustomJobSpec};
@@ -17,6 +18,8 @@ use super::spec::{ContainerSpec, CustomJobSpec};
 #[derive(Debug)]
 pub(super) struct Trial {
     pub(super) id: String,
+    /// Id of the custom job that it is.
+    pub(super) custom_job: String,
     /// Appended to the arguments of every replica.
     pub(super) args: Vec<String>,
     /// Where the trial writes its metrics.
@@ -24,12 +27,13 @@ pub(super) struct Trial {
 }
 
 pub(super) async fn run(run: &Run) -> Result<Ending, Failure> {
-    replicas(run, &run.read("jobSpec")?, None, &run.stop).await
+    replicas(run, run.id(), &run.read("jobSpec")?, None, &run.stop).await
 }
 
 /// Runs all replicas of all pools; the first one of the first pool is the chief.
 pub(super) async fn replicas(
     run: &Run,
+    custom_job: &str,
     spec: &CustomJobSpec,
     trial: Option<&Trial>,
     stop: &CancellationToken,
@@ -47,11 +51,10 @@ pub(super) async fn replicas(
             env.insert("CLUSTER_SPEC".to_owned(), cluster.variable(pool, index));
             let mut argv = [container.command.as_slice(), &container.args].concat();
             argv.extend(trial.iter().flat_map(|trial| trial.args.iter().cloned()));
-            let replica = format!("workerpool{pool}-{index}");
-            let task = trial.map_or(replica.clone(), |trial| format!("{}/{replica}", trial.id));
-            let mut process = run.prepare(&task, argv, env).await?;
-            process.task = replica;
-            processes.push(process);
+            let name = format!("workerpool{pool}-{index}");
+            let task = trial.map_or(name.clone(), |trial| format!("{}/{name}", trial.id));
+            let replica = Replica { custom_job: custom_job.to_owned(), name };
+            processes.push(run.prepare(&task, replica, argv, env).await?);
         }
     }
     run.enter(State::Running)?;

@@ -1,10 +1,13 @@
-//! What training processes print: kept per job, in memory, up to a bound.
+//! What training processes print: kept per job, in memory, up to a bound, and told to Cloud Logging.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 use tokio::io::{AsyncRead, AsyncReadExt};
+
+use super::place::project_of;
+use crate::logging::{Entry, Logging, Payload};
 
 /// Bytes of text kept per job; the oldest lines go first.
 const BYTES_MAX: usize = 1 << 20;
@@ -38,8 +41,21 @@ pub struct LogLine {
 }
 
 /// The lines of all jobs by the job's name.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Logs(Arc<Mutex<HashMap<String, JobLines>>>);
+#[derive(Clone, Default)]
+pub(super) struct Logs {
+    lines: Arc<Mutex<HashMap<String, JobLines>>>,
+    /// Where clients find them.
+    pub(super) logging: Logging,
+}
+
+/// A process as Cloud Logging knows it.
+#[derive(Clone, Debug)]
+pub(super) struct Replica {
+    /// Id of the custom job, which another job may have made.
+    pub(super) custom_job: String,
+    /// Its name there: `workerpool0-0`.
+    pub(super) name: String,
+}
 
 #[derive(Debug, Default)]
 struct JobLines {
@@ -57,26 +73,47 @@ impl Logs {
     }
 
     /// The log of one process.
-    pub(super) fn writer(&self, job: &str, task: &str) -> LogWriter {
-        LogWriter { logs: self.clone(), job: job.to_owned(), task: task.to_owned() }
+    pub(super) fn writer(&self, job: &str, task: &str, replica: Replica) -> LogWriter {
+        LogWriter { logs: self.clone(), job: job.to_owned(), task: task.to_owned(), replica }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, JobLines>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Where one process's lines go.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct LogWriter {
     logs: Logs,
     job: String,
     task: String,
+    replica: Replica,
+}
+
+impl std::fmt::Debug for LogWriter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LogWriter").field("job", &self.job).finish_non_exhaustive()
+    }
+}
+
+impl Stream {
+    const fn severity(self) -> &'static str {
+        match self {
+            Self::Stdout => "INFO",
+            Self::Stderr => "ERROR",
+        }
+    }
 }
 
 impl LogWriter {
     pub(super) fn line(&self, stream: Stream, text: &[u8]) {
         let text = String::from_utf8_lossy(text).into_owned();
+        let Replica { custom_job, name } = &self.replica;
+        let payload = Payload::Text(text.clone());
+        let entry = Entry::new(project_of(&self.job), name, stream.severity(), payload);
+        let labels = [("job_id", custom_job.clone()), ("task_name", name.clone())];
+        self.logs.logging.write(entry.of("ml_job", labels));
         let mut logs = self.logs.lock();
         let job = logs.entry(self.job.clone()).or_default();
         job.bytes += text.len() + LINE_COST;

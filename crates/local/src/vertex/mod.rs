@@ -51,6 +51,7 @@ pub(crate) use self::rest::read_bytes;
 use self::store::{Resource, Store};
 use crate::faults::{Dice, Fault, Moment};
 use crate::iam::Caller;
+use crate::logging::Logging;
 use crate::storage::Storage;
 
 /// Jobs that run at once; the others wait as QUEUED.
@@ -124,6 +125,11 @@ impl Vertex {
     /// What the processes of a job have printed, oldest first, as far as it is kept.
     pub fn logs(&self, job_name: &str) -> Vec<LogLine> {
         self.0.logs.get(&place::canonical_name(job_name))
+    }
+
+    /// Cloud Logging, which gets what the processes print.
+    pub fn logging(&self) -> Logging {
+        self.0.logs.logging.clone()
     }
 
     /// How many jobs there are, whatever their state.

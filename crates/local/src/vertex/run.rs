@@ -11,12 +11,14 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::kind::{Kind, State};
+use super::logs::Replica;
 use super::mount::{self, Mount, Which};
 use super::place::{id_of, project_of};
 use super::process::{Exit, Process};
 use super::store::{Resource, now};
 use super::{Shared, custom, pipeline, training, tuning};
 use crate::faults::{Fault, Final, Moment};
+use crate::logging::Logging;
 
 /// How often outputs become objects while a job runs.
 const STORE_EVERY: Duration = Duration::from_secs(1);
@@ -236,6 +238,17 @@ impl Run {
         project_of(&self.name)
     }
 
+    /// Name of a custom job beside this one: what a job of another kind runs is one.
+    pub(super) fn custom_job(&self, id: &str) -> String {
+        let parent = self.name.rsplitn(3, '/').nth(2).unwrap_or_default();
+        format!("{parent}/customJobs/{id}")
+    }
+
+    /// Where it is told what happens.
+    pub(super) fn logging(&self) -> &Logging {
+        &self.shared.logs.logging
+    }
+
     /// A directory for one process.
     pub(super) fn directory(&self, task: &str) -> PathBuf {
         self.work.path().join(task)
@@ -251,6 +264,7 @@ impl Run {
     pub(super) async fn prepare(
         &self,
         task: &str,
+        replica: Replica,
         mut argv: Vec<String>,
         mut env: BTreeMap<String, String>,
     ) -> Result<Process, Failure> {
@@ -263,8 +277,8 @@ impl Run {
         env.insert("CLOUD_STORAGE_MOUNT".to_owned(), root.to_string_lossy().into_owned());
         env.insert("CLOUD_ML_PROJECT_ID".to_owned(), self.project().to_owned());
         env.insert("CLOUD_ML_JOB_ID".to_owned(), self.id().to_owned());
-        let log = self.shared.logs.writer(&self.name, task);
-        Ok(Process { task: task.to_owned(), argv, env, directory: self.directory(task), log })
+        let log = self.shared.logs.writer(&self.name, task, replica.clone());
+        Ok(Process { task: replica.name, argv, env, directory: self.directory(task), log })
     }
 
     async fn storing_outputs<T>(&self, work: impl Future<Output = T>) -> T {

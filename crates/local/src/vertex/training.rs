@@ -48,7 +48,13 @@ pub(super) async fn run(run: &Run) -> Result<Ending, Failure> {
     let spec = serde_json::from_value(Value::Object(inputs));
     let spec =
         spec.map_err(|error| Failure::internal(format!("reading trainingTaskInputs: {error}")))?;
-    let ending = custom::replicas(run, &spec, None, &run.stop).await?;
+    let custom_job = new_id();
+    let backing = run.custom_job(&custom_job);
+    run.update(|job| {
+        let metadata = json!({"backingCustomJob": backing});
+        job.insert("trainingTaskMetadata".to_owned(), metadata);
+    })?;
+    let ending = custom::replicas(run, &custom_job, &spec, None, &run.stop).await?;
     if matches!(ending, Ending::Succeeded) {
         run.update(name_model)?;
     }

@@ -1,7 +1,7 @@
 //! Pipelines and CI jobs.
 
 use axum::extract::Path;
-use axum::http::header;
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::IntoResponse;
 use serde_json::{Value, json};
 
@@ -86,11 +86,27 @@ pub(super) async fn job(api: Api, Path((project, job)): Path<(String, String)>) 
     ok(render_job(&state, state.job(project, id(&job)?)?))
 }
 
-pub(super) async fn trace(api: Api, Path((project, job)): Path<(String, String)>) -> Answer {
+/// A job's log, or what of it lies behind `Range: bytes=START-`.
+pub(super) async fn trace(
+    api: Api,
+    Path((project, job)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Answer {
     let state = api.state();
     let project = state.project_by(&project)?.id;
-    let trace = state.job(project, id(&job)?)?.trace.clone();
-    Ok(([(header::CONTENT_TYPE, "text/plain")], trace).into_response())
+    let trace = state.job(project, id(&job)?)?.trace.clone().into_bytes();
+    let text = [(header::CONTENT_TYPE, "text/plain".to_owned())];
+    let range = headers.get(header::RANGE).and_then(|it| it.to_str().ok());
+    let start = range.and_then(|it| it.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok());
+    let Some(start): Option<usize> = start else { return Ok((text, trace).into_response()) };
+    let len = trace.len();
+    let range = |it: String| [(header::CONTENT_RANGE, it)];
+    if start >= len {
+        let range = range(format!("bytes */{len}"));
+        return Ok((StatusCode::RANGE_NOT_SATISFIABLE, range).into_response());
+    }
+    let range = range(format!("bytes {start}-{}/{len}", len - 1));
+    Ok((StatusCode::PARTIAL_CONTENT, text, range, trace[start..].to_vec()).into_response())
 }
 
 /// The pipelines of a merge request's head, newest first.

@@ -1,5 +1,8 @@
 //! Pipelines, CI jobs and what they find in their environment.
 
+use axum::body::Body;
+use axum::http::Request;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use super::{Fixture, column};
@@ -53,6 +56,39 @@ async fn a_job_ends_with_its_trace() {
     let all = fixture.get(&format!("{path}?include_retried=true&scope[]=failed")).await;
     assert_eq!(column(&all, "id"), [json!(job.id)]);
     assert_eq!(fixture.get(&format!("/jobs/{}", again.id)).await.body["name"], "train");
+}
+
+#[tokio::test]
+async fn a_trace_grows_while_the_job_runs_and_is_read_on_from_a_byte() {
+    let fixture = Fixture::new();
+    let Fixture { gitlab, project, .. } = &fixture;
+    gitlab.set_clock(SignedDuration::from_mins(-5));
+    let job = gitlab.start_pipeline(*project, Trigger::Push("feature"), "train").unwrap();
+    gitlab.append_trace(job.id, "one\n").unwrap();
+    gitlab.print(job.id, "two").unwrap();
+    let path = format!("/jobs/{}/trace", job.id);
+    let read = async |range: &'static str| {
+        let request = Request::get(format!("/api/v4/projects/{project}{path}"));
+        let reply = fixture.send(request.header("range", range), Body::empty()).await;
+        let range = reply.headers.get("content-range").map(|it| it.to_str().unwrap().to_owned());
+        (reply.status.as_u16(), range, reply.body.as_str().unwrap_or_default().to_owned())
+    };
+    let (status, range, text) = read("bytes=4-").await;
+    assert_eq!((status, range.as_deref()), (206, Some("bytes 4-39/40")));
+    let (time, line) = text.split_once(' ').unwrap();
+    assert_eq!(line, "00O two\n");
+    assert!(time.parse::<Timestamp>().unwrap() < Timestamp::now() - SignedDuration::from_mins(4));
+    let (status, range, _) = read("bytes=40-").await;
+    assert_eq!((status, range.as_deref()), (416, Some("bytes */40")));
+    assert_eq!(read("lines=1-").await.0, 200);
+    gitlab.finish_job(job.id, JobEnd::Success, "three\n").unwrap();
+    assert_eq!(
+        read("bytes=40-").await,
+        (206, Some("bytes 40-45/46".to_owned()), "three\n".to_owned())
+    );
+    let started = fixture.get(&format!("/jobs/{}", job.id)).await.body["started_at"].clone();
+    let started: Timestamp = started.as_str().unwrap().parse().unwrap();
+    assert!(started < Timestamp::now() - SignedDuration::from_mins(4), "{started}");
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@
 //! carries its [`Caller`].
 
 mod frame;
+mod logging;
 mod pubsub;
 mod storage;
 mod vertex;
@@ -109,6 +110,7 @@ impl Gate {
             Service::Pubsub => "pubsub.googleapis.com",
             Service::Storage => "storage.googleapis.com",
             Service::Vertex => "aiplatform.googleapis.com",
+            Service::Logging => "logging.googleapis.com",
             Service::Iam | Service::Gitlab => "iam.googleapis.com",
         }
     }
@@ -142,6 +144,7 @@ impl Gate {
             Service::Pubsub => pubsub::demand(&asked),
             Service::Storage => storage::demand(&asked),
             Service::Vertex => vertex::demand(&asked),
+            Service::Logging => logging::demand(&asked),
             Service::Iam | Service::Gitlab => None,
         };
         Ok((request, demand.ok_or(unknown)?))
@@ -154,7 +157,12 @@ impl Gate {
             let (message, body) = frame::first_message(body).await?;
             return Ok((Request::from_parts(parts, body), message));
         }
-        if self.service != Service::Pubsub || request.method() != Method::PUT {
+        let tells = match self.service {
+            Service::Pubsub => request.method() == Method::PUT,
+            Service::Logging => true,
+            Service::Storage | Service::Vertex | Service::Iam | Service::Gitlab => false,
+        };
+        if !tells {
             return Ok((request, Bytes::new()));
         }
         let (parts, body) = request.into_parts();
@@ -167,9 +175,11 @@ impl Gate {
         match self.service {
             _ if is_grpc => refusal.status().into_http(),
             Service::Storage => refusal.into_storage_response(),
-            Service::Pubsub | Service::Vertex | Service::Iam | Service::Gitlab => {
-                refusal.into_response()
-            }
+            Service::Pubsub
+            | Service::Vertex
+            | Service::Iam
+            | Service::Gitlab
+            | Service::Logging => refusal.into_response(),
         }
     }
 }

@@ -19,6 +19,7 @@ use super::place::new_id;
 use super::run::{Ending, Failure, Run};
 use super::store::{Resource, now};
 use super::validate::Findings;
+use crate::logging::{Entry, Payload};
 
 /// Tasks of one pipeline that run at once.
 const PARALLEL_MAX: usize = 8;
@@ -104,10 +105,14 @@ fn start(run: &Run, execution: &Execution<'_>, task: &Task) -> Result<(), Failur
     let metadata: Map<String, Value> =
         parameters.map(|(name, value)| (format!("input:{name}"), value.clone())).collect();
     let inputs = details(&execution.artifacts);
+    let main_job = run.custom_job(&execution.custom_job);
+    tell(run, task, "RUNNING");
     change(run, &task.name, |detail| {
         detail.insert("state".to_owned(), json!("RUNNING"));
         detail.insert("startTime".to_owned(), json!(now()));
         detail.insert("inputs".to_owned(), inputs);
+        let container = json!({"containerDetail": {"mainJob": main_job}});
+        detail.insert("executorDetail".to_owned(), container);
         detail.insert(
             "execution".to_owned(),
             json!({"schemaTitle": "system.ContainerExecution", "metadata": metadata}),
@@ -116,24 +121,43 @@ fn start(run: &Run, execution: &Execution<'_>, task: &Task) -> Result<(), Failur
 }
 
 fn end(run: &Run, task: &Task, result: &Result<Outputs, Ending>) -> Result<(), Failure> {
+    let state = match result {
+        Ok(_) => "SUCCEEDED",
+        Err(Ending::Failed(_)) => "FAILED",
+        Err(Ending::Stopped | Ending::Succeeded) => "CANCELLED",
+    };
+    tell(run, task, state);
     change(run, &task.name, |detail| {
         detail.insert("endTime".to_owned(), json!(now()));
-        let state = match result {
+        match result {
             Ok(outputs) => {
                 detail.insert("outputs".to_owned(), details(&outputs.artifacts));
                 for (name, value) in &outputs.parameters {
                     detail["execution"]["metadata"][format!("output:{name}")] = value.clone();
                 }
-                "SUCCEEDED"
             }
             Err(Ending::Failed(failure)) => {
                 detail.insert("error".to_owned(), failure.status());
-                "FAILED"
             }
-            Err(Ending::Stopped | Ending::Succeeded) => "CANCELLED",
-        };
+            Err(Ending::Stopped | Ending::Succeeded) => {}
+        }
         detail.insert("state".to_owned(), json!(state));
     })
+}
+
+/// Tells Cloud Logging of a task's state, as the real service does.
+fn tell(run: &Run, task: &Task, state: &str) {
+    let payload = json!({
+        "@type": "type.googleapis.com/google.cloud.aiplatform.logging.PipelineJobTaskLogEntry",
+        "pipelineName": run.name,
+        "taskName": task.name,
+        "state": state,
+    });
+    let log = "aiplatform.googleapis.com%2Fpipeline_job_task_events";
+    let severity = if state == "FAILED" { "ERROR" } else { "INFO" };
+    let entry = Entry::new(run.project(), log, severity, Payload::Json(payload));
+    let job = [("pipeline_job_id", run.id().to_owned())];
+    run.logging().write(entry.of("aiplatform.googleapis.com/PipelineJob", job));
 }
 
 fn skip(run: &Run, tasks: &[&Task], state: &str) -> Result<(), Failure> {

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value, json};
 
 use super::super::json::whole;
+use super::super::logs::Replica;
 use super::super::mount::path_of;
+use super::super::place::new_id;
 use super::super::process::{self, Exit};
 use super::super::run::{Ending, Failure, Run};
 use super::placeholder::{Fact, Placeholder, Property, fill};
@@ -61,6 +63,8 @@ pub(super) struct Execution<'a> {
     run: &'a Run,
     task: &'a Task,
     id: String,
+    /// Id of the custom job that it is.
+    pub(super) custom_job: String,
     root: String,
     pub(super) parameters: BTreeMap<String, Value>,
     pub(super) artifacts: BTreeMap<String, Artifact>,
@@ -111,7 +115,8 @@ impl<'a> Execution<'a> {
             other => (name.clone(), whole(other)),
         });
         let (parameters, root) = (filled.collect(), plan.output_directory.clone());
-        Self { run, task, id: id.to_owned(), root, parameters, artifacts, outputs }
+        let (id, custom_job) = (id.to_owned(), new_id());
+        Self { run, task, id, custom_job, root, parameters, artifacts, outputs }
     }
 
     /// Runs the container and reads what it left.
@@ -142,9 +147,10 @@ impl<'a> Execution<'a> {
         let fill = |text: &String| fill(text, |placeholder| self.value(placeholder));
         let argv = container.command.iter().chain(&container.args).map(fill).collect();
         let env = container.env.iter().map(|it| (it.name.clone(), fill(&it.value))).collect();
-        let mut process = self.run.prepare(&self.task.name, argv, env).await?;
         // The real service runs a task as a custom job of one replica, and so its failures read.
-        "workerpool0-0".clone_into(&mut process.task);
+        let name = "workerpool0-0".to_owned();
+        let replica = Replica { custom_job: self.custom_job.clone(), name };
+        let process = self.run.prepare(&self.task.name, replica, argv, env).await?;
         Ok(process::run(vec![process], TIMEOUT, &self.run.stop).await)
     }
 

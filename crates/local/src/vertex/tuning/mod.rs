@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use self::space::ParameterSpec;
 use super::custom::{self, Trial};
 use super::kind::State;
+use super::place::new_id;
 use super::run::{Ending, Failure, Run};
 use super::spec::{self, CustomJobSpec};
 use super::store::{Resource, now};
@@ -115,7 +116,9 @@ pub(in crate::vertex) async fn run(run: &Run) -> Result<Ending, Failure> {
             match started {
                 None => Ok(Tried::Stopped),
                 Some(Err(failure)) => Err(failure),
-                Some(Ok(())) => try_out(run, study, spec, at, &parameters, stop).await,
+                Some(Ok(custom_job)) => {
+                    try_out(run, study, spec, at, &parameters, custom_job, stop).await
+                }
             }
         }
     });
@@ -155,16 +158,24 @@ fn suggestions(study: &StudySpec, count: usize, job: &Resource) -> Vec<Vec<(Stri
     (0..count).map(|_| suggest()).collect()
 }
 
-fn start_trial(run: &Run, at: usize, parameters: &[(String, Value)]) -> Result<(), Failure> {
+/// Records the trial, and returns the id of the custom job that it is.
+fn start_trial(run: &Run, at: usize, parameters: &[(String, Value)]) -> Result<String, Failure> {
     let parameters: Vec<_> =
         parameters.iter().map(|(id, value)| json!({"parameterId": id, "value": value})).collect();
-    let id = (at + 1).to_string();
-    let trial = json!({"id": id, "state": "ACTIVE", "parameters": parameters, "startTime": now()});
+    let (id, custom_job) = ((at + 1).to_string(), new_id());
+    let trial = json!({
+        "id": id,
+        "state": "ACTIVE",
+        "parameters": parameters,
+        "startTime": now(),
+        "customJob": run.custom_job(&custom_job),
+    });
     run.update(|job| {
         if let Some(Value::Array(trials)) = job.get_mut("trials") {
             trials.push(trial);
         }
-    })
+    })?;
+    Ok(custom_job)
 }
 
 async fn try_out(
@@ -173,6 +184,7 @@ async fn try_out(
     spec: &CustomJobSpec,
     at: usize,
     parameters: &[(String, Value)],
+    custom_job: String,
     stop: &CancellationToken,
 ) -> Result<Tried, Failure> {
     let id = (at + 1).to_string();
@@ -187,8 +199,8 @@ async fn try_out(
     let metric_file = directory.join("output.metrics");
     let created = std::fs::create_dir_all(&directory);
     created.map_err(|error| Failure::internal(format!("no directory for trial {id}: {error}")))?;
-    let trial = Trial { id: id.clone(), args: args.collect(), metric_file };
-    let tried = match custom::replicas(run, spec, Some(&trial), stop).await? {
+    let trial = Trial { id: id.clone(), custom_job, args: args.collect(), metric_file };
+    let tried = match custom::replicas(run, &trial.custom_job, spec, Some(&trial), stop).await? {
         Ending::Stopped => (Tried::Stopped, None),
         Ending::Failed(failure) => (Tried::Infeasible(failure.message), None),
         Ending::Succeeded => match measurement(&trial.metric_file, study) {

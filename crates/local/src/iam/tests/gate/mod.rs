@@ -1,6 +1,7 @@
 //! The services, where every request is asked for its permission: each with exactly what Google
 //! documents for it, and with everything but that.
 
+mod logging;
 mod policies;
 mod pubsub;
 mod roles;
@@ -128,6 +129,7 @@ impl Yard {
             Service::Pubsub => self.pubsub.router(),
             Service::Storage => self.storage.router(),
             Service::Vertex => self.vertex.router(),
+            Service::Logging => self.vertex.logging().router(),
             Service::Gitlab | Service::Iam => unreachable!("these have no gate"),
         };
         self.iam.guard(service, router)
@@ -217,6 +219,8 @@ async fn what_nobody_knows_nobody_may() {
         (Service::Storage, "GET", "/bucket/there"),
         (Service::Vertex, "GET", "/v1/projects/demo-project/locations/us-central1/models"),
         (Service::Vertex, "POST", "/v1/projects/demo-project/locations/us-central1/customJobs/1"),
+        (Service::Logging, "POST", "/v2/entries:write"),
+        (Service::Logging, "GET", "/v2/entries:list"),
         (Service::Vertex, "PATCH", "/v1/projects/demo-project/locations/us-central1/customJobs/1"),
     ];
     for (service, method, path) in unknown {

@@ -78,6 +78,7 @@ const ROLES: &[(&str, &[&str])] = &[
     ),
     ("roles/iam.serviceAccountOpenIdTokenCreator", &["iam.serviceAccounts.getOpenIdToken"]),
     ("roles/browser", &["resourcemanager.projects.get", "resourcemanager.projects.getIamPolicy"]),
+    ("roles/logging.viewer", &["logging.logEntries.list", "resourcemanager.projects.get"]),
     (
         "roles/serviceusage.serviceUsageViewer",
         &["serviceusage.services.get", "serviceusage.services.list"],
@@ -116,7 +117,9 @@ async fn the_wide_roles_hold_all_of_their_kind() {
     assert_eq!(holds("roles/aiplatform.user").await, vertex);
     let reviewed = such(&|it| {
         let verb = it.rsplit('.').next();
-        matches!(verb, Some("list" | "getIamPolicy")) || it == "iam.serviceAccounts.get"
+        // What a log says is no resource that is listed.
+        (it != "logging.logEntries.list" && matches!(verb, Some("list" | "getIamPolicy")))
+            || it == "iam.serviceAccounts.get"
     });
     assert_eq!(holds("roles/iam.securityReviewer").await, reviewed);
     let owned = such(&|it| !it.ends_with("Token"));
