@@ -47,8 +47,8 @@ struct Chosen {
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
     /// Why; stays on record
-    #[arg(long, short, value_name = "TEXT")]
-    message: Reason,
+    #[arg(long, short, value_name = "TEXT", required_if_eq("yes", "true"))]
+    message: Option<Reason>,
     /// Do it
     #[arg(long)]
     yes: bool,
@@ -123,6 +123,9 @@ pub(super) async fn discard(
         Ok(letters) => letters,
         Err(code) => return Ok(code),
     };
+    if args.chosen.message.is_none() {
+        return Err(Usage("why? --message says it, and stays on record".to_owned()).into());
+    }
     confirm(&format!("Discard {} dead letters?", letters.len()), args.chosen.yes)?;
     let (some, ask) = (Request::LETTERS_MAX, |letters| Ask::Discard { letters });
     carry_out(&args.chosen, &letters, some, ask, google, environment).await
@@ -179,10 +182,11 @@ async fn carry_out(
     environment: &Environment,
 ) -> anyhow::Result<u8> {
     let asker = Asker::connect(&chosen.common, google, environment).await?;
+    let message = chosen.message.as_ref().context("why is said")?;
     let mut written = Vec::new();
     for letters in letters.chunks(some) {
         let picks: Vec<_> = letters.iter().map(Filed::pick).collect();
-        written.push((letters.len(), asker.ask(ask(picks), &chosen.message).await?));
+        written.push((letters.len(), asker.ask(ask(picks), message).await?));
     }
     if chosen.common.no_wait {
         eprintln!("asked for {} dead letters", letters.len());
