@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use branchline_contract::{JobKind, RunId, Sha256};
 use branchline_gcp::storage::Storage;
-use branchline_ledger::{About, Archive, Base64, Letter, Origin, Role as Of};
+use branchline_ledger::{About, Archive, Base64, Letter, Origin, Proven, Role as Of};
 use branchline_local::faults::Faults;
 use branchline_local::installation::{
     DEAD_LETTERS, LEDGER, PROJECT, REQUESTS, subscription, topic,
@@ -113,7 +113,10 @@ impl Desk {
             attempts: Some(100),
             first_published: published,
             about: About { run: Some(run), ..About::default() },
-            origin: Origin::Proven { claims: proven, token: Sha256::of(data.as_bytes()) },
+            origin: Origin::Proven {
+                proven: Proven { claims: proven, groups_direct: None },
+                token: Sha256::of(data.as_bytes()),
+            },
             replays: 0,
             replay_of: None,
             sha256: Sha256::of(data.as_bytes()),

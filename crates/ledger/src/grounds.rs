@@ -5,6 +5,16 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+/// What is known of whoever asks, by which a policy decides.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proven {
+    /// Texts, by GitLab's names of the claims.
+    pub claims: BTreeMap<String, String>,
+    /// The groups among these, which are a list.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub groups_direct: Option<Vec<String>>,
+}
+
 /// What a decision rests on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Grounds {
@@ -12,6 +22,9 @@ pub struct Grounds {
     pub decided: Decided,
     /// What the ID token of the CI job proved, by GitLab's names of the claims. Never the token.
     pub claims: BTreeMap<String, String>,
+    /// The groups among these, which are a list.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub groups_direct: Option<Vec<String>>,
     /// SHA-256 of the policy, in hex.
     pub policy: String,
     /// Its rules that matched.
@@ -108,6 +121,13 @@ impl Decided {
             Self::NeedsApproval => "needs-approval",
             Self::Denied => "denied",
         }
+    }
+}
+
+impl Grounds {
+    /// What was known of whoever asked.
+    pub fn proven(&self) -> Proven {
+        Proven { claims: self.claims.clone(), groups_direct: self.groups_direct.clone() }
     }
 }
 

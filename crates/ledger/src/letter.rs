@@ -10,7 +10,11 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::grounds::Proven;
 use crate::queue::name_of_time;
+
+/// The claim that names the operator who wrote a message.
+pub const OPERATOR: &str = "operator";
 
 /// A message that could not be handled.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,8 +93,9 @@ pub struct About {
 pub enum Origin {
     /// Its ID token proved it.
     Proven {
-        /// What the token said, by GitLab's names of the claims.
-        claims: BTreeMap<String, String>,
+        /// What the token said.
+        #[serde(flatten)]
+        proven: Proven,
         /// Tells one token from another.
         token: Sha256,
     },
@@ -184,15 +189,15 @@ impl Letter {
 }
 
 impl Origin {
-    /// The claims by which a policy decides. An operator is named where GitLab names a user, so
-    /// that nobody approves what they wrote.
-    pub fn claims(&self) -> BTreeMap<String, String> {
+    /// What a policy decides by: of an operator, the claim `operator` and no other.
+    pub fn proven(&self) -> Proven {
         match self {
-            Self::Proven { claims, .. } => claims.clone(),
-            Self::Operator { email } => {
-                ["operator", "user_email"].map(|name| (name.to_owned(), email.clone())).into()
-            }
-            Self::Unproven { .. } => BTreeMap::new(),
+            Self::Proven { proven, .. } => proven.clone(),
+            Self::Operator { email } => Proven {
+                claims: BTreeMap::from([(OPERATOR.to_owned(), email.clone())]),
+                groups_direct: None,
+            },
+            Self::Unproven { .. } => Proven::default(),
         }
     }
 

@@ -21,9 +21,9 @@ mod verify;
 
 pub use archive::{Acted, Archive, Filed, FiledAct, LETTER_BYTES_MAX};
 pub use fact::{Body, DecodeError, Entry, Fact, Intent, Reopened};
-pub use grounds::{Approval, Decided, Grounds, MergeRequest, Wanted};
+pub use grounds::{Approval, Decided, Grounds, MergeRequest, Proven, Wanted};
 pub use lease::Lease;
-pub use letter::{About, Act, Base64, Deed, Letter, Origin, Role, Sent};
+pub use letter::{About, Act, Base64, Deed, Letter, OPERATOR, Origin, Role, Sent};
 pub use name::FactName;
 pub use newest::{Line, Newest, Newests};
 pub use pause::{Applied, Order, Pause, Pauses};

@@ -1,5 +1,7 @@
 //! What a policy decides by: the variables of its expressions. Pure.
 
+use std::collections::BTreeMap;
+
 use branchline_contract::{Artifact, ArtifactReady, Gitlab, RunId, placeholder, vertex_fields};
 use serde_json::{Map, Value, json};
 
@@ -67,6 +69,12 @@ impl Facts {
     }
 }
 
+/// Claims that are on record, as a policy reads them: texts, and the groups as a list.
+pub fn claims(texts: &BTreeMap<String, String>, groups: Option<&[String]>) -> Map<String, Value> {
+    let texts = texts.iter().map(|(name, it)| (name.clone(), it.as_str().into()));
+    texts.chain(groups.map(|it| ("groups_direct".to_owned(), it.into()))).collect()
+}
+
 /// The training spec in Vertex AI's own form, filled as far as it can be before there is a job.
 fn body(request: &ArtifactReady) -> Result<Value, FactsError> {
     let (run, _) = RunId::derive(request);
@@ -103,7 +111,6 @@ fn origin(gitlab: &Gitlab, claims: &Map<String, Value>) -> Value {
         "job_id": gitlab.job_id,
         "user_login": text("user_login"),
         "fork": fork,
-        "merge_request": gitlab.merge_request,
     })
 }
 

@@ -5,7 +5,6 @@
 
 mod error;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,8 +13,8 @@ use branchline_gcp::pubsub::Publish;
 use branchline_gcp::storage::Objects;
 use branchline_gitlab::Client;
 use branchline_ledger::{
-    Appended, Archive, Author, Body, Entry, Fact, History, MergeRequest, Origin, Queue, Run, State,
-    Store, Ticket, Tokens, Wanted,
+    Appended, Archive, Author, Body, Entry, Fact, History, MergeRequest, Origin, Proven, Queue,
+    Run, State, Store, Ticket, Tokens, Wanted,
 };
 use branchline_service::telemetry::chain;
 use branchline_service::{Class, Health, Message, Settlement};
@@ -130,12 +129,12 @@ impl Intake {
         {
             return Err(Error::TokenUsed(request.run));
         }
-        let claims = origin.claims();
+        let proven = origin.proven();
         let author = Author { actor: ACTOR, cause: &cause };
         let mut run = self.request(asked_at, &request, (&id, digest), author).await?;
         for _ in 0..COLLISIONS_MAX {
             let ci_job = request.gitlab.job_id;
-            let Some(body) = self.next_fact(&run, ci_job, &claims).await? else {
+            let Some(body) = self.next_fact(&run, ci_job, &proven).await? else {
                 return self.hand_over(&run, request.gitlab.merge_request.is_some()).await;
             };
             run = self.append(run, body, author).await?;
@@ -205,7 +204,7 @@ impl Intake {
         &self,
         run: &Run,
         ci_job: u64,
-        claims: &BTreeMap<String, String>,
+        proven: &Proven,
     ) -> Result<Option<Body>, Error> {
         Ok(match run.state {
             // What another CI job proves decides nothing about what this one has asked for.
@@ -214,9 +213,10 @@ impl Intake {
                 // Rules over the request come before the first object is read.
                 let (regions, policy) = (&self.config.regions, &self.trust.policy);
                 let host = self.trust.gitlab.as_ref().map(Client::host);
-                let known = self.merge_requests(run, claims.get("user_id")).await?;
+                let asker = proven.claims.get("user_id").and_then(|it| it.parse().ok());
+                let known = self.merge_requests(run, asker).await?;
                 let (mut reasons, grounds) =
-                    admission::decide(&run.request, regions, policy, host, claims.clone(), known);
+                    admission::decide(&run.request, regions, policy, host, proven, known);
                 let grounds = Some(Box::new(grounds));
                 if self.config.staging.is_some() {
                     reasons.extend(staging::problems(&run.request));
@@ -247,14 +247,13 @@ impl Intake {
     async fn merge_requests(
         &self,
         run: &Run,
-        requester: Option<&String>,
+        requester: Option<u64>,
     ) -> Result<Option<Vec<MergeRequest>>, Error> {
         let origin = &run.request.gitlab;
         let gitlab = self.trust.gitlab.as_ref().filter(|it| it.host() == origin.host.as_str());
         let Some(gitlab) = gitlab.filter(|_| self.trust.policy.names_merge_requests()) else {
             return Ok(None);
         };
-        let requester = requester.and_then(|it| it.parse().ok());
         let found = timeout(GITLAB_MAX, merge_requests::of(gitlab, origin, requester)).await;
         let found = found.map_err(|_| Error::NoAnswer)??;
         Ok(Some(found.into_iter().map(MergeRequest::from).collect()))

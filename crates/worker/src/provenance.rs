@@ -5,7 +5,7 @@ use branchline_contract::{ArtifactReady, Sha256};
 use branchline_gcp::Error as GcpError;
 use branchline_gitlab::id_token::agree;
 use branchline_gitlab::signing_keys::Unproven;
-use branchline_ledger::{Archive, Deed, LETTER_BYTES_MAX, Origin, Sent, Tokens};
+use branchline_ledger::{Archive, Deed, LETTER_BYTES_MAX, Origin, Proven, Sent, Tokens};
 use branchline_service::Message;
 use jiff::Timestamp;
 
@@ -76,7 +76,8 @@ pub(crate) async fn prove_token(
     let claims = trust.keys.prove(token, published).await?;
     agree(&claims, &request.gitlab).map_err(Unproven::Forgery)?;
     let token = Tokens::tell((&claims.issuer, &claims.token_id));
-    Ok(Origin::Proven { claims: claims.written(), token })
+    let proven = Proven { claims: claims.written(), groups_direct: claims.groups_direct };
+    Ok(Origin::Proven { proven, token })
 }
 
 /// The replay that a message is.

@@ -158,8 +158,8 @@ fn as_text(known: &Known, history: Option<&History>, outlook: &str) -> String {
 
 fn origin(it: &Origin) -> String {
     match it {
-        Origin::Proven { claims, .. } => {
-            let claim = |name: &str| claims.get(name).map_or("?", String::as_str);
+        Origin::Proven { proven, .. } => {
+            let claim = |name: &str| proven.claims.get(name).map_or("?", String::as_str);
             format!(
                 "proven: CI job {} of {}, started by {}",
                 claim("job_id"),

@@ -8,7 +8,8 @@ use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use branchline_contract::{ArtifactReady, DATA_MAX, DecodeError, Envelope};
-use branchline_ledger::Decided;
+use branchline_gitlab::id_token::{GROUPS, NAMES};
+use branchline_ledger::{Decided, OPERATOR};
 use branchline_policy::{Decision, Facts, FactsError, Policy, Verdict};
 use clap::Subcommand;
 use serde::Deserialize;
@@ -36,14 +37,17 @@ what cannot be evaluated does not hold. `match`, `validations` and `approval` ma
 code of a fork is denied unless a rule that matches has `forks: true`.
 Expressions are CEL over these variables; what is not known is null:
   origin     host, project_id, project_path, namespace, sha, ref, ref_protected, pipeline_id,
-             job_id, user_login, fork, merge_request {iid, target_branch}
-  claims     the verified claims of the job's ID token, by their names in GitLab
+             job_id, user_login, fork
+  claims     the verified claims of the job's ID token, by their names in GitLab; texts, but for
+             the list groups_direct; or, of a dead letter that an operator edited, only
+             operator, their address
   merge_requests  list of {iid, state, target_branch, author, merged_by, approved_by}: those of
              the commit, with login names; asked of GitLab where an expression names them
   artifacts  list of {name, uri, bucket, size}
   vertex     project, region
   job        kind, machine_types, accelerators [{type, count}], replicas, timeout_seconds, spot,
-             service_account, network, images [{uri, registry, digest}], labels";
+             service_account, network, network_attachment, reserved_ip_ranges, persistent_resource,
+             web_access, packages, images [{uri, registry, digest}], labels";
 
 const CHECK_HELP: &str = "\
 The request is the data of a branchline.artifact.ready.v1, alone or as `publish --dry-run` prints it.
@@ -135,6 +139,9 @@ pub(crate) enum Error {
     /// The request cannot be decided about.
     #[error("{0}")]
     Facts(String, #[source] FactsError),
+    /// No token says that.
+    #[error("{0}: {1}")]
+    Claim(String, String),
     /// The table of cases is wrong.
     #[error("{0}: the cases are wrong: {1}")]
     Cases(String, String),
@@ -146,7 +153,11 @@ impl Error {
         match self {
             Self::Read(..) => exit::NO_INPUT,
             Self::Policy(..) => exit::CONFIG,
-            Self::Request(..) | Self::Json(..) | Self::Facts(..) | Self::Cases(..) => exit::DATA,
+            Self::Request(..)
+            | Self::Json(..)
+            | Self::Facts(..)
+            | Self::Claim(..)
+            | Self::Cases(..) => exit::DATA,
         }
     }
 }
@@ -265,10 +276,28 @@ fn decide(
     place: &str,
 ) -> Result<Decision, Error> {
     let request = decode(request, place)?;
+    for (name, value) in claims {
+        possible(name, value).map_err(|it| Error::Claim(place.to_owned(), it))?;
+    }
     let facts = Facts::new(&request, Some(claims))
         .and_then(|it| it.with_merge_requests(merge_requests))
         .map_err(|error| Error::Facts(place.to_owned(), error))?;
     Ok(policy.decide(&facts))
+}
+
+/// Refuses a claim that the worker never reads: what is decided by it here is not decided so there.
+fn possible(name: &str, value: &Value) -> Result<(), String> {
+    let shown = plain(name);
+    if !NAMES.contains(&name) && name != OPERATOR {
+        return Err(format!("there is no claim {shown}; there are {}", NAMES.join(", ")));
+    }
+    let texts = |it: &Value| it.as_array().is_some_and(|it| it.iter().all(Value::is_string));
+    match (name == GROUPS, value) {
+        (true, it) if texts(it) => Ok(()),
+        (true, _) => Err(format!("the claim {shown} is a list of texts")),
+        (false, it) if it.is_string() => Ok(()),
+        (false, _) => Err(format!("the claim {shown} is a text, such as \"true\" or \"7\"")),
+    }
 }
 
 /// A request, alone or with its attributes.

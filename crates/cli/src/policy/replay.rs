@@ -158,7 +158,7 @@ fn again(
     (stored, attempt): (&Stored, u32),
 ) -> Option<Change> {
     let user_login = grounds.claims.get("user_login").cloned().unwrap_or_default();
-    let claims = grounds.claims.into_iter().map(|(name, it)| (name, it.into())).collect();
+    let claims = branchline_policy::claims(&grounds.claims, grounds.groups_direct.as_deref());
     let facts = Facts::new(request, Some(&claims))
         .and_then(|it| it.with_merge_requests(json!(grounds.merge_requests)));
     let (now, rules, violations) = match facts {

@@ -23,6 +23,8 @@ fn pipeline(executors: &Value) -> Value {
     json!({"pipeline_job": {
         "pipelineSpec": {"deploymentSpec": {"executors": executors}},
         "serviceAccount": "sa@acme",
+        "pscInterfaceConfig": {"networkAttachment": "a"},
+        "reservedIpRanges": ["range"],
     }})
 }
 
@@ -32,12 +34,19 @@ fn a_custom_job_shows_every_pool_that_is_used() {
     second["machineSpec"] = json!({"machineType": "a2-highgpu-1g"});
     second["replicaCount"] = json!(3);
     second["containerSpec"]["imageUri"] = json!("debian@sha256:ab");
+    let packaged = json!({"pythonPackageSpec": {
+        "executorImageUri": "debian", "packageUris": ["gs://a/b.tar.gz", "{{ output }}c.tar.gz"],
+    }});
     let unused = json!({"replicaCount": 0, "machineSpec": {"machineType": "n1-standard-4"}});
     check(
         &json!({"custom_job": {"job_spec": {
-            "worker_pool_specs": [pool(), second, {}, unused],
+            "worker_pool_specs": [pool(), second, {}, unused, packaged],
             "scheduling": {"timeout": "1.5s", "strategy": "SPOT"},
             "network": "projects/1/global/networks/n",
+            "psc_interface_config": {"network_attachment": "projects/1/regions/r/networkAttachments/a"},
+            "reserved_ip_ranges": ["range", "{{ output }}"],
+            "persistent_resource_id": "large",
+            "enable_web_access": true,
         }}}),
         &expect![[r#"
             accelerators: [{"type":"NVIDIA_TESLA_T4","count":2}]
@@ -59,7 +68,11 @@ fn a_tuning_job_takes_its_machines_as_often_as_it_has_parallel_trials() {
     check(
         &json!({"hyperparameter_tuning_job": {
             "parallelTrialCount": 4,
-            "trialJobSpec": {"workerPoolSpecs": [pool()]},
+            "trialJobSpec": {
+                "workerPoolSpecs": [pool()],
+                "pscInterfaceConfig": {"networkAttachment": "a"},
+                "enableDashboardAccess": true,
+            },
         }}),
         &expect![[r#"
             accelerators: [{"type":"NVIDIA_TESLA_T4","count":2}]
@@ -81,7 +94,9 @@ fn a_training_pipeline_shows_its_custom_task_and_the_image_that_serves() {
     check(
         &json!({"training_pipeline": {
             "trainingTaskDefinition": "gs://x/custom_task_1.0.0.yaml",
-            "trainingTaskInputs": {"workerPoolSpecs": [pool()], "serviceAccount": "sa"},
+            "trainingTaskInputs": {
+                "workerPoolSpecs": [pool()], "serviceAccount": "sa", "persistentResourceId": "large",
+            },
             "modelToUpload": {"containerSpec": {"imageUri": "gcr.io/p/serve"}},
         }}),
         &expect![[r#"

@@ -153,9 +153,9 @@ fn decide(
             run.attempt, run.id
         ));
     };
-    let (claims, known) = (grounds.claims.clone(), grounds.merge_requests.clone());
+    let (proven, known) = (grounds.proven(), grounds.merge_requests.clone());
     let (mut reasons, grounds) =
-        admission::decide(&run.request, &conditions.regions, policy, host, claims, known);
+        admission::decide(&run.request, &conditions.regions, policy, host, &proven, known);
     reasons.extend(unchecked(history, conditions));
     if reasons.is_empty() {
         Ok(grounds)

@@ -11,6 +11,7 @@ fn grounds(wanted: Option<Wanted>) -> Grounds {
     Grounds {
         decided: if wanted.is_some() { Decided::NeedsApproval } else { Decided::Allowed },
         claims: BTreeMap::new(),
+        groups_direct: None,
         policy: "new".to_owned(),
         rules: Vec::new(),
         wanted,
