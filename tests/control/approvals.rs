@@ -19,7 +19,7 @@ const GOOGLE: &str = "https://accounts.google.com";
 const AUDIENCE: &str = "operators.example";
 
 /// A world whose policy holds every run until that is approved.
-async fn start(approval: &str) -> (World, tempfile::TempDir) {
+pub(crate) async fn start(approval: &str) -> (World, tempfile::TempDir) {
     let rules = format!("rules: [{{name: held, approval: {approval}}}]");
     start_faulty(&rules, Faults::default()).await
 }
@@ -44,7 +44,7 @@ async fn start_faulty(rules: &str, faults: Faults) -> (World, tempfile::TempDir)
 }
 
 /// What Google would sign for an account.
-fn token(world: &World, email: &str) -> String {
+pub(crate) fn token(world: &World, email: &str) -> String {
     let now = Timestamp::now().as_second();
     let claims = json!({
         "iss": GOOGLE, "aud": AUDIENCE, "sub": "1021", "email": email, "email_verified": true,

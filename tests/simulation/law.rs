@@ -130,9 +130,16 @@ impl Law {
                     format!("{name}: {job} was not created for the run by that intent")
                 });
             }
-            Body::Retried { operator: Some(_), .. } => {
+            Body::Retried { operator: Some(it), .. } => {
                 let ended = before.ending().is_some();
                 self.check(ended, || format!("{name}: another attempt beside one that is live"));
+                let asked = |entry: &Entry| match &entry.fact.body {
+                    Body::Retried { operator: Some(other), .. } => other.request == it.request,
+                    _ => false,
+                };
+                let kept = self.runs.values().find(|it| it.run.id == before.id);
+                let times = kept.map_or(0, |it| it.entries.iter().filter(|it| asked(it)).count());
+                self.check(times == 1, || format!("{name}: {} was carried out twice", it.request));
             }
             Body::Retried { request: None, .. } => {
                 let allowed = before.attempt < before.request.attempts_max.get();

@@ -1,8 +1,8 @@
-//! The executable as those use it who only read the ledger.
+//! The executable as auditors and operators use it.
 
 use std::process::Output;
 
-use branchline_local::installation::LEDGER;
+use branchline_local::installation::{LEDGER, QUEUE, REQUESTS};
 use tokio::process::Command;
 
 use crate::processes::executable;
@@ -22,18 +22,25 @@ pub struct Told {
 impl World {
     /// Runs `branchline` with these arguments.
     pub async fn branchline(&self, arguments: &[&str]) -> Told {
-        let endpoints = self.stack.endpoints();
         let mut command = Command::new(executable());
-        command
-            .args(arguments)
-            .env_clear()
-            .env("BRANCHLINE_CREDENTIALS", "anonymous")
-            .env("BRANCHLINE_STORAGE_ENDPOINT", format!("http://{}", endpoints.storage))
-            .env("BRANCHLINE_VERTEX_ENDPOINT", format!("http://{}", endpoints.vertex))
-            .env("BRANCHLINE_LEDGER_BUCKET", LEDGER);
+        command.args(arguments).env_clear().envs(self.environment());
         let Output { status, stdout, stderr } = command.output().await.expect("it starts");
         let text = |it| String::from_utf8(it).expect("it says text");
         let code = status.code().expect("nobody kills it");
         Told { code, stdout: text(stdout), stderr: text(stderr) }
+    }
+
+    /// Where the executable finds this world.
+    pub fn environment(&self) -> [(&'static str, String); 7] {
+        let endpoints = self.stack.endpoints();
+        [
+            ("BRANCHLINE_CREDENTIALS", "anonymous".to_owned()),
+            ("BRANCHLINE_STORAGE_ENDPOINT", format!("http://{}", endpoints.storage)),
+            ("BRANCHLINE_VERTEX_ENDPOINT", format!("http://{}", endpoints.vertex)),
+            ("BRANCHLINE_LEDGER_BUCKET", LEDGER.to_owned()),
+            ("BRANCHLINE_QUEUE_BUCKET", QUEUE.to_owned()),
+            ("BRANCHLINE_REQUEST_BUCKET", REQUESTS.to_owned()),
+            ("USER", "anna".to_owned()),
+        ]
     }
 }
