@@ -7,6 +7,8 @@ mod approvals;
 mod merge_request;
 #[path = "control/requests.rs"]
 mod requests;
+#[path = "control/retry.rs"]
+mod retry;
 #[path = "control/supersede.rs"]
 mod supersede;
 #[path = "control/surplus.rs"]

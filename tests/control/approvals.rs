@@ -20,7 +20,7 @@ const AUDIENCE: &str = "operators.example";
 const ANNA: &str = "anna@acme.iam.gserviceaccount.com";
 
 /// A world whose policy holds every run until that is approved.
-async fn start(approval: &str) -> (World, tempfile::TempDir) {
+pub(crate) async fn start(approval: &str) -> (World, tempfile::TempDir) {
     let rules = format!("rules: [{{name: held, approval: {approval}}}]");
     start_faulty(&rules, Faults::default()).await
 }
@@ -51,7 +51,7 @@ async fn start_faulty(rules: &str, faults: Faults) -> (World, tempfile::TempDir)
 }
 
 /// What Google would sign for an account.
-fn token(world: &World, email: &str) -> String {
+pub(crate) fn token(world: &World, email: &str) -> String {
     let now = Timestamp::now().as_second();
     let claims = json!({
         "iss": GOOGLE, "aud": AUDIENCE, "sub": "1021", "email": email, "email_verified": true,

@@ -52,6 +52,7 @@ static REQUESTS: LazyLock<Vec<Value>> = LazyLock::new(|| {
     vec![
         with(json!({"kind": "cancel", "run": run})),
         with(json!({"kind": "cancel", "run": run, "attempt": 2})),
+        with(json!({"kind": "retry", "run": run, "project_id": 7, "force": true})),
         with(json!({"kind": "pause", "project": "acme-training", "region": "europe-west4"})),
         with(json!({"kind": "resume", "project": "example.com:p", "region": "us-central1"})),
     ]

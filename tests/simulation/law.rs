@@ -146,7 +146,8 @@ impl Law {
                 });
             }
             Body::Retried { request, operator, .. } => {
-                self.retried(name, request.as_deref(), operator.is_some(), before);
+                let asked = operator.as_ref().map(|it| it.request.as_str());
+                self.retried(name, request.as_deref(), asked, before);
             }
             Body::Verified { grounds: Some(grounds), .. }
             | Body::Rejected { grounds: Some(grounds), .. } => {

@@ -208,7 +208,7 @@ async fn ask(world: World, requests: Vec<ArtifactReady>) {
     }
 }
 
-/// Operators cancel a run now and then, and pause what they resume.
+/// Operators cancel a run now and then, have one tried once more, and pause what they resume.
 async fn operate(world: World, requests: Vec<ArtifactReady>) {
     let put = |number: u32, ask: Value| {
         let mut request = json!({"id": format!("r{number}"), "actor": "anna", "reason": "why not"});
@@ -217,11 +217,13 @@ async fn operate(world: World, requests: Vec<ArtifactReady>) {
         let content = Bytes::from(request.to_string());
         world.state().buckets.put(OPERATORS, &name, content, Texts::new());
     };
-    let (pauses, cancels, pause, resume, cancel) = {
+    let (pauses, cancels, retries, pause, resume, cancel, retry, again) = {
         let mut state = world.state();
-        let (pauses, cancels) = (state.rng.u32(..4) == 0, state.rng.u32(..4) == 0);
-        let mut millis = || state.millis(0..60_000);
-        (pauses, cancels, millis(), millis(), millis())
+        let mut often = || state.rng.u32(..4) == 0;
+        let (pauses, cancels, retries) = (often(), often(), often());
+        let mut millis = |max| state.millis(0..max);
+        let (pause, resume, cancel) = (millis(60_000), millis(60_000), millis(60_000));
+        (pauses, cancels, retries, pause, resume, cancel, millis(300_000), millis(60_000))
     };
     let domain = |kind: &str| json!({"kind": kind, "project": "p", "region": "europe-west4"});
     if pauses {
@@ -233,6 +235,16 @@ async fn operate(world: World, requests: Vec<ArtifactReady>) {
     if cancels {
         sleep(cancel).await;
         put(3, json!({"kind": "cancel", "run": RunId::derive(&requests[0]).0}));
+    }
+    if retries {
+        sleep(retry).await;
+        let (run, project_id) = (RunId::derive(&requests[0]).0, requests[0].gitlab.project_id);
+        let retry = json!({"kind": "retry", "run": run, "project_id": project_id, "force": true});
+        put(4, retry.clone());
+        put(5, retry.clone());
+        sleep(again).await;
+        // From a client that repeats itself.
+        put(4, retry);
     }
 }
 

@@ -1,8 +1,8 @@
-//! The executable as those use it who only read the ledger.
+//! The executable as auditors and operators use it.
 
 use std::process::Output;
 
-use branchline_local::installation::LEDGER;
+use branchline_local::installation::{LEDGER, QUEUE, REQUESTS};
 use tokio::process::Command;
 
 use crate::processes::executable;
@@ -32,7 +32,7 @@ impl World {
             .args(arguments)
             .env_clear()
             .envs(self.stack.exports())
-            .env("BRANCHLINE_LEDGER_BUCKET", LEDGER)
+            .envs(self.environment())
             .kill_on_drop(true);
         command
     }
@@ -45,5 +45,19 @@ impl Told {
         let text = |it| String::from_utf8(it).expect("it says text");
         let code = status.code().expect("nobody kills it");
         Self { code, stdout: text(stdout), stderr: text(stderr) }
+    }
+
+    /// Where the executable finds this world.
+    pub fn environment(&self) -> [(&'static str, String); 7] {
+        let endpoints = self.stack.endpoints();
+        [
+            ("BRANCHLINE_CREDENTIALS", "anonymous".to_owned()),
+            ("BRANCHLINE_STORAGE_ENDPOINT", format!("http://{}", endpoints.storage)),
+            ("BRANCHLINE_VERTEX_ENDPOINT", format!("http://{}", endpoints.vertex)),
+            ("BRANCHLINE_LEDGER_BUCKET", LEDGER.to_owned()),
+            ("BRANCHLINE_QUEUE_BUCKET", QUEUE.to_owned()),
+            ("BRANCHLINE_REQUEST_BUCKET", REQUESTS.to_owned()),
+            ("USER", "anna".to_owned()),
+        ]
     }
 }
