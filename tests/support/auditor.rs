@@ -36,16 +36,6 @@ impl World {
             .kill_on_drop(true);
         command
     }
-}
-
-impl Told {
-    /// Runs a command to its end.
-    pub async fn of(mut command: Command) -> Self {
-        let Output { status, stdout, stderr } = command.output().await.expect("it starts");
-        let text = |it| String::from_utf8(it).expect("it says text");
-        let code = status.code().expect("nobody kills it");
-        Self { code, stdout: text(stdout), stderr: text(stderr) }
-    }
 
     /// Where the executable finds this world.
     pub fn environment(&self) -> [(&'static str, String); 7] {
@@ -59,5 +49,15 @@ impl Told {
             ("BRANCHLINE_REQUEST_BUCKET", REQUESTS.to_owned()),
             ("USER", "anna".to_owned()),
         ]
+    }
+}
+
+impl Told {
+    /// Runs a command to its end.
+    pub async fn of(mut command: Command) -> Self {
+        let Output { status, stdout, stderr } = command.output().await.expect("it starts");
+        let text = |it| String::from_utf8(it).expect("it says text");
+        let code = status.code().expect("nobody kills it");
+        Self { code, stdout: text(stdout), stderr: text(stderr) }
     }
 }
