@@ -46,12 +46,12 @@ const MUTANTS: [Mutant; 12] = [
         from: "    let handled = AssertUnwindSafe(handling).catch_unwind().await;",
         to: "    delivery.ack();
     AssertUnwindSafe(handling).catch_unwind().await.ok();
-    let _ = (dead_letters, attempts_max, message);
+    let _ = (dead_letters, attempts_max, message, received, metrics);
 }
 
 #[expect(dead_code, reason = \"a mutant\")]
 async fn settled_before(
-    delivery: Delivery,
+    (delivery, received, metrics): (Delivery, Received, Metrics),
     handling: impl Future<Output = Settlement>,
     message: Arc<Message>,
     dead_letters: DeadLetters,

@@ -156,6 +156,7 @@ pub(crate) fn facts(request: &ArtifactReady, actor: &str, bodies: Vec<Body>) -> 
             actor: actor.to_owned(),
             cause: "message 7".to_owned(),
             attempt,
+            trace: None,
             body,
         };
         previous = Some(Entry::decode(&fact.encode()).unwrap().sha256);

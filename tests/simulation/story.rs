@@ -7,7 +7,8 @@ use branchline_contract::{ArtifactReady, Crc32c, Envelope, JobKind, Outcome, Run
 use branchline_gcp::pubsub::Message;
 use branchline_gitlab::Client;
 use branchline_ledger::State as RunState;
-use branchline_service::{Doors, Health};
+use branchline_service::metrics::Role;
+use branchline_service::{Doors, Health, Metrics};
 use bytes::Bytes;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
@@ -254,12 +255,15 @@ async fn work(door: Door, stop: CancellationToken) {
         clock: wall_clock,
     };
     let health = Health::default();
+    let role = if door.process == 2 { Role::Notifier } else { Role::Worker };
+    let metrics = Metrics::new(role, wall_clock);
     if door.process == 2 {
         let client = Client::over(door, HOST.to_owned());
-        branchline_notifier::work(notifier(), doors, client, None, health, stop).await;
+        branchline_notifier::work(notifier(), doors, client, None, health, metrics, stop).await;
     } else {
         let (config, trust) = (worker(door.world.state().staging), identity::trust(&door));
-        Box::pin(branchline_worker::work(config, doors, door, trust, health, stop)).await;
+        let work = branchline_worker::work(config, doors, door, trust, health, metrics, stop);
+        Box::pin(work).await;
     }
 }
 

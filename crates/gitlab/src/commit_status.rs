@@ -125,6 +125,7 @@ impl Client {
             path: &format!("projects/{project_id}/statuses/{sha}"),
             query: &[],
             body: Some(&body.into()),
+            trace: None,
         };
         self.call(call).await?.json()
     }

@@ -78,6 +78,7 @@ impl Client {
             path: &notes(project_id, iid),
             query: &[],
             body: Some(&json!({"body": body})),
+            trace: None,
         };
         self.call(call).await?.json()
     }
@@ -96,6 +97,7 @@ impl Client {
             path: &format!("{}/{note}", notes(project_id, iid)),
             query: &[],
             body: Some(&json!({"body": body})),
+            trace: None,
         };
         self.call(call).await?.json()
     }

@@ -7,7 +7,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use branchline_contract::DATA_MAX;
+use branchline_contract::{DATA_MAX, TraceParent};
 use branchline_gcp::pubsub::{Deliveries, Delivery, SubscribeOptions};
 use bytes::Bytes;
 use futures::FutureExt;
@@ -20,10 +20,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, error, field, info_span, warn};
 
 use crate::dead_letter::DeadLetters;
+use crate::metrics::{Metrics, Panicked, Received};
 use crate::period::Period;
 use crate::redact::redact_text;
 use crate::settlement::{Class, Settlement};
-use crate::telemetry::chain;
+use crate::telemetry::{chain, record_trace};
 
 /// Reading and checking large objects takes its time.
 const LEASE_MAX: Duration = Duration::from_hours(1);
@@ -83,16 +84,24 @@ pub struct Message {
     pub delivery_attempt: Option<u32>,
 }
 
+impl Message {
+    /// The trace that it is part of, where it says so.
+    pub fn trace(&self) -> Option<TraceParent> {
+        TraceParent::of(&self.attributes)
+    }
+}
+
 /// Has every delivery handled, until `stop`; then nothing more is received, and
 /// what was received gets the grace period to finish. Nothing healthy is
 /// nacked: on Pub/Sub a nack costs an attempt.
 ///
-/// The handler runs in the span `delivery` and records `run.id` there. It
+/// The handler runs in the span `delivery`, which has the message's trace, and records `run.id` there. It
 /// returns its failures and leaves it to this loop to log them.
 pub async fn consume<H, F>(
     mut deliveries: Deliveries,
     dead_letters: &DeadLetters,
     options: Options,
+    metrics: &Metrics,
     stop: CancellationToken,
     handle: H,
 ) where
@@ -101,6 +110,7 @@ pub async fn consume<H, F>(
 {
     let permits = Arc::new(Semaphore::new(options.in_flight_max.get() as usize));
     let mut tasks = JoinSet::new();
+    let counted = metrics.deliveries(dead_letters.subscription());
     let begin = |tasks: &mut JoinSet<()>, (permit, mut delivery): (_, Delivery)| {
         while tasks.try_join_next().is_some() {}
         let message = Arc::new(message(&mut delivery));
@@ -109,9 +119,13 @@ pub async fn consume<H, F>(
             messaging.message.id = message.id,
             messaging.delivery_attempt = message.delivery_attempt,
             run.id = field::Empty,
+            trace = field::Empty,
+            trace.span = field::Empty,
         );
+        record_trace(&span, dead_letters.subscription(), message.trace());
+        let received = counted.received(message.publish_time);
         let work = settle(
-            delivery,
+            (delivery, received, metrics.clone()),
             handle(message.clone()),
             message,
             dead_letters.clone(),
@@ -164,7 +178,7 @@ fn message(delivery: &mut Delivery) -> Message {
 
 /// The one place where a failed delivery is logged, and where it becomes a decision.
 async fn settle(
-    delivery: Delivery,
+    (delivery, received, metrics): (Delivery, Received, Metrics),
     handling: impl Future<Output = Settlement>,
     message: Arc<Message>,
     dead_letters: DeadLetters,
@@ -174,11 +188,13 @@ async fn settle(
     let handled = AssertUnwindSafe(handling).catch_unwind().await;
     let settlement = handled.unwrap_or_else(|_| {
         error!("handler panicked");
+        metrics.panicked(Panicked::Handler);
         Settlement::Retry { class: Class::Bug, reason: "the handler panicked".to_owned() }
     });
     // What could not be decoded is quoted in its error.
     let settlement = settlement.map_reason(|it| redact_text(&it));
-    match settlement.on_attempt(message.delivery_attempt, attempts_max) {
+    let mut settlement = settlement.on_attempt(message.delivery_attempt, attempts_max);
+    match &settlement {
         Settlement::Ack => {
             debug!("delivery was handled");
             delivery.ack();
@@ -188,7 +204,7 @@ async fn settle(
             delivery.nack();
         }
         Settlement::DeadLetter { class, reason } => {
-            match dead_letters.publish(&message, class, &reason).await {
+            match dead_letters.publish(&message, *class, reason).await {
                 Ok(()) => {
                     warn!(class = class.as_str(), reason, "delivery became a dead letter");
                     delivery.ack();
@@ -201,8 +217,10 @@ async fn settle(
                         "dead letter was not published; delivery was nacked"
                     );
                     delivery.nack();
+                    settlement = Settlement::Retry { class: *class, reason: reason.clone() };
                 }
             }
         }
     }
+    received.settled(&settlement);
 }

@@ -28,6 +28,11 @@ impl DeadLetters {
         Self { publisher, topic, subscription }
     }
 
+    /// The subscription whose messages they were.
+    pub(crate) fn subscription(&self) -> &str {
+        &self.subscription
+    }
+
     /// Publishes the message with its reason, and returns when it is safe to
     /// ack it. It may be published twice when the answer is lost.
     pub async fn publish(

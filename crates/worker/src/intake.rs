@@ -136,7 +136,7 @@ impl Intake {
         // What nobody proves touches nothing that it names.
         self.identify(message, &mut request).await?;
         let (id, _) = RunId::derive(&request);
-        let author = Author { actor: ACTOR, cause: &message.id };
+        let author = author(message);
         for _ in 0..COLLISIONS_MAX {
             let history = self.store.load(request.gitlab.project_id, &id).await?;
             let Some(run) = history.map(|it| it.run) else { return Ok(()) };
@@ -161,7 +161,7 @@ impl Intake {
         if !self.tokens.announce(token, &request.run, digest).await? {
             return Err(Error::TokenUsed(request.run));
         }
-        let author = Author { actor: ACTOR, cause: &message.id };
+        let author = author(message);
         let mut run = self.request(message, &request, (&id, digest), author).await?;
         for _ in 0..COLLISIONS_MAX {
             let Some(body) = self.next_fact(&run, &claims).await? else {
@@ -342,6 +342,10 @@ impl Intake {
         }
         Ok(())
     }
+}
+
+fn author(message: &Message) -> Author<'_> {
+    Author { actor: ACTOR, cause: &message.id, trace: message.trace() }
 }
 
 /// When the last attempt that ended did, by the clock of the pod that wrote it down. A clock that is

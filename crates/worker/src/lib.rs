@@ -24,8 +24,10 @@ use std::time::Duration;
 
 use branchline_gcp::vertex::{Jobs, Vertex};
 use branchline_ledger::{Clock, Lease, Newests, Pauses, Places, Queue, Requests, Store, Tokens};
+use branchline_service::metrics::Role;
 use branchline_service::shutdown::within_grace;
-use branchline_service::{DeadLetters, Doors, Health, consume, health};
+use branchline_service::{DeadLetters, Doors, Health, Message, Metrics, consume, health};
+use jiff::Timestamp;
 use secrecy::SecretString;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -84,29 +86,33 @@ pub async fn run(
     gitlab_token: Option<SecretString>,
     stop: CancellationToken,
 ) -> Result<(), Error> {
-    let doors = Doors::connect(&config.google).await?;
-    let vertex = Arc::new(Vertex::connect(&config.google).await?);
-    serve(config, doors, vertex, gitlab_token, stop).await
+    let metrics = Metrics::new(Role::Worker, Timestamp::now);
+    let doors = Doors::connect(&config.google, &metrics).await?;
+    let vertex = Vertex::connect(&config.google).await?.observed(metrics.vertex());
+    serve(config, doors, Arc::new(vertex), gitlab_token, metrics, stop).await
 }
 
-/// Answers probes and works, through any doors.
+/// Answers probes and scrapes, and works, through any doors.
 pub async fn serve(
     config: Config,
     doors: Doors,
     vertex: Arc<dyn Jobs>,
     gitlab_token: Option<SecretString>,
+    metrics: Metrics,
     stop: CancellationToken,
 ) -> Result<(), Error> {
-    let trust = check(&config, gitlab_token)?;
+    let mut trust = check(&config, gitlab_token)?;
+    trust.gitlab = trust.gitlab.map(|it| it.observed(metrics.gitlab()));
     let listener = TcpListener::bind(config.listen)
         .await
         .map_err(|source| Error::Listen { address: config.listen, source })?;
     let health = Health::default();
-    let served = health::serve(listener, health.clone(), stop.clone());
+    let served = health::serve(listener, health.clone(), metrics.clone(), stop.clone());
     let grace = config.consume.grace.get();
     // A probe that never says what it wants does not hold up the end.
     let served = within_grace(served, &stop, grace);
-    tokio::join!(served, Box::pin(work(config, doors, vertex, trust, health, stop.clone())));
+    let work = work(config, doors, vertex, trust, health, metrics, stop.clone());
+    tokio::join!(served, Box::pin(work));
     Ok(())
 }
 
@@ -117,6 +123,7 @@ pub async fn work(
     vertex: Arc<dyn Jobs>,
     trust: Trust,
     health: Health,
+    metrics: Metrics,
     stop: CancellationToken,
 ) {
     let storage = doors.storage.clone();
@@ -146,7 +153,8 @@ pub async fn work(
     };
     let publisher = doors.publisher.clone();
     let tokens = Tokens::new(storage.clone(), config.queue_bucket.clone());
-    let leader = reconcile::Leader::new(doors, ledger, vertex, trust.clone(), settings);
+    let leader =
+        reconcile::Leader::new(doors, ledger, vertex, trust.clone(), settings, metrics.clone());
     let options = config.consume;
     let grace = options.grace.get();
     let intake = Arc::new(intake::Intake {
@@ -160,10 +168,11 @@ pub async fn work(
         config,
     });
     let led = within_grace(leader.run(lease, health, stop.clone()), &stop, grace);
-    let consumed = consume(deliveries, &dead_letters, options, stop.clone(), move |message| {
+    let handle = move |message: Arc<Message>| {
         let intake = intake.clone();
         async move { intake.handle(&message).await }
-    });
+    };
+    let consumed = consume(deliveries, &dead_letters, options, &metrics, stop.clone(), handle);
     if !tokio::join!(led, consumed).0 {
         warn!("grace period ended before the lease was given back");
     }

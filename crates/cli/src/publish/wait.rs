@@ -238,6 +238,7 @@ mod tests {
                 actor: "worker".to_owned(),
                 cause: "test".to_owned(),
                 attempt,
+                trace: None,
                 body,
             };
             let entry = Entry::decode(&fact.encode()).unwrap();

@@ -11,9 +11,10 @@ use branchline_gcp::vertex::Jobs;
 use branchline_ledger::{
     Clock, History, Lease, Newests, Pauses, Places, Queue, Queued, Requests, Store,
 };
+use branchline_service::metrics::Round;
 use branchline_service::shutdown::within_grace;
 use branchline_service::telemetry::chain;
-use branchline_service::{Doors, Health};
+use branchline_service::{Doors, Health, Metrics};
 use futures::{StreamExt as _, stream};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -89,10 +90,13 @@ pub(crate) struct Leader {
     pub(super) vertex: Arc<dyn Jobs>,
     pub(super) trust: Trust,
     pub(super) settings: Settings,
+    pub(super) metrics: Metrics,
     pub(super) started: Instant,
     pub(super) runs: BTreeMap<RunId, Tracked>,
     pub(super) paused: BTreeMap<RunId, Instant>,
     pub(super) domains: BTreeMap<Domain, Mutex<Line>>,
+    /// Those of them that metrics tell of.
+    pub(super) shown: BTreeSet<Domain>,
     pub(super) watched: Watched,
     pub(super) lines: Option<Lines>,
     /// Questions to GitLab that are under way.
@@ -111,6 +115,7 @@ impl Leader {
         vertex: Arc<dyn Jobs>,
         trust: Trust,
         settings: Settings,
+        metrics: Metrics,
     ) -> Self {
         Self {
             doors,
@@ -118,10 +123,12 @@ impl Leader {
             vertex,
             trust,
             settings,
+            metrics,
             started: Instant::now(),
             runs: BTreeMap::new(),
             paused: BTreeMap::new(),
             domains: BTreeMap::new(),
+            shown: BTreeSet::new(),
             watched: Watched::default(),
             lines: None,
             looks: JoinSet::new(),
@@ -149,6 +156,7 @@ impl Leader {
             if let Some(held) = held.filter(|it| *it != leads) {
                 leads = held;
                 info!(leads, "lease changed hands");
+                self.metrics.leads(leads);
                 // Whoever does not lead is ready to.
                 health.ok(CONDITION);
                 self.runs.clear();
@@ -157,25 +165,33 @@ impl Leader {
             }
             if held == Some(true) {
                 let handover = self.settings.handover;
+                let (started, mut end) = (Instant::now(), Round::CutOff);
                 let round = async {
-                    match self.round_under(&mut lease, &stop).await {
-                        Ok(()) => health.ok(CONDITION),
+                    end = match self.round_under(&mut lease, &stop).await {
+                        Ok(()) => {
+                            health.ok(CONDITION);
+                            Round::Done
+                        }
                         Err(error) => {
                             warn!(error = chain(&error), "round not finished");
                             health.broken(CONDITION, chain(&error));
+                            Round::Failed
                         }
-                    }
+                    };
                 };
                 // A create call that is cut off here is settled by the next leader.
                 if !within_grace(round, &stop, handover).await {
                     warn!("handed over in the middle of a round");
                 }
+                self.metrics.round(end, started.elapsed());
+                self.measure();
             }
             stop.run_until_cancelled(tokio::time::sleep(self.settings.tick)).await;
         }
         if let Err(error) = lease.release().await {
             warn!(error = chain(&error), "lease not given back");
         }
+        self.metrics.leads(false);
     }
 
     /// One round, which keeps the lease for as long as its steps go on, and ends
@@ -311,6 +327,7 @@ impl Leader {
             publisher: self.doors.publisher.as_ref(),
             topic: &self.settings.run_event_topic,
             queue: &self.ledger.queue,
+            metrics: &self.metrics,
             time,
             steps: &self.steps,
             stop,
@@ -333,6 +350,7 @@ impl Leader {
             queue: &self.ledger.queue,
             vertex: self.vertex.as_ref(),
             settings: &self.settings,
+            metrics: &self.metrics,
             started: self.started,
             steps: &self.steps,
             calls: &self.calls,

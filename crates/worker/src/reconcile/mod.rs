@@ -7,6 +7,7 @@ mod fair;
 mod leader;
 mod limiter;
 mod line;
+mod measure;
 mod perform;
 mod refused;
 mod requests;
