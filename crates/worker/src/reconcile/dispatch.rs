@@ -12,7 +12,7 @@ use branchline_service::telemetry::chain;
 use futures::{FutureExt as _, StreamExt as _, stream};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument as _, warn};
+use tracing::{Instrument as _, Span, warn};
 
 use super::leader::{AT_ONCE, Leader, PAUSE, Settings};
 use super::line::{Active, Line, Turn, Waiter};
@@ -158,7 +158,9 @@ async fn take_turn(
         return (it, Ok(()));
     }
     // A bug in one run's turn must not end the turns of all others.
-    let span = it.span(&hands.settings.run_event_topic);
+    // Thousands wait for their turn in every round, and most of them do nothing in it.
+    let idle = turn.as_ref().is_some_and(|it| it.granted.is_none() && it.reason.is_none());
+    let span = if idle { Span::none() } else { it.span(&hands.settings.run_event_topic) };
     let driving = hands.drive(&mut it, line, turn).instrument(span);
     let driven = AssertUnwindSafe(driving).catch_unwind().await;
     hands.steps.fetch_add(1, Ordering::Relaxed);
