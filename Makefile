@@ -39,6 +39,7 @@ demo:
 test:
 	cargo test --locked --workspace
 	@tests/python/run --where-available
+	@deploy/monitoring/check --where-available
 
 check:
 	cargo fmt --all --check

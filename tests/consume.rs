@@ -11,7 +11,13 @@ use branchline_gcp::{Config, Credentials};
 use branchline_local::faults::Dice;
 use branchline_local::pubsub::{DeadLetterPolicy, PubSub, Subscription};
 use branchline_service::consume::Options;
-use branchline_service::{DeadLetters, Failure, Message, Period, Reason, Settlement, consume};
+use branchline_service::consume::Source;
+use branchline_service::metrics::Role;
+use branchline_service::{
+    DeadLetters, Failure, Health, Message, Metrics, Period, Reason, Settlement, consume,
+};
+use branchline_tests::eventually::eventually;
+use jiff::Timestamp;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
@@ -36,6 +42,7 @@ struct World {
 /// A consumer and the data of what its handler got, with its attempt.
 struct Consumer {
     handled: mpsc::UnboundedReceiver<(String, u32)>,
+    metrics: Metrics,
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
@@ -91,6 +98,8 @@ impl World {
         let (sender, handled) = mpsc::unbounded_channel();
         let stop = CancellationToken::new();
         let stopped = stop.clone();
+        let metrics = Metrics::new(Role::Worker, Timestamp::now);
+        let counting = metrics.clone();
         let task = tokio::spawn(async move {
             let deliveries = subscriber.subscribe(SUBSCRIPTION, options.subscribe());
             let handle = move |message: Arc<Message>| {
@@ -102,9 +111,10 @@ impl World {
                 let dead_letters = dead_letters.clone();
                 async move { dead_letters.publish(&message, &failure).await }
             };
-            consume(deliveries, options, stopped, handle, bury).await;
+            let source = Source { deliveries, subscription: SUBSCRIPTION };
+            consume(source, options, &counting, stopped, handle, bury).await;
         });
-        Consumer { handled, stop, task }
+        Consumer { handled, metrics, stop, task }
     }
 
     /// The next dead letter.
@@ -127,6 +137,17 @@ impl World {
 }
 
 impl Consumer {
+    /// Waits until a family has lines that end so.
+    async fn counts(&self, family: &str, endings: &[&str]) {
+        let health = Health::default();
+        eventually(&format!("{family} counts {endings:?}"), async || {
+            let text = self.metrics.text(&health);
+            let ours = || text.lines().filter(|it| it.starts_with(&format!("branchline_{family}")));
+            endings.iter().all(|end| ours().any(|it| it.ends_with(end))).then_some(())
+        })
+        .await;
+    }
+
     async fn next(&mut self) -> (String, u32) {
         timeout(PATIENCE, self.handled.recv()).await.unwrap().unwrap()
     }
@@ -158,6 +179,9 @@ async fn a_retry_comes_again_until_its_last_attempt_is_a_dead_letter_with_the_re
     assert_eq!(data, "poison");
     let published = attributes.iter().position(|it| it.0 == "branchline-first-published").unwrap();
     assert!(attributes.remove(published).1.ends_with('Z'));
+    let (retried, died) =
+        (r#"retry",class="transient"} 4"#, r#"dead_letter",class="transient"} 1"#);
+    consumer.counts("deliveries_total", &[retried, died]).await;
     let expected = [
         ("branchline-attempts", "5"),
         ("branchline-detail", "Vertex AI did not answer"),
@@ -181,6 +205,8 @@ async fn a_panicking_handler_is_tried_again_and_takes_no_neighbour_along() {
         })
         .await;
     let mut handled = [consumer.next().await, consumer.next().await, consumer.next().await];
+    consumer.counts("panics_total", &[r#"where="handler"} 1"#]).await;
+    consumer.counts("deliveries_total", &[r#"ack",class="none"} 2"#, r#"class="bug"} 1"#]).await;
     handled.sort();
     assert_eq!(handled, [got("healthy", 1), got("poison", 1), got("poison", 2)]);
     consumer.stop().await;
@@ -245,5 +271,7 @@ async fn nothing_is_acked_whose_dead_letter_was_not_published() {
         .await;
     assert_eq!(consumer.next().await, got("undecodable", 1));
     assert_eq!(consumer.next().await, got("undecodable", 2));
+    // It became no dead letter, and is not counted as one.
+    consumer.counts("deliveries_total", &[r#"retry",class="undecodable"} 1"#]).await;
     consumer.stop().await;
 }

@@ -46,12 +46,12 @@ const MUTANTS: [Mutant; 13] = [
         from: "    let handled = AssertUnwindSafe(handling).catch_unwind().await;",
         to: "    delivery.ack();
     AssertUnwindSafe(handling).catch_unwind().await.ok();
-    let _ = (bury, attempts_max, message);
+    let _ = (bury, attempts_max, message, received, metrics);
 }
 
 #[expect(dead_code, reason = \"a mutant\")]
 async fn settled_before<B, G, E>(
-    delivery: Delivery,
+    (delivery, received, metrics): (Delivery, Received, Metrics),
     handling: impl Future<Output = Settlement>,
     message: Arc<Message>,
     bury: B,

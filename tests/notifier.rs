@@ -27,7 +27,7 @@ const SUBSCRIPTION: &str = "projects/p/subscriptions/notifier";
 const DEAD: &str = "projects/p/topics/dead";
 const DEAD_SUBSCRIPTION: &str = "projects/p/subscriptions/dead";
 const BUCKET: &str = "ledger";
-const AUTHOR: Author<'_> = Author { actor: "worker", cause: "test" };
+const AUTHOR: Author<'_> = Author { actor: "worker", cause: "test", trace: None };
 
 /// Long enough for a busy machine; nothing waits for it to pass.
 const PATIENCE: Duration = Duration::from_secs(20);

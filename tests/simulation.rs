@@ -16,6 +16,8 @@ mod identity;
 mod law;
 #[path = "simulation/pubsub.rs"]
 mod pubsub;
+#[path = "simulation/roles.rs"]
+mod roles;
 #[path = "simulation/storage.rs"]
 mod storage;
 #[path = "simulation/story.rs"]

@@ -132,15 +132,20 @@ pub(crate) fn every_kind(request: &ArtifactReady, text: &str) -> Vec<Body> {
         Body::Submitted { intent: "o".to_owned(), job },
         Body::Retried { request: None, reason: Some(reason()), operator: None, asked_at },
         finished(Outcome::Expired, text),
-        Body::Retried { request: None, reason: None, operator: Some(reopened(text)), asked_at },
+        Body::Retried {
+            request: None,
+            reason: None,
+            operator: Some(Box::new(reopened(text))),
+            asked_at,
+        },
         finished(Outcome::Expired, text),
     ]
 }
 
-fn reopened(text: &str) -> Box<Reopened> {
+fn reopened(text: &str) -> Reopened {
     let grounds = Box::new(grounds(text));
     let request = "0a-retry".to_owned();
-    Box::new(Reopened { request, by: text.to_owned(), reason: text.to_owned(), grounds })
+    Reopened { request, by: text.to_owned(), reason: text.to_owned(), grounds }
 }
 
 fn finished(outcome: Outcome, text: &str) -> Body {
@@ -170,6 +175,7 @@ pub(crate) fn facts(request: &ArtifactReady, actor: &str, bodies: Vec<Body>) -> 
             actor: actor.to_owned(),
             cause: "message 7".to_owned(),
             attempt,
+            trace: None,
             body,
         };
         previous = Some(Entry::decode(&fact.encode()).unwrap().sha256);

@@ -1,13 +1,10 @@
 //! One seed: what is asked for, who lives and dies, and what must have come of it.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use branchline_contract::{ArtifactReady, Crc32c, Envelope, JobKind, Outcome, RunId};
 use branchline_gcp::pubsub::Message;
-use branchline_gitlab::Client;
 use branchline_ledger::State as RunState;
-use branchline_service::{Doors, Health};
 use bytes::Bytes;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
@@ -17,12 +14,13 @@ use tokio_util::sync::CancellationToken;
 use crate::dead::all_dead;
 use crate::identity;
 use crate::pubsub::Topics;
+use crate::roles::work;
 use crate::world::{Door, State, Texts, World, wall_clock};
 
 pub(crate) const LEDGER: &str = "ledger";
 pub(crate) const QUEUE: &str = "queue";
-const OPERATORS: &str = "requests";
-const OUTPUT: &str = "output";
+pub(crate) const OPERATORS: &str = "requests";
+pub(crate) const OUTPUT: &str = "output";
 pub(crate) const ARTIFACTS: &str = "artifacts";
 pub(crate) const STAGING: &str = "staging";
 pub(crate) const GONE: &str = "gs://artifacts/gone";
@@ -30,13 +28,13 @@ pub(crate) const REQUESTS: &str = "projects/p/subscriptions/artifact-ready";
 pub(crate) const EVENTS: &str = "projects/p/subscriptions/run-events";
 pub(crate) const ARTIFACT_READY: &str = "projects/p/topics/artifact-ready";
 pub(crate) const RUN_EVENTS: &str = "projects/p/topics/run-events";
-const DEAD_LETTERS: &str = "projects/p/topics/dead-letters";
-const MOVED: &str = "projects/p/subscriptions/dead-letters";
+pub(crate) const DEAD_LETTERS: &str = "projects/p/topics/dead-letters";
+pub(crate) const MOVED: &str = "projects/p/subscriptions/dead-letters";
 pub(crate) const ARCHIVE: &str = "dead-letters";
 pub(crate) const HOST: &str = "gitlab.example.com";
 pub(crate) const PROCESSES: [&str; 3] = ["worker-0", "worker-1", "notifier"];
 
-const SETTLE: Duration = Duration::from_secs(20);
+pub(crate) const SETTLE: Duration = Duration::from_secs(20);
 /// Everything has to be over so long after the last fault.
 pub(crate) const PATIENCE: Duration = Duration::from_hours(2);
 /// How long the world is watched when all is done: nothing may begin again.
@@ -273,62 +271,6 @@ pub(crate) async fn live(world: World, process: usize, end: CancellationToken) {
         world.state().end(process, life);
         sleep(gap).await;
     }
-}
-
-async fn work(door: Door, stop: CancellationToken) {
-    let door = Arc::new(door);
-    let doors = Doors {
-        storage: door.clone(),
-        publisher: door.clone(),
-        subscriber: door.clone(),
-        clock: wall_clock,
-    };
-    let health = Health::default();
-    if door.process == 2 {
-        let client = Client::over(door, HOST.to_owned());
-        branchline_notifier::work(notifier(), doors, client, None, health, stop).await;
-    } else {
-        let (config, trust) = (worker(&door.world.state()), identity::trust(&door));
-        Box::pin(branchline_worker::work(config, doors, door, trust, health, stop)).await;
-    }
-}
-
-fn worker(state: &State) -> branchline_worker::Config {
-    let deliveries_max = state.deliveries_max;
-    serde_json::from_value(json!({
-        "staging": state.staging.then(|| json!({"bucket": STAGING})),
-        "wait_max": if deliveries_max < 100 { "30m" } else { "72h" },
-        "subscription": REQUESTS,
-        "dead_letter_topic": DEAD_LETTERS,
-        "dead_letter_subscription": MOVED,
-        "dead_letter_bucket": ARCHIVE,
-        "artifact_topic": ARTIFACT_READY,
-        "run_event_topic": RUN_EVENTS,
-        "ledger_bucket": LEDGER,
-        "queue_bucket": QUEUE,
-        "request_bucket": OPERATORS,
-        "output_bucket": OUTPUT,
-        "identity": {"issuers": []},
-        "policy": "policy.yaml",
-        "regions": ["europe-west4"],
-        "lease": "15s",
-        "tick": "3s",
-        "create_max": "10s",
-        "settle": format!("{}s", SETTLE.as_secs()),
-        "consume": {"grace": "10s", "in_flight_max": 4, "attempts_max": deliveries_max},
-    }))
-    .expect("a configuration")
-}
-
-fn notifier() -> branchline_notifier::Config {
-    serde_json::from_value(json!({
-        "subscription": EVENTS,
-        "dead_letter_topic": DEAD_LETTERS,
-        "ledger_bucket": LEDGER,
-        "gitlab": format!("https://{HOST}"),
-        "consume": {"grace": "10s", "in_flight_max": 4},
-    }))
-    .expect("a configuration")
 }
 
 /// Watches until all is done and stays so, or something does not hold.

@@ -27,6 +27,14 @@ impl Installation {
         Ok(created)
     }
 
+    /// The requests to one service, by the same log.
+    pub fn wire(&self, service: &str) -> Result<Vec<Value>> {
+        let log = fs::read_to_string(self.path("wire.jsonl"))?;
+        let lines = log.lines().map(serde_json::from_str::<Value>);
+        let lines: Vec<Value> = lines.collect::<Result<_, _>>()?;
+        Ok(lines.into_iter().filter(|it| it["service"] == service).collect())
+    }
+
     /// How many jobs Vertex AI has made for each run, by the same log.
     pub fn creates(&self) -> Result<BTreeMap<String, usize>> {
         let mut creates = BTreeMap::new();
@@ -56,8 +64,20 @@ impl Installation {
 
     /// Keeps every run event from here on, for [`Installation::announced`].
     pub async fn keep_events(&self) -> Result<()> {
-        let body = json!({"topic": topic(PROJECT, "run-events"), "enableMessageOrdering": true});
-        let url = self.pubsub(&subscription(PROJECT, KEPT));
+        self.subscribe(
+            KEPT,
+            json!({"topic": topic(PROJECT, "run-events"), "enableMessageOrdering": true}),
+        )
+        .await
+    }
+
+    /// Keeps every message of a topic from here on in a subscription of that name.
+    pub async fn keep(&self, of: &str, name: &str) -> Result<()> {
+        self.subscribe(name, json!({"topic": topic(PROJECT, of)})).await
+    }
+
+    async fn subscribe(&self, name: &str, body: Value) -> Result<()> {
+        let url = self.pubsub(&subscription(PROJECT, name));
         reqwest::Client::new().put(url).json(&body).send().await?.error_for_status()?;
         Ok(())
     }
@@ -117,6 +137,14 @@ impl Installation {
         let answer = reqwest::Client::new().post(url).json(&body).send().await?;
         let answer: Value = answer.error_for_status()?.json().await?;
         Ok(answer["receivedMessages"].as_array().cloned().unwrap_or_default())
+    }
+
+    /// All that processes of that name have logged.
+    pub fn logs_of(&self, name: &str) -> String {
+        let entries = fs::read_dir(self.path("")).into_iter().flatten().flatten();
+        let ending = format!("-{name}.log");
+        let logs = entries.filter(|it| it.file_name().to_string_lossy().ends_with(&ending));
+        logs.map(|it| fs::read_to_string(it.path()).unwrap_or_default()).collect()
     }
 
     fn pubsub(&self, name: &str) -> String {

@@ -61,6 +61,8 @@ pub struct Installation {
     grace: Duration,
     /// What the roles log.
     pub log: &'static str,
+    /// The trace that the CI job is part of.
+    pub trace: Option<&'static str>,
     job: CiJob,
     signer: Signer,
     project_id: u64,
@@ -95,6 +97,7 @@ impl Installation {
             ports,
             grace,
             log: "info",
+            trace: None,
             job,
             signer,
             project_id,
@@ -238,6 +241,7 @@ impl Installation {
             .current_dir(self.path("checkout"))
             .env_clear()
             .envs(&self.job.variables)
+            .envs(self.trace.map(|it| ("TRACEPARENT", it)))
             .env("BRANCHLINE_CREDENTIALS", "anonymous")
             .env("BRANCHLINE_PUBSUB_ENDPOINT", address(self.ports[0]))
             .env("BRANCHLINE_STORAGE_ENDPOINT", address(self.ports[1]))
@@ -348,14 +352,6 @@ impl Installation {
             writeln!(logs, "--- {}\n{end}", path.display()).expect("a text takes everything");
         }
         logs
-    }
-
-    /// All that processes of that name have logged.
-    pub fn logs_of(&self, name: &str) -> String {
-        let entries = fs::read_dir(self.directory.path()).into_iter().flatten().flatten();
-        let ending = format!("-{name}.log");
-        let logs = entries.filter(|it| it.file_name().to_string_lossy().ends_with(&ending));
-        logs.map(|it| fs::read_to_string(it.path()).unwrap_or_default()).collect()
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {

@@ -15,7 +15,7 @@ const LAYERS: [(&str, &[&str]); 9] = [
     ("gcp", &["contract"]),
     ("gitlab", &["contract"]),
     ("ledger", &["contract", "gcp"]),
-    ("service", &["contract", "gcp", "ledger"]),
+    ("service", &["contract", "gcp", "gitlab", "ledger"]),
     ("worker", &["contract", "gcp", "gitlab", "ledger", "policy", "service"]),
     ("notifier", &["contract", "gcp", "gitlab", "ledger", "service"]),
 ];

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use branchline_contract::IdToken;
+use branchline_contract::{IdToken, TraceParent};
 use branchline_gcp::{Config, Credentials};
 
 /// Variables by name.
@@ -96,6 +96,12 @@ pub(crate) fn keyless(environment: &Environment, config: &Config) -> Result<(), 
         Some(File { kind }) if kind == "service_account" => Err(KeyFile(path)),
         Some(_) | None => Ok(()),
     }
+}
+
+/// The trace that this process is part of, by W3C's variable, or one that begins here.
+pub(crate) fn trace(environment: &Environment) -> TraceParent {
+    let given = environment.get("TRACEPARENT").and_then(|it| TraceParent::parse(it));
+    given.unwrap_or_else(|| TraceParent::begin(fastrand::u128(..), fastrand::u64(..)))
 }
 
 /// The Google ID token of whoever operates.

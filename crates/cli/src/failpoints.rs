@@ -23,8 +23,10 @@ use branchline_gcp::vertex::{CreateJob, Job, JobPage, Jobs, Vertex};
 use branchline_gcp::{Call, Error};
 use branchline_gitlab::{Answering, Api, Call as GitlabCall, Client};
 use branchline_ledger::Entry;
-use branchline_service::Doors;
+use branchline_service::metrics::Role;
+use branchline_service::{Doors, Metrics};
 use bytes::Bytes;
+use jiff::Timestamp;
 use rustix::process::{Signal, getpid, kill_process};
 use secrecy::SecretString;
 use tokio::sync::{mpsc, watch};
@@ -64,10 +66,12 @@ impl Failpoints {
         token: Option<SecretString>,
         stop: CancellationToken,
     ) -> anyhow::Result<()> {
-        let doors = self.doors(Doors::connect(&config.google).await?);
-        let vertex: Arc<dyn Jobs> = Arc::new(Vertex::connect(&config.google).await?);
+        let metrics = Metrics::new(Role::Worker, Timestamp::now);
+        let doors = self.doors(Doors::connect(&config.google, &metrics).await?);
+        let vertex = Vertex::connect(&config.google).await?.observed(metrics.vertex());
+        let vertex: Arc<dyn Jobs> = Arc::new(vertex);
         let vertex = Arc::new(self.guard(vertex));
-        Ok(branchline_worker::serve(config, doors, vertex, token, stop).await?)
+        Ok(branchline_worker::serve(config, doors, vertex, token, metrics, stop).await?)
     }
 
     /// A notifier with points around its doors.
@@ -77,10 +81,11 @@ impl Failpoints {
         token: SecretString,
         stop: CancellationToken,
     ) -> anyhow::Result<()> {
-        let doors = self.doors(Doors::connect(&config.google).await?);
+        let metrics = Metrics::new(Role::Notifier, Timestamp::now);
+        let doors = self.doors(Doors::connect(&config.google, &metrics).await?);
         let client = Client::new(&config.gitlab, token)?;
         let client = Client::over(Arc::new(self.guard(client.api())), client.host().to_owned());
-        Ok(branchline_notifier::serve(config, doors, client, stop).await?)
+        Ok(branchline_notifier::serve(config, doors, client, metrics, stop).await?)
     }
 
     fn doors(&self, doors: Doors) -> Doors {

@@ -40,7 +40,7 @@ Environment, where the configuration names a GitLab whose approvals count:
   BRANCHLINE_GITLAB_TOKEN       token of a GitLab user who may read merge requests (read_api)
   BRANCHLINE_GITLAB_TOKEN_FILE  file that holds it
 
-GET /livez and /readyz answer on the configured address.
+GET /livez, /readyz and /metrics answer on the configured address.
 Exit codes: 0 drained, 78 wrong configuration, 77 not allowed, 69 and 75 Google Cloud not reached.")]
 pub(crate) struct Worker {
     #[command(flatten)]
@@ -60,7 +60,7 @@ Environment:
   BRANCHLINE_GITLAB_TOKEN       token of the GitLab user who reports
   BRANCHLINE_GITLAB_TOKEN_FILE  file that holds it
 
-GET /livez and /readyz answer on the configured address.
+GET /livez, /readyz and /metrics answer on the configured address.
 Exit codes: 0 drained, 78 wrong configuration, 77 not allowed, 69 and 75 Google Cloud not reached.")]
 pub(crate) struct Notifier {
     #[command(flatten)]

@@ -85,7 +85,9 @@ fn check_config(from: &str, to: &str, expect: &Expect) {
 
 #[test]
 fn a_dry_run_prints_the_message_without_its_token() {
-    let output = publish(repository(CONFIG).path(), &["--dry-run", "--set", "epochs=500"], &JOB);
+    let trace = ("TRACEPARENT", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
+    let job: Vec<_> = JOB.into_iter().chain([trace]).collect();
+    let output = publish(repository(CONFIG).path(), &["--dry-run", "--set", "epochs=500"], &job);
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(!text.contains("claims"));

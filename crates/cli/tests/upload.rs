@@ -131,6 +131,7 @@ impl Cloud {
                 actor: "worker".to_owned(),
                 cause: "test".to_owned(),
                 attempt: 1,
+                trace: None,
                 body,
             }
             .encode();

@@ -11,6 +11,7 @@ use crate::artifact_ready::ArtifactReady;
 use crate::run_event::{Phase, RunEvent};
 use crate::run_id::RunId;
 use crate::text::{cut, cut_to};
+use crate::trace::TraceParent;
 
 /// Data and attributes of one Pub/Sub message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,7 +99,8 @@ impl Envelope {
             ("ce-subject", event.run_id.to_string()),
             ("ce-time", event.recorded_at.to_string()),
         ];
-        Self::binary(serde_json::to_vec(event).expect("plain data"), context)
+        let envelope = Self::binary(serde_json::to_vec(event).expect("plain data"), context);
+        envelope.traced(event.trace)
     }
 
     /// The message for an event that is told once more with another place in
@@ -138,7 +140,15 @@ impl Envelope {
         check_context(attributes, RUN, |found| {
             Phase::ALL.iter().any(|it| found == it.event_type())
         })?;
-        decode(data)
+        Ok(RunEvent { trace: TraceParent::of(attributes), ..decode(data)? })
+    }
+
+    /// The message as part of that trace.
+    #[must_use]
+    pub fn traced(mut self, trace: Option<TraceParent>) -> Self {
+        let attribute = trace.map(|it| (TraceParent::ATTRIBUTE.to_owned(), it.to_string()));
+        self.attributes.extend(attribute);
+        self
     }
 
     fn binary<const N: usize>(data: Vec<u8>, context: [(&str, String); N]) -> Self {

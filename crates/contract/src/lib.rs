@@ -11,6 +11,7 @@ mod run_event;
 mod run_id;
 mod schema;
 mod text;
+mod trace;
 mod training;
 pub mod vertex_fields;
 
@@ -27,4 +28,5 @@ pub use run_event::{LedgerHead, Outcome, Phase, RunEvent, VertexJob};
 pub use run_id::{RunId, RunName};
 pub use schema::schemas;
 pub use text::Invalid;
+pub use trace::TraceParent;
 pub use training::Training;

@@ -13,6 +13,7 @@ use crate::job_kind::JobKind;
 use crate::origin::{Gitlab, Vertex};
 use crate::run_id::{RunId, RunName};
 use crate::text::Invalid;
+use crate::trace::TraceParent;
 
 /// Where a run stands, as far as the outside is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -130,6 +131,9 @@ pub struct RunEvent {
     pub requested_at: Timestamp,
     /// When the fact behind the event was written.
     pub recorded_at: Timestamp,
+    /// The trace that the run belongs to; an attribute of the message, and not in its data.
+    #[serde(skip)]
+    pub trace: Option<TraceParent>,
 }
 
 /// A position in a run's ledger and the hash of the fact there.

@@ -15,6 +15,6 @@ pub mod vertex;
 
 mod call;
 
-pub use call::Call;
+pub use call::{Call, Observed, Observer};
 pub use config::{Config, Credentials};
 pub use error::{Class, Error, Result};

@@ -9,10 +9,10 @@ mod reading;
 mod rewrite;
 mod transfer;
 
-use crate::call::{CALL_TIME_MAX, Call, RETRY_TIME_MAX, bounded, timestamp};
+use crate::call::{CALL_TIME_MAX, Call, Observer, RETRY_TIME_MAX, bounded, timestamp};
 use crate::config::Config;
 use crate::error::Error;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use google_cloud_gax::retry_policy::RetryPolicyExt as _;
 use google_cloud_storage::client::{Storage as DataClient, StorageControl};
 use google_cloud_storage::model;
@@ -20,7 +20,6 @@ use google_cloud_storage::read_resume_policy::{ReadResumePolicyExt as _, Recomme
 use google_cloud_storage::retry_policy::RetryableErrors;
 use google_cloud_wkt::FieldMask;
 use jiff::Timestamp;
-use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 use tracing::instrument;
 
@@ -32,6 +31,7 @@ const READ_RESUMES_MAX: u32 = 8;
 pub struct Storage {
     data: DataClient,
     control: StorageControl,
+    observer: Observer,
 }
 
 /// One generation of an object.
@@ -177,8 +177,14 @@ impl Storage {
             }
             let data = data.build().await.map_err(|it| Error::client(DOING, it))?;
             let control = control.build().await.map_err(|it| Error::client(DOING, it))?;
-            Ok(Self { data, control })
+            Ok(Self { data, control, observer: Observer::default() })
         })
+    }
+
+    /// The same, with somebody who is told of its calls.
+    #[must_use]
+    pub fn observed(self, observer: Observer) -> Self {
+        Self { observer, ..self }
     }
 }
 
@@ -192,13 +198,16 @@ impl Objects for Storage {
         metadata: BTreeMap<String, String>,
     ) -> Call<'a, Object> {
         Box::pin(async move {
-            let write = self
-                .data
-                .write_object(resource(bucket), name, content)
-                .set_if_generation_match(0)
-                .set_metadata(metadata);
-            let doing = doing("creating", bucket, name);
-            Ok(object(bounded(doing, CALL_TIME_MAX, write.send_unbuffered()).await?))
+            let call = async move {
+                let write = self
+                    .data
+                    .write_object(resource(bucket), name, content)
+                    .set_if_generation_match(0)
+                    .set_metadata(metadata);
+                let doing = doing("creating", bucket, name);
+                Ok(object(bounded(doing, CALL_TIME_MAX, write.send_unbuffered()).await?))
+            };
+            self.observer.watch("create", call).await
         })
     }
 
@@ -211,12 +220,15 @@ impl Objects for Storage {
         content: Bytes,
     ) -> Call<'a, Object> {
         Box::pin(async move {
-            let write = self
-                .data
-                .write_object(resource(bucket), name, content)
-                .set_if_generation_match(if_generation);
-            let doing = doing("replacing", bucket, name);
-            Ok(object(bounded(doing, CALL_TIME_MAX, write.send_unbuffered()).await?))
+            let call = async move {
+                let write = self
+                    .data
+                    .write_object(resource(bucket), name, content)
+                    .set_if_generation_match(if_generation);
+                let doing = doing("replacing", bucket, name);
+                Ok(object(bounded(doing, CALL_TIME_MAX, write.send_unbuffered()).await?))
+            };
+            self.observer.watch("replace", call).await
         })
     }
 
@@ -229,19 +241,8 @@ impl Objects for Storage {
         bytes_max: u64,
     ) -> Call<'a, (Object, Bytes)> {
         Box::pin(async move {
-            let mut reading = self.open(bucket, name, generation).await?;
-            let mut content = BytesMut::new();
-            // The size that a header promises is a hint; what arrives is counted.
-            let mut size = u64::try_from(reading.object.size).unwrap_or_default();
-            while size <= bytes_max {
-                let Some(piece) = reading.next().await? else {
-                    return Ok((reading.object, content.freeze()));
-                };
-                content.extend_from_slice(&piece);
-                size = size.max(content.len() as u64);
-            }
-            let why = format!("it has {size} bytes or more; at most {bytes_max} are read");
-            Err(Error::refused(reading.doing, why))
+            let call = self.read_whole(bucket, name, generation, bytes_max);
+            self.observer.watch("read", call).await
         })
     }
 
@@ -253,34 +254,40 @@ impl Objects for Storage {
         generation: Option<i64>,
     ) -> Call<'a, Object> {
         Box::pin(async move {
-            let get = self
-                .control
-                .get_object()
-                .set_bucket(resource(bucket))
-                .set_object(name)
-                .set_generation(generation.unwrap_or_default());
-            let doing = doing("looking up", bucket, name);
-            Ok(object(bounded(doing, CALL_TIME_MAX, get.send()).await?))
+            let call = async move {
+                let get = self
+                    .control
+                    .get_object()
+                    .set_bucket(resource(bucket))
+                    .set_object(name)
+                    .set_generation(generation.unwrap_or_default());
+                let doing = doing("looking up", bucket, name);
+                Ok(object(bounded(doing, CALL_TIME_MAX, get.send()).await?))
+            };
+            self.observer.watch("stat", call).await
         })
     }
 
     #[instrument(name = "storage.list", skip_all, fields(storage.bucket = list.bucket, storage.prefix = list.prefix))]
     fn list<'a>(&'a self, list: List<'a>) -> Call<'a, Page> {
         Box::pin(async move {
-            let doing = doing("listing", list.bucket, list.prefix);
-            let request = self
-                .control
-                .list_objects()
-                .set_parent(resource(list.bucket))
-                .set_prefix(list.prefix)
-                .set_lexicographic_start(list.start.unwrap_or_default())
-                .set_page_token(list.page_token.unwrap_or_default())
-                .set_page_size(list.page_size);
-            let answer = bounded(doing, CALL_TIME_MAX, request.send()).await?;
-            Ok(Page {
-                objects: answer.objects.into_iter().map(object).collect(),
-                next: Some(answer.next_page_token).filter(|it| !it.is_empty()),
-            })
+            let call = async move {
+                let doing = doing("listing", list.bucket, list.prefix);
+                let request = self
+                    .control
+                    .list_objects()
+                    .set_parent(resource(list.bucket))
+                    .set_prefix(list.prefix)
+                    .set_lexicographic_start(list.start.unwrap_or_default())
+                    .set_page_token(list.page_token.unwrap_or_default())
+                    .set_page_size(list.page_size);
+                let answer = bounded(doing, CALL_TIME_MAX, request.send()).await?;
+                Ok(Page {
+                    objects: answer.objects.into_iter().map(object).collect(),
+                    next: Some(answer.next_page_token).filter(|it| !it.is_empty()),
+                })
+            };
+            self.observer.watch("list", call).await
         })
     }
 
@@ -293,31 +300,37 @@ impl Objects for Storage {
         metadata: BTreeMap<String, String>,
     ) -> Call<'a, Object> {
         Box::pin(async move {
-            let wanted = model::Object::new()
-                .set_bucket(resource(bucket))
-                .set_name(name)
-                .set_metadata(metadata);
-            let update = self
-                .control
-                .update_object()
-                .set_object(wanted)
-                .set_if_metageneration_match(if_metageneration)
-                .set_update_mask(FieldMask::default().set_paths(["metadata"]));
-            let doing = doing("updating", bucket, name);
-            Ok(object(bounded(doing, CALL_TIME_MAX, update.send()).await?))
+            let call = async move {
+                let wanted = model::Object::new()
+                    .set_bucket(resource(bucket))
+                    .set_name(name)
+                    .set_metadata(metadata);
+                let update = self
+                    .control
+                    .update_object()
+                    .set_object(wanted)
+                    .set_if_metageneration_match(if_metageneration)
+                    .set_update_mask(FieldMask::default().set_paths(["metadata"]));
+                let doing = doing("updating", bucket, name);
+                Ok(object(bounded(doing, CALL_TIME_MAX, update.send()).await?))
+            };
+            self.observer.watch("set_metadata", call).await
         })
     }
 
     #[instrument(name = "storage.delete", skip_all, fields(storage.bucket = bucket, storage.object = name))]
     fn delete<'a>(&'a self, bucket: &'a str, name: &'a str, if_generation: i64) -> Call<'a, ()> {
         Box::pin(async move {
-            let delete = self
-                .control
-                .delete_object()
-                .set_bucket(resource(bucket))
-                .set_object(name)
-                .set_if_generation_match(if_generation);
-            bounded(doing("deleting", bucket, name), CALL_TIME_MAX, delete.send()).await
+            let call = async move {
+                let delete = self
+                    .control
+                    .delete_object()
+                    .set_bucket(resource(bucket))
+                    .set_object(name)
+                    .set_if_generation_match(if_generation);
+                bounded(doing("deleting", bucket, name), CALL_TIME_MAX, delete.send()).await
+            };
+            self.observer.watch("delete", call).await
         })
     }
 
@@ -329,19 +342,13 @@ impl Objects for Storage {
         generation: i64,
     ) -> Call<'a, ([u8; 32], u64)> {
         Box::pin(async move {
-            let (mut hash, mut size) = (Sha256::new(), 0);
-            let mut reading = self.open(bucket, name, Some(generation)).await?;
-            while let Some(piece) = reading.next().await? {
-                hash.update(&piece);
-                size += piece.len() as u64;
-            }
-            Ok((hash.finalize().into(), size))
+            self.observer.watch("read_sha256", self.hash(bucket, name, generation)).await
         })
     }
 
     #[instrument(name = "storage.copy", skip_all, fields(storage.bucket = bucket, storage.object = name))]
     fn copy<'a>(&'a self, from: Source<'a>, bucket: &'a str, name: &'a str) -> Call<'a, Object> {
-        self.rewrite(from, bucket, name)
+        Box::pin(async move { self.observer.watch("copy", self.rewrite(from, bucket, name)).await })
     }
 }
 

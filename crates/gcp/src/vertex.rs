@@ -10,7 +10,7 @@ mod name;
 
 pub use job::{Job, JobError, JobState};
 
-use crate::call::{CALL_TIME_MAX, Call, RETRY_TIME_MAX, bounded};
+use crate::call::{CALL_TIME_MAX, Call, Observer, RETRY_TIME_MAX, bounded};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use body::parse;
@@ -36,6 +36,7 @@ pub struct Vertex {
     config: Config,
     credentials: Credentials,
     regions: Arc<Mutex<HashMap<String, Clients>>>,
+    observer: Observer,
 }
 
 /// The clients of one region.
@@ -107,8 +108,15 @@ impl Vertex {
                 credentials: config.credentials(DOING)?,
                 config: config.clone(),
                 regions: Arc::default(),
+                observer: Observer::default(),
             })
         })
+    }
+
+    /// The same, with somebody who is told of its calls.
+    #[must_use]
+    pub fn observed(self, observer: Observer) -> Self {
+        Self { observer, ..self }
     }
 
     async fn post(&self, job: &CreateJob<'_>, parent: String, doing: &str) -> Result<Job> {
@@ -179,61 +187,74 @@ impl Jobs for Vertex {
     #[instrument(name = "vertex.warm_up", skip_all, fields(vertex.region = region))]
     fn warm_up<'a>(&'a self, region: &'a str) -> Call<'a, ()> {
         Box::pin(async move {
-            let doing = format!("fetching credentials for Vertex AI in {region}");
-            self.clients(region).await?;
-            let token = self.credentials.headers(<_>::default());
-            match timeout(RETRY_TIME_MAX, token).await {
-                Ok(Ok(_)) => Ok(()),
-                Ok(Err(source)) => {
-                    Err(Error::api(doing, google_cloud_gax::error::Error::authentication(source)))
+            let call = async move {
+                let doing = format!("fetching credentials for Vertex AI in {region}");
+                self.clients(region).await?;
+                let token = self.credentials.headers(<_>::default());
+                match timeout(RETRY_TIME_MAX, token).await {
+                    Ok(Ok(_)) => Ok(()),
+                    Ok(Err(source)) => Err(Error::api(
+                        doing,
+                        google_cloud_gax::error::Error::authentication(source),
+                    )),
+                    Err(_) => Err(Error::late(doing, RETRY_TIME_MAX)),
                 }
-                Err(_) => Err(Error::late(doing, RETRY_TIME_MAX)),
-            }
+            };
+            self.observer.watch("warm_up", call).await
         })
     }
 
     #[instrument(name = "vertex.create_job", skip_all, fields(vertex.kind = job.kind.key(), vertex.region = job.region))]
     fn create<'a>(&'a self, job: CreateJob<'a>) -> Call<'a, Job> {
         Box::pin(async move {
-            let parent = format!("projects/{}/locations/{}", job.project, job.region);
-            let doing = format!("creating {} in {parent}", label(job.kind));
-            let left = job.deadline.saturating_duration_since(Instant::now());
-            // A process that was frozen since must not send what is settled already.
-            if left.is_zero() {
-                return Err(Error::overdue(doing));
-            }
-            match timeout(left, self.post(&job, parent, &doing)).await {
-                Ok(created) => created,
-                Err(_) => Err(Error::late(doing, left)),
-            }
+            let call = async move {
+                let parent = format!("projects/{}/locations/{}", job.project, job.region);
+                let doing = format!("creating {} in {parent}", label(job.kind));
+                let left = job.deadline.saturating_duration_since(Instant::now());
+                // A process that was frozen since must not send what is settled already.
+                if left.is_zero() {
+                    return Err(Error::overdue(doing));
+                }
+                match timeout(left, self.post(&job, parent, &doing)).await {
+                    Ok(created) => created,
+                    Err(_) => Err(Error::late(doing, left)),
+                }
+            };
+            self.observer.watch("create", call).await
         })
     }
 
     #[instrument(name = "vertex.get_job", skip_all, fields(vertex.job = name))]
     fn get<'a>(&'a self, kind: JobKind, name: &'a str) -> Call<'a, Job> {
         Box::pin(async move {
-            let doing = format!("reading {name}");
-            let Clients { jobs, pipelines } = self.clients_of(kind, name, &doing).await?;
-            let call = async {
-                match kind {
-                    JobKind::CustomJob => {
-                        jobs.get_custom_job().set_name(name).send().await.map(Job::from)
+            let call = async move {
+                let doing = format!("reading {name}");
+                let Clients { jobs, pipelines } = self.clients_of(kind, name, &doing).await?;
+                let call = async {
+                    match kind {
+                        JobKind::CustomJob => {
+                            jobs.get_custom_job().set_name(name).send().await.map(Job::from)
+                        }
+                        JobKind::HyperparameterTuningJob => jobs
+                            .get_hyperparameter_tuning_job()
+                            .set_name(name)
+                            .send()
+                            .await
+                            .map(Job::from),
+                        JobKind::TrainingPipeline => pipelines
+                            .get_training_pipeline()
+                            .set_name(name)
+                            .send()
+                            .await
+                            .map(Job::from),
+                        JobKind::PipelineJob => {
+                            pipelines.get_pipeline_job().set_name(name).send().await.map(Job::from)
+                        }
                     }
-                    JobKind::HyperparameterTuningJob => jobs
-                        .get_hyperparameter_tuning_job()
-                        .set_name(name)
-                        .send()
-                        .await
-                        .map(Job::from),
-                    JobKind::TrainingPipeline => {
-                        pipelines.get_training_pipeline().set_name(name).send().await.map(Job::from)
-                    }
-                    JobKind::PipelineJob => {
-                        pipelines.get_pipeline_job().set_name(name).send().await.map(Job::from)
-                    }
-                }
+                };
+                bounded(doing, CALL_TIME_MAX, call).await
             };
-            bounded(doing, CALL_TIME_MAX, call).await
+            self.observer.watch("get", call).await
         })
     }
 
@@ -247,56 +268,62 @@ impl Jobs for Vertex {
         page_token: Option<String>,
     ) -> Call<'a, JobPage> {
         Box::pin(async move {
-            let parent = format!("projects/{project}/locations/{region}");
-            let doing = format!("listing {}s in {parent}", label(kind));
-            name::check(&doing, project, region)?;
-            let Clients { jobs, pipelines } = self.clients(region).await?;
-            let token = page_token.unwrap_or_default();
-            // The four requests and answers differ in their types only.
-            macro_rules! list {
-                ($request:expr, $jobs:ident) => {{
-                    let request = $request.set_parent(parent).set_filter(filter);
-                    let request = request.set_page_size(PAGE_SIZE).set_page_token(token);
-                    let answer = bounded(doing, CALL_TIME_MAX, request.send()).await?;
-                    Ok(JobPage {
-                        jobs: answer.$jobs.into_iter().map(Job::from).collect(),
-                        next: Some(answer.next_page_token).filter(|it| !it.is_empty()),
-                    })
-                }};
-            }
-            match kind {
-                JobKind::CustomJob => list!(jobs.list_custom_jobs(), custom_jobs),
-                JobKind::HyperparameterTuningJob => {
-                    list!(jobs.list_hyperparameter_tuning_jobs(), hyperparameter_tuning_jobs)
+            let call = async move {
+                let parent = format!("projects/{project}/locations/{region}");
+                let doing = format!("listing {}s in {parent}", label(kind));
+                name::check(&doing, project, region)?;
+                let Clients { jobs, pipelines } = self.clients(region).await?;
+                let token = page_token.unwrap_or_default();
+                // The four requests and answers differ in their types only.
+                macro_rules! list {
+                    ($request:expr, $jobs:ident) => {{
+                        let request = $request.set_parent(parent).set_filter(filter);
+                        let request = request.set_page_size(PAGE_SIZE).set_page_token(token);
+                        let answer = bounded(doing, CALL_TIME_MAX, request.send()).await?;
+                        Ok(JobPage {
+                            jobs: answer.$jobs.into_iter().map(Job::from).collect(),
+                            next: Some(answer.next_page_token).filter(|it| !it.is_empty()),
+                        })
+                    }};
                 }
-                JobKind::TrainingPipeline => {
-                    list!(pipelines.list_training_pipelines(), training_pipelines)
+                match kind {
+                    JobKind::CustomJob => list!(jobs.list_custom_jobs(), custom_jobs),
+                    JobKind::HyperparameterTuningJob => {
+                        list!(jobs.list_hyperparameter_tuning_jobs(), hyperparameter_tuning_jobs)
+                    }
+                    JobKind::TrainingPipeline => {
+                        list!(pipelines.list_training_pipelines(), training_pipelines)
+                    }
+                    JobKind::PipelineJob => list!(pipelines.list_pipeline_jobs(), pipeline_jobs),
                 }
-                JobKind::PipelineJob => list!(pipelines.list_pipeline_jobs(), pipeline_jobs),
-            }
+            };
+            self.observer.watch("list", call).await
         })
     }
 
     #[instrument(name = "vertex.cancel_job", skip_all, fields(vertex.job = name))]
     fn cancel<'a>(&'a self, kind: JobKind, name: &'a str) -> Call<'a, ()> {
         Box::pin(async move {
-            let doing = format!("cancelling {name}");
-            let Clients { jobs, pipelines } = self.clients_of(kind, name, &doing).await?;
-            let call = async {
-                match kind {
-                    JobKind::CustomJob => jobs.cancel_custom_job().set_name(name).send().await,
-                    JobKind::HyperparameterTuningJob => {
-                        jobs.cancel_hyperparameter_tuning_job().set_name(name).send().await
+            let call = async move {
+                let doing = format!("cancelling {name}");
+                let Clients { jobs, pipelines } = self.clients_of(kind, name, &doing).await?;
+                let call = async {
+                    match kind {
+                        JobKind::CustomJob => jobs.cancel_custom_job().set_name(name).send().await,
+                        JobKind::HyperparameterTuningJob => {
+                            jobs.cancel_hyperparameter_tuning_job().set_name(name).send().await
+                        }
+                        JobKind::TrainingPipeline => {
+                            pipelines.cancel_training_pipeline().set_name(name).send().await
+                        }
+                        JobKind::PipelineJob => {
+                            pipelines.cancel_pipeline_job().set_name(name).send().await
+                        }
                     }
-                    JobKind::TrainingPipeline => {
-                        pipelines.cancel_training_pipeline().set_name(name).send().await
-                    }
-                    JobKind::PipelineJob => {
-                        pipelines.cancel_pipeline_job().set_name(name).send().await
-                    }
-                }
+                };
+                bounded(doing, CALL_TIME_MAX, call).await
             };
-            bounded(doing, CALL_TIME_MAX, call).await
+            self.observer.watch("cancel", call).await
         })
     }
 }

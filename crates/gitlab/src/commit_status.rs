@@ -126,6 +126,7 @@ impl Client {
             query: &[],
             body: Some(&body.into()),
             from_byte: None,
+            trace: None,
         };
         self.call(call).await?.json()
     }

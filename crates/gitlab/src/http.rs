@@ -6,14 +6,16 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use branchline_contract::TraceParent;
 use reqwest::header::{HeaderMap, RANGE};
 use reqwest::{Method, StatusCode, Url, redirect};
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use tokio::time::Instant;
 use tracing::instrument;
 
-use crate::error::{Error, message};
+use crate::error::{Class, Error, message};
 use crate::retry;
 
 /// A page of the longest notes that GitLab stores may be larger; such a page is refused.
@@ -21,6 +23,8 @@ const ANSWER_MAX: usize = 32 << 20;
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(5);
 /// GitLab itself waits up to ten seconds for the lock of a commit's statuses.
 const CALL_TIME_MAX: Duration = Duration::from_secs(30);
+/// W3C Trace Context's header.
+const TRACEPARENT: &str = "traceparent";
 /// Public documents are small, and a message waits for them.
 const PUBLIC_TIME_MAX: Duration = Duration::from_secs(10);
 
@@ -29,6 +33,36 @@ const PUBLIC_TIME_MAX: Duration = Duration::from_secs(10);
 pub struct Client {
     api: Arc<dyn Api>,
     host: String,
+    observer: Observer,
+    trace: Option<TraceParent>,
+}
+
+/// Told of every call that has ended. A client without one tells nobody.
+#[derive(Clone, Default)]
+pub struct Observer(Option<Arc<dyn Fn(Observed) + Send + Sync>>);
+
+/// A call that has ended.
+#[derive(Clone, Copy, Debug)]
+pub struct Observed {
+    /// What was asked: one of the few sentences that this crate knows.
+    pub call: &'static str,
+    /// How it failed, if it did.
+    pub failure: Option<Class>,
+    /// How long it took, repeats included.
+    pub took: Duration,
+}
+
+impl Observer {
+    /// Tells `this`.
+    pub fn new(this: impl Fn(Observed) + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(this)))
+    }
+}
+
+impl fmt::Debug for Observer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Observer").field(&self.0.is_some()).finish()
+    }
 }
 
 /// What answers calls to the API: a GitLab over HTTP, or a simulated world.
@@ -55,6 +89,8 @@ pub struct Call<'a> {
     pub body: Option<&'a Value>,
     /// Ask for what lies behind so many bytes only.
     pub from_byte: Option<u64>,
+    /// The trace that it is part of: the client fills its own in.
+    pub trace: Option<TraceParent>,
 }
 
 /// The body and headers of a success.
@@ -100,7 +136,19 @@ impl Client {
 
     /// A client of whatever answers, under the name of that host.
     pub fn over(api: Arc<dyn Api>, host: String) -> Self {
-        Self { api, host }
+        Self { api, host, observer: Observer::default(), trace: None }
+    }
+
+    /// The same, with somebody who is told of its calls.
+    #[must_use]
+    pub fn observed(self, observer: Observer) -> Self {
+        Self { observer, ..self }
+    }
+
+    /// The same, with calls that are part of that trace.
+    #[must_use]
+    pub fn traced(&self, trace: Option<TraceParent>) -> Self {
+        Self { trace, ..self.clone() }
     }
 
     /// What answers its calls.
@@ -120,12 +168,19 @@ impl Client {
         query: &[(&str, String)],
     ) -> Result<Answer, Error> {
         let method = &Method::GET;
-        self.call(Call { name, method, path, query, body: None, from_byte: None }).await
+        let call = Call { name, method, path, query, body: None, from_byte: None, trace: None };
+        self.call(call).await
     }
 
     #[instrument(name = "gitlab.call", skip_all, fields(call = call.name))]
     pub(crate) async fn call(&self, call: Call<'_>) -> Result<Answer, Error> {
-        self.api.call(call).await
+        let started = Instant::now();
+        let answer = self.api.call(Call { trace: self.trace, ..call }).await;
+        if let Observer(Some(tell)) = &self.observer {
+            let failure = answer.as_ref().err().map(Error::class);
+            tell(Observed { call: call.name, failure, took: started.elapsed() });
+        }
+        answer
     }
 }
 
@@ -137,7 +192,7 @@ impl Api for Http {
 
 impl Http {
     async fn call_once(&self, call: Call<'_>) -> Result<Answer, retry::Failure> {
-        let Call { name, method, path, query, body, from_byte } = call;
+        let Call { name, method, path, query, body, from_byte, trace } = call;
         let url = self.api.join(path).map_err(|_| Error::Address(path.to_owned()))?;
         let mut request = self
             .client
@@ -149,6 +204,9 @@ impl Http {
         }
         if let Some(byte) = from_byte {
             request = request.header(RANGE, format!("bytes={byte}-"));
+        }
+        if let Some(trace) = trace {
+            request = request.header(TRACEPARENT, trace.to_string());
         }
         let response = request.send().await.map_err(|source| retry::Failure {
             sent: !source.is_connect(),

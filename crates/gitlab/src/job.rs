@@ -49,6 +49,7 @@ impl Client {
             query: &[],
             body: None,
             from_byte: (from > 0).then_some(from),
+            trace: None,
         };
         let answer = match self.call(call).await {
             Ok(answer) => answer,

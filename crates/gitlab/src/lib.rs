@@ -15,7 +15,7 @@ pub mod signing_keys;
 pub use access::{AccessLevel, Token};
 pub use commit_status::{CommitStatus, NewStatus, StatusState};
 pub use error::{Class, Error};
-pub use http::{Answer, Answering, Api, Call, Client};
+pub use http::{Answer, Answering, Api, Call, Client, Observed, Observer};
 pub use job::{Job, Trace};
 pub use merge_request::{Approval, MergeRequest, Version};
 pub use note::{Note, User};

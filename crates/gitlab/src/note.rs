@@ -79,6 +79,7 @@ impl Client {
             query: &[],
             body: Some(&json!({"body": body})),
             from_byte: None,
+            trace: None,
         };
         self.call(call).await?.json()
     }
@@ -98,6 +99,7 @@ impl Client {
             query: &[],
             body: Some(&json!({"body": body})),
             from_byte: None,
+            trace: None,
         };
         self.call(call).await?.json()
     }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use branchline_contract::{Artifact, ArtifactReady, Outcome, Sha256};
+use branchline_contract::{Artifact, ArtifactReady, Outcome, Sha256, TraceParent};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +27,9 @@ pub struct Fact {
     pub cause: String,
     /// Attempt that it belongs to; the first is 1.
     pub attempt: u32,
+    /// The trace of the message that asked, where that message told one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<TraceParent>,
     /// What happened.
     #[serde(flatten)]
     pub body: Body,
@@ -212,6 +215,16 @@ impl Body {
             Self::Retried { .. } => "retried",
             Self::Stalled { .. } => "stalled",
         }
+    }
+
+    /// Whether it is what a CI job's message asked for.
+    pub(crate) const fn takes_in_a_request(&self) -> bool {
+        matches!(
+            self,
+            Self::Requested { .. }
+                | Self::Duplicate { .. }
+                | Self::Retried { request: Some(_), .. }
+        )
     }
 }
 

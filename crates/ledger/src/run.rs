@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use branchline_contract::{
-    Artifact, ArtifactReady, LedgerHead, Outcome, Phase, RunEvent, RunId, Sha256, VertexJob,
+    Artifact, ArtifactReady, LedgerHead, Outcome, Phase, RunEvent, RunId, Sha256, TraceParent,
+    VertexJob,
 };
 use jiff::Timestamp;
 
@@ -61,6 +62,8 @@ pub struct Run {
     pub ci_jobs: BTreeSet<u64>,
     /// The newest pipeline that announced it.
     pub pipeline_id: u64,
+    /// The trace of the message that asked for that attempt, where it told one.
+    pub trace: Option<TraceParent>,
 }
 
 /// Facts that do not make a run.
@@ -133,6 +136,7 @@ impl Run {
             ci_jobs: BTreeSet::from([request.gitlab.job_id]),
             pipeline_id: request.gitlab.pipeline_id,
             request: request.as_ref().clone(),
+            trace: fact.trace,
         })
     }
 
@@ -159,7 +163,7 @@ impl Run {
                 if let Some(request) = request {
                     self.announced(request.gitlab.job_id, Some(request.gitlab.pipeline_id));
                     if self.attempt == fact.attempt {
-                        self.request = request.as_ref().clone();
+                        (self.request, self.trace) = (request.as_ref().clone(), fact.trace);
                     }
                 }
                 phase
@@ -320,13 +324,13 @@ impl Run {
             model_uri: ending.and_then(|it| it.model_uri.clone()),
             requested_at: self.requested_at,
             recorded_at: self.recorded_at,
+            trace: self.trace,
         }
     }
 
     /// The job in Vertex AI, with its page in the console.
     pub fn vertex_job(&self) -> Option<VertexJob> {
-        let kind = self.request.training.kind();
-        self.job.as_ref().map(|name| VertexJob::new(kind, name.clone()))
+        self.job.clone().map(|name| VertexJob::new(self.request.training.kind(), name))
     }
 
     /// Why it waits, or how it ended.

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use branchline_contract::{LedgerHead, RunEvent, RunId};
+use branchline_contract::{LedgerHead, RunEvent, RunId, TraceParent};
 use branchline_gcp::storage::Objects;
 use branchline_gcp::{Class, Error as GcpError};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
@@ -49,6 +49,8 @@ pub struct Author<'a> {
     pub actor: &'a str,
     /// Why, such as a message id.
     pub cause: &'a str,
+    /// The trace of what made it write. A fact that takes in a request keeps it.
+    pub trace: Option<TraceParent>,
 }
 
 /// What became of an append.
@@ -185,6 +187,7 @@ impl Store {
             actor: author.actor.to_owned(),
             cause: author.cause.to_owned(),
             attempt,
+            trace: author.trace.filter(|_| body.takes_in_a_request()),
             body,
         };
         let name = FactName { project_id, run: run.clone(), position: fact.sequence }.to_string();

@@ -149,6 +149,18 @@ pub(crate) async fn pass(
     }
 }
 
+/// What the log says of a request when it comes.
+fn line(service: Service, request: &Request) -> Value {
+    let (method, path) = (request.method().as_str(), request.uri().path());
+    let mut line =
+        json!({"time": Timestamp::now(), "service": service, "method": method, "path": path});
+    // By it a call is told to belong to a trace.
+    if let Some(trace) = request.headers().get("traceparent") {
+        line["traceparent"] = json!(String::from_utf8_lossy(trace.as_bytes()));
+    }
+    line
+}
+
 /// Fails where the log cannot be written.
 async fn through(
     wire: &Wire,
@@ -157,8 +169,7 @@ async fn through(
     next: Next,
 ) -> io::Result<Result<Response, End>> {
     let (method, path) = (request.method().to_string(), request.uri().path().to_owned());
-    let mut line =
-        json!({"time": Timestamp::now(), "service": service, "method": method, "path": path});
+    let mut line = line(service, &request);
     let creates = service == Service::Vertex
         && method == "POST"
         && (wire.log.is_some() || wire.dice.looks_at_bodies());

@@ -23,7 +23,7 @@ pub struct Config {
     /// How run events are consumed.
     #[serde(default)]
     pub consume: branchline_service::consume::Options,
-    /// Address of `/livez` and `/readyz`.
+    /// Address of `/livez`, `/readyz` and `/metrics`.
     #[serde(default = "default_listen")]
     pub listen: SocketAddr,
     /// Endpoints and credentials; Google's own by default.

@@ -123,7 +123,8 @@ impl Notifier {
             let wanted = wanted(&history, place_in_line(&event, run));
             let gitlab = |source| Error::Gitlab { run: run.id.clone(), source };
             let own = self.own().await.map_err(gitlab)?;
-            report(&self.client, own, run, &wanted).await.map_err(gitlab)?;
+            let client = self.client.traced(run.trace);
+            report(&client, own, run, &wanted).await.map_err(gitlab)?;
             trace!(ledger.sequence = run.head.sequence, "run was reported");
             reported = Some(run.head);
         }

@@ -23,8 +23,11 @@ use std::sync::Arc;
 use branchline_gcp::identity::IdTokens;
 use branchline_gitlab::Client;
 use branchline_ledger::{Queue, Requests, Store};
+use branchline_service::consume::Source;
+use branchline_service::metrics::Role;
 use branchline_service::shutdown::within_grace;
-use branchline_service::{DeadLetters, Doors, Health, Message, consume, health};
+use branchline_service::{DeadLetters, Doors, Health, Message, Metrics, consume, health};
+use jiff::Timestamp;
 use secrecy::SecretString;
 use tokio::net::TcpListener;
 use tokio::sync::OnceCell;
@@ -62,28 +65,31 @@ pub async fn run(
     stop: CancellationToken,
 ) -> Result<(), Error> {
     let client = Client::new(&config.gitlab, token)?;
-    let doors = Doors::connect(&config.google).await?;
-    serve(config, doors, client, stop).await
+    let metrics = Metrics::new(Role::Notifier, Timestamp::now);
+    let doors = Doors::connect(&config.google, &metrics).await?;
+    serve(config, doors, client, metrics, stop).await
 }
 
-/// Answers probes and works, through any doors.
+/// Answers probes and scrapes, and works, through any doors.
 pub async fn serve(
     config: Config,
     doors: Doors,
     client: Client,
+    metrics: Metrics,
     stop: CancellationToken,
 ) -> Result<(), Error> {
+    let client = client.observed(metrics.gitlab());
     let audience = config.merge_requests.as_ref().and_then(|it| it.audience.as_ref());
     let id_tokens = audience.map(|it| IdTokens::new(&config.google, it)).transpose()?;
     let listener = TcpListener::bind(config.listen)
         .await
         .map_err(|source| Error::Listen { address: config.listen, source })?;
     let health = Health::default();
-    let served = health::serve(listener, health.clone(), stop.clone());
+    let served = health::serve(listener, health.clone(), metrics.clone(), stop.clone());
     let grace = config.consume.grace.get();
     // A probe that never says what it wants does not hold up the end.
     let served = within_grace(served, &stop, grace);
-    tokio::join!(served, work(config, doors, client, id_tokens, health, stop.clone()));
+    tokio::join!(served, work(config, doors, client, id_tokens, health, metrics, stop.clone()));
     Ok(())
 }
 
@@ -94,6 +100,7 @@ pub async fn work(
     client: Client,
     id_tokens: Option<IdTokens>,
     health: Health,
+    metrics: Metrics,
     stop: CancellationToken,
 ) {
     let Doors { storage, publisher, subscriber, clock } = doors;
@@ -129,6 +136,7 @@ pub async fn work(
         let dead_letters = dead_letters.clone();
         async move { dead_letters.publish(&message, &failure).await }
     };
-    let consumed = consume(deliveries, config.consume, stop.clone(), handle, bury);
+    let source = Source { deliveries, subscription: &config.subscription };
+    let consumed = consume(source, config.consume, &metrics, stop.clone(), handle, bury);
     tokio::join!(watched, consumed);
 }

@@ -41,6 +41,7 @@ pub(crate) fn history_by(actor: &str, facts: impl IntoIterator<Item = Body>) -> 
             actor: actor.to_owned(),
             cause: "test".to_owned(),
             attempt,
+            trace: None,
             body,
         };
         entries.push(Entry::decode(&fact.encode()).unwrap());

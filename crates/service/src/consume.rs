@@ -7,7 +7,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use branchline_contract::DATA_MAX;
+use branchline_contract::{DATA_MAX, TraceParent};
 use branchline_gcp::pubsub::{Deliveries, Delivery, SubscribeOptions};
 use bytes::Bytes;
 use futures::FutureExt;
@@ -19,10 +19,11 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, error, field, info_span, warn};
 
+use crate::metrics::{Metrics, Panicked, Received};
 use crate::period::Period;
 use crate::redact::redact_text;
 use crate::settlement::{Failure, Reason, Settlement};
-use crate::telemetry::chain;
+use crate::telemetry::{chain, record_trace};
 
 /// Reading and checking large objects takes its time.
 const LEASE_MAX: Duration = Duration::from_hours(1);
@@ -84,16 +85,32 @@ pub struct Message {
     pub delivery_attempt: Option<u32>,
 }
 
+impl Message {
+    /// The trace that it is part of, where it says so.
+    pub fn trace(&self) -> Option<TraceParent> {
+        TraceParent::of(&self.attributes)
+    }
+}
+
+/// The messages of `projects/P/subscriptions/S`.
+pub struct Source<'a> {
+    /// The messages.
+    pub deliveries: Deliveries,
+    /// Its name.
+    pub subscription: &'a str,
+}
+
 /// Has every delivery handled, until `stop`; then nothing more is received, and
 /// what was received gets the grace period to finish. Nothing healthy is
 /// nacked: on Pub/Sub a nack costs an attempt.
 ///
-/// The handler runs in the span `delivery` and records `run.id` there. It
+/// The handler runs in the span `delivery`, which has the message's trace, and records `run.id` there. It
 /// returns its failures and leaves it to this loop to log them. What becomes a
 /// dead letter is acked once `bury` has put it where it is not lost.
 pub async fn consume<H, F, B, G, E>(
-    mut deliveries: Deliveries,
+    Source { mut deliveries, subscription }: Source<'_>,
     options: Options,
+    metrics: &Metrics,
     stop: CancellationToken,
     handle: H,
     bury: B,
@@ -106,6 +123,7 @@ pub async fn consume<H, F, B, G, E>(
 {
     let permits = Arc::new(Semaphore::new(options.in_flight_max.get() as usize));
     let mut tasks = JoinSet::new();
+    let counted = metrics.deliveries(subscription);
     let begin = |tasks: &mut JoinSet<()>, (permit, mut delivery): (_, Delivery)| {
         while tasks.try_join_next().is_some() {}
         let message = Arc::new(message(&mut delivery));
@@ -114,9 +132,13 @@ pub async fn consume<H, F, B, G, E>(
             messaging.message.id = message.id,
             messaging.delivery_attempt = message.delivery_attempt,
             run.id = field::Empty,
+            trace = field::Empty,
+            trace.span = field::Empty,
         );
+        record_trace(&span, subscription, message.trace());
+        let received = counted.received(message.publish_time);
         let work = settle(
-            delivery,
+            (delivery, received, metrics.clone()),
             handle(message.clone()),
             message,
             bury.clone(),
@@ -170,7 +192,7 @@ fn message(delivery: &mut Delivery) -> Message {
 
 /// The one place where a failed delivery is logged, and where it becomes a decision.
 async fn settle<B, G, E>(
-    delivery: Delivery,
+    (delivery, received, metrics): (Delivery, Received, Metrics),
     handling: impl Future<Output = Settlement>,
     message: Arc<Message>,
     bury: B,
@@ -184,12 +206,14 @@ async fn settle<B, G, E>(
     let handled = AssertUnwindSafe(handling).catch_unwind().await;
     let settlement = handled.unwrap_or_else(|_| {
         error!("handler panicked");
+        metrics.panicked(Panicked::Handler);
         let detail = "the handler panicked".to_owned();
         Settlement::Retry(Failure { reason: Reason::Panic, detail })
     });
     // What could not be decoded is quoted in its error.
     let settlement = settlement.map_detail(|it| redact_text(&it));
-    match settlement.on_attempt(message.delivery_attempt, attempts_max) {
+    let mut settlement = settlement.on_attempt(message.delivery_attempt, attempts_max);
+    match &settlement {
         Settlement::Ack => {
             debug!("delivery was handled");
             delivery.ack();
@@ -199,8 +223,9 @@ async fn settle<B, G, E>(
             delivery.nack();
         }
         Settlement::DeadLetter(failure) => {
-            let (reason, detail) = (failure.reason.as_str(), failure.detail.clone());
-            match bury(message, failure).await {
+            let Failure { reason, detail } = failure;
+            let reason = reason.as_str();
+            match bury(message, failure.clone()).await {
                 Ok(()) => {
                     warn!(reason, detail, "delivery became a dead letter");
                     delivery.ack();
@@ -213,8 +238,10 @@ async fn settle<B, G, E>(
                         "dead letter was not put away; delivery was nacked"
                     );
                     delivery.nack();
+                    settlement = Settlement::Retry(failure.clone());
                 }
             }
         }
     }
+    received.settled(&settlement);
 }

@@ -8,6 +8,8 @@ use branchline_gcp::{Config, Error};
 use branchline_ledger::Clock;
 use jiff::Timestamp;
 
+use crate::metrics::Metrics;
+
 /// Google's own, or those of a simulated world. Cheap to clone.
 #[derive(Clone)]
 pub struct Doors {
@@ -22,11 +24,13 @@ pub struct Doors {
 }
 
 impl Doors {
-    /// Google's own.
-    pub async fn connect(config: &Config) -> Result<Self, Error> {
+    /// Google's own, with their calls counted.
+    pub async fn connect(config: &Config, metrics: &Metrics) -> Result<Self, Error> {
+        let storage = Storage::connect(config).await?.observed(metrics.storage());
+        let publisher = Publisher::connect(config).await?.observed(metrics.publishes());
         Ok(Self {
-            storage: Arc::new(Storage::connect(config).await?),
-            publisher: Arc::new(Publisher::connect(config).await?),
+            storage: Arc::new(storage),
+            publisher: Arc::new(publisher),
             subscriber: Arc::new(Subscriber::connect(config).await?),
             clock: Timestamp::now,
         })

@@ -1,4 +1,4 @@
-//! Liveness and readiness over HTTP, for Kubernetes and for people.
+//! Liveness, readiness and metrics over HTTP, for Kubernetes, Prometheus and people.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -7,9 +7,13 @@ use std::sync::{Arc, Mutex};
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
 use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+
+use crate::metrics::{self, Metrics};
 
 /// Named conditions of a process, each fine or a sentence that says what is
 /// wrong. Cheap to clone; a process without conditions is ready.
@@ -42,35 +46,49 @@ impl Health {
         (conditions.values().all(Result::is_ok), lines.collect())
     }
 
+    /// Every condition, and whether it is fine.
+    pub(crate) fn conditions(&self) -> Vec<(&'static str, bool)> {
+        let conditions = self.conditions.lock().expect("no holder panics");
+        conditions.iter().map(|(name, condition)| (*name, condition.is_ok())).collect()
+    }
+
     fn set(&self, name: &'static str, condition: Condition) {
         self.conditions.lock().expect("no holder panics").insert(name, condition);
     }
 }
 
-/// Answers `GET /livez` and `GET /readyz` until `stop`. Liveness says only that
+/// Answers `GET /livez`, `GET /readyz` and `GET /metrics` until `stop`. Liveness says only that
 /// the process answers: a restart mends no condition, so none is part of it.
 pub async fn serve(
     listener: TcpListener,
     health: Health,
+    metrics: Metrics,
     stop: CancellationToken,
 ) -> io::Result<()> {
     let router = Router::new()
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
-        .with_state(health);
+        .route("/metrics", get(scraped))
+        .with_state((health, metrics));
     axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
 }
 
-async fn ready(State(health): State<Health>) -> (StatusCode, String) {
+async fn ready(State((health, _)): State<(Health, Metrics)>) -> (StatusCode, String) {
     match health.report() {
         (true, text) => (StatusCode::OK, if text.is_empty() { "ok\n".to_owned() } else { text }),
         (false, text) => (StatusCode::SERVICE_UNAVAILABLE, text),
     }
 }
 
+async fn scraped(State((health, metrics)): State<(Health, Metrics)>) -> impl IntoResponse {
+    ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], metrics.text(&health))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::Role;
+    use jiff::Timestamp;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpStream;
 
@@ -79,7 +97,8 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (health, stop) = (Health::default(), CancellationToken::new());
-        let server = tokio::spawn(serve(listener, health.clone(), stop.clone()));
+        let metrics = Metrics::new(Role::Worker, Timestamp::now);
+        let server = tokio::spawn(serve(listener, health.clone(), metrics, stop.clone()));
         let ask = async |path: &str| {
             let mut stream = TcpStream::connect(address).await.unwrap();
             let request = format!("GET {path} HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n");
@@ -97,6 +116,8 @@ mod tests {
         let body = "gitlab: the token may not write commit statuses\npubsub: ok\n";
         assert_eq!(ask("/readyz").await, answer("503", body));
         assert_eq!(ask("/livez").await, answer("200", "ok\n"));
+        let scraped = ask("/metrics").await.1;
+        assert!(scraped.contains("branchline_ready{condition=\"gitlab\"} 0\n"), "{scraped}");
         health.ok("gitlab");
         assert_eq!(ask("/readyz").await, answer("200", "gitlab: ok\npubsub: ok\n"));
 

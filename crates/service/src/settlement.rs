@@ -18,6 +18,10 @@ pub enum Class {
 }
 
 impl Class {
+    /// Every class.
+    pub const ALL: [Self; 5] =
+        [Self::Undecodable, Self::Refused, Self::Transient, Self::Permission, Self::Bug];
+
     /// As in attributes and labels.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -9,15 +9,16 @@ use std::io::{IsTerminal, stderr};
 use std::panic;
 use std::str::FromStr;
 
+use branchline_contract::TraceParent;
 use jiff::Timestamp;
-use tracing::error;
+use tracing::{Span, error};
 use tracing_subscriber::filter::{EnvFilter, ParseError};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
-use cloud_logging::CloudLogging;
+use cloud_logging::{CloudLogging, SPAN, TRACE};
 
 /// Longer texts of errors are cut.
 const CHAIN_BYTES_MAX: usize = 4 << 10;
@@ -92,6 +93,17 @@ pub fn init(format: Format, filter: &str) -> Result<(), TelemetryError> {
         error!(place, reason = info.payload_as_str(), "panicked");
     }));
     Ok(())
+}
+
+/// Says to which trace the lines of a span belong. The span has the fields `trace` and
+/// `trace.span`, empty until then. Cloud Logging wants the project to be named: it is the one of
+/// `resource`, which begins with `projects/P/`.
+pub fn record_trace(span: &Span, resource: &str, trace: Option<TraceParent>) {
+    let Some(trace) = trace else { return };
+    let project = resource.strip_prefix("projects/").and_then(|it| it.split('/').next());
+    let id = trace.trace_id();
+    let name = project.map_or_else(|| id.clone(), |it| format!("projects/{it}/traces/{id}"));
+    span.record(TRACE, name).record(SPAN, trace.span_id());
 }
 
 /// An error and its causes in one line; a cause that the text already ends with is not repeated.

@@ -86,7 +86,7 @@ pub struct Config {
     /// Longest wait for intake, then for approval, and then in line, before a run expires.
     #[serde(default = "default_wait_max")]
     pub wait_max: Period,
-    /// Address of `/livez` and `/readyz`.
+    /// Address of `/livez`, `/readyz` and `/metrics`.
     #[serde(default = "default_listen")]
     pub listen: SocketAddr,
     /// Endpoints and credentials; Google's own by default.

@@ -9,13 +9,12 @@ use branchline_contract::{
     ArtifactReady, CommitSha, DATA_MAX, Envelope, IdToken, LetterId, ProjectPath, RunId, Sha256,
 };
 use branchline_gcp::Error as GcpError;
-use branchline_gcp::pubsub::Deliveries;
 use branchline_gitlab::signing_keys::Unproven;
 use branchline_ledger::{About, Archive, Base64, Clock, Letter, Origin, Role};
 use branchline_service::dead_letter::{ATTEMPTS, DETAIL, FIRST_PUBLISHED, REASON, SUBSCRIPTION};
 use branchline_service::telemetry::chain;
 use branchline_service::{
-    Class, Failure, Health, Message, Reason, Settlement, consume, redact, redact_text,
+    Class, Failure, Health, Message, Metrics, Reason, Settlement, consume, redact, redact_text,
 };
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
@@ -89,8 +88,9 @@ impl DeadLetters {
     /// Puts away what comes over the dead-letter topic, until `stop`. It stays there until it is.
     pub(crate) async fn drain(
         self,
-        deliveries: Deliveries,
+        source: consume::Source<'_>,
         options: consume::Options,
+        metrics: &Metrics,
         stop: CancellationToken,
     ) {
         let handle = move |message: Arc<Message>| {
@@ -99,7 +99,7 @@ impl DeadLetters {
         };
         // There is no other dead-letter topic behind it.
         let keep = async |_, failure: Failure| Err(Kept(failure.detail));
-        consume(deliveries, options, stop, handle, keep).await;
+        consume(source, options, metrics, stop, handle, keep).await;
     }
 
     async fn put_away(&self, message: &Message) -> Settlement {

@@ -101,7 +101,7 @@ impl Intake {
             message.id.clone()
         };
         let (id, _) = RunId::derive(&request);
-        let author = Author { actor: ACTOR, cause: &cause };
+        let author = author(&cause, message);
         for _ in 0..COLLISIONS_MAX {
             let history = self.store.load(request.gitlab.project_id, &id).await?;
             let Some(History { run, entries, .. }) = history else { return Ok(()) };
@@ -130,7 +130,7 @@ impl Intake {
             return Err(Error::TokenUsed(request.run));
         }
         let proven = origin.proven();
-        let author = Author { actor: ACTOR, cause: &cause };
+        let author = author(&cause, message);
         let mut run = self.request(asked_at, &request, (&id, digest), author).await?;
         for _ in 0..COLLISIONS_MAX {
             let ci_job = request.gitlab.job_id;
@@ -306,6 +306,10 @@ impl Intake {
         }
         Ok(())
     }
+}
+
+fn author<'a>(cause: &'a str, message: &Message) -> Author<'a> {
+    Author { actor: ACTOR, cause, trace: message.trace() }
 }
 
 /// When the last attempt that ended did, by the clock of the pod that wrote it down. A clock that is

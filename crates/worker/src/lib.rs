@@ -29,8 +29,11 @@ use branchline_gcp::vertex::{Jobs, Vertex};
 use branchline_ledger::{
     Archive, Clock, Lease, Newests, Pauses, Places, Queue, Requests, Store, Tokens,
 };
+use branchline_service::consume::Source;
+use branchline_service::metrics::Role;
 use branchline_service::shutdown::within_grace;
-use branchline_service::{Doors, Health, Message, consume, health};
+use branchline_service::{Doors, Health, Message, Metrics, consume, health};
+use jiff::Timestamp;
 use secrecy::SecretString;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -95,29 +98,33 @@ pub async fn run(
     gitlab_token: Option<SecretString>,
     stop: CancellationToken,
 ) -> Result<(), Error> {
-    let doors = Doors::connect(&config.google).await?;
-    let vertex = Arc::new(Vertex::connect(&config.google).await?);
-    serve(config, doors, vertex, gitlab_token, stop).await
+    let metrics = Metrics::new(Role::Worker, Timestamp::now);
+    let doors = Doors::connect(&config.google, &metrics).await?;
+    let vertex = Vertex::connect(&config.google).await?.observed(metrics.vertex());
+    serve(config, doors, Arc::new(vertex), gitlab_token, metrics, stop).await
 }
 
-/// Answers probes and works, through any doors.
+/// Answers probes and scrapes, and works, through any doors.
 pub async fn serve(
     config: Config,
     doors: Doors,
     vertex: Arc<dyn Jobs>,
     gitlab_token: Option<SecretString>,
+    metrics: Metrics,
     stop: CancellationToken,
 ) -> Result<(), Error> {
-    let trust = check(&config, gitlab_token)?;
+    let mut trust = check(&config, gitlab_token)?;
+    trust.gitlab = trust.gitlab.map(|it| it.observed(metrics.gitlab()));
     let listener = TcpListener::bind(config.listen)
         .await
         .map_err(|source| Error::Listen { address: config.listen, source })?;
     let health = Health::default();
-    let served = health::serve(listener, health.clone(), stop.clone());
+    let served = health::serve(listener, health.clone(), metrics.clone(), stop.clone());
     let grace = config.consume.grace.get();
     // A probe that never says what it wants does not hold up the end.
     let served = within_grace(served, &stop, grace);
-    tokio::join!(served, Box::pin(work(config, doors, vertex, trust, health, stop.clone())));
+    let work = work(config, doors, vertex, trust, health, metrics, stop.clone());
+    tokio::join!(served, Box::pin(work));
     Ok(())
 }
 
@@ -128,6 +135,7 @@ pub async fn work(
     vertex: Arc<dyn Jobs>,
     trust: Trust,
     health: Health,
+    metrics: Metrics,
     stop: CancellationToken,
 ) {
     let storage = doors.storage.clone();
@@ -147,8 +155,9 @@ pub async fn work(
     let lease =
         Lease::new(storage.clone(), config.queue_bucket.clone(), holder, config.lease.get());
     let deliveries = doors.subscriber.subscribe(&config.subscription, config.consume.subscribe());
-    let moved = &config.dead_letter_subscription;
-    let moved = doors.subscriber.subscribe(moved, config.consume.subscribe());
+    let (subscription, moved_by) =
+        (config.subscription.clone(), config.dead_letter_subscription.clone());
+    let moved = doors.subscriber.subscribe(&moved_by, config.consume.subscribe());
     let settings = settings(&config, doors.clock);
     let ledger = ledger(&config, &storage, store.clone(), queue.clone());
     let publisher = doors.publisher.clone();
@@ -161,7 +170,8 @@ pub async fn work(
         run_event_topic: config.run_event_topic.clone(),
         clock: doors.clock,
     };
-    let leader = reconcile::Leader::new(doors, ledger, vertex, trust.clone(), post, settings);
+    let (believed, counted) = (trust.clone(), metrics.clone());
+    let leader = reconcile::Leader::new(doors, ledger, vertex, believed, post, settings, counted);
     let options = config.consume;
     let grace = options.grace.get();
     let intake = Arc::new(intake::Intake {
@@ -185,8 +195,10 @@ pub async fn work(
         let dead_letters = burying.clone();
         async move { dead_letters.bury(&message, failure).await }
     };
-    let consumed = consume(deliveries, options, stop.clone(), handle, bury);
-    let drained = dead_letters.drain(moved, options, stop.clone());
+    let source = Source { deliveries, subscription: &subscription };
+    let consumed = consume(source, options, &metrics, stop.clone(), handle, bury);
+    let source = Source { deliveries: moved, subscription: &moved_by };
+    let drained = dead_letters.drain(source, options, &metrics, stop.clone());
     if !tokio::join!(led, consumed, drained).0 {
         warn!("grace period ended before the lease was given back");
     }

@@ -57,6 +57,7 @@ pub(crate) fn history(request: &ArtifactReady, facts: Vec<Body>) -> History {
             actor: String::new(),
             cause: String::new(),
             attempt,
+            trace: None,
             body,
         };
         entries.push(Entry::decode(&fact.encode()).unwrap());

@@ -132,7 +132,7 @@ impl Report {
                 (Body::Retried { operator: Some(operator), .. }, Some(request)) => {
                     self.decisions += 1;
                     let grounds = *operator.grounds;
-                    changes.extend(again(policy, request, grounds, (stored, fact.attempt)));
+                    changes.extend(again(policy, request, &grounds, (stored, fact.attempt)));
                 }
                 (
                     Body::Verified { grounds: Some(grounds), .. }
@@ -140,7 +140,7 @@ impl Report {
                     Some(request),
                 ) => {
                     self.decisions += 1;
-                    changes.extend(again(policy, request, *grounds, (stored, fact.attempt)));
+                    changes.extend(again(policy, request, &grounds, (stored, fact.attempt)));
                 }
                 _ => {}
             }
@@ -154,7 +154,7 @@ impl Report {
 fn again(
     policy: &Policy,
     request: &ArtifactReady,
-    grounds: Grounds,
+    grounds: &Grounds,
     (stored, attempt): (&Stored, u32),
 ) -> Option<Change> {
     let user_login = grounds.claims.get("user_login").cloned().unwrap_or_default();

@@ -1,6 +1,8 @@
 //! The message that asks for a run.
 
-use branchline_contract::{Artifact, ArtifactReady, DATA_MAX, Envelope, IdToken, RunId, Training};
+use branchline_contract::{
+    Artifact, ArtifactReady, DATA_MAX, Envelope, IdToken, RunId, TraceParent, Training,
+};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -46,7 +48,7 @@ pub(crate) fn request(
     training: Training,
     artifacts: Vec<Artifact>,
     job: &Job,
-    time: Timestamp,
+    (time, trace): (Timestamp, TraceParent),
 ) -> Result<Request, Error> {
     let count = artifacts.len();
     if count > ArtifactReady::ARTIFACTS_MAX {
@@ -63,7 +65,7 @@ pub(crate) fn request(
         attempts_max: run.attempts_max,
         id_token: job.id_token.clone(),
     };
-    let envelope = Envelope::artifact_ready(&ready, time);
+    let envelope = Envelope::artifact_ready(&ready, time).traced(Some(trace));
     match envelope.data.len() {
         size if size > DATA_MAX => Err(Error::Size { run: run.name.to_string(), size }),
         _ => Ok(Request { id: RunId::derive(&ready).0, envelope }),

@@ -84,6 +84,7 @@ Environment:
   BRANCHLINE_PUBSUB_ENDPOINT      instead of Google's own
   BRANCHLINE_STORAGE_ENDPOINT     instead of Google's own
   GOOGLE_APPLICATION_CREDENTIALS  credential file of the type external_account
+  TRACEPARENT                     W3C trace to be part of; otherwise one begins here
   BRANCHLINE_ALLOW_KEY_FILES      true takes the key file of a service account there too
 
 Variables written to --dotenv:
@@ -125,7 +126,8 @@ pub(crate) async fn run(args: &Args, environment: &Environment) -> Result<u8, Er
     }
 
     let job = if args.dry_run { message::redacted(plan.job) } else { plan.job };
-    let request = message::request(run, plan.training, artifacts, &job, Timestamp::now())?;
+    let sent = (Timestamp::now(), env::trace(environment));
+    let request = message::request(run, plan.training, artifacts, &job, sent)?;
     if args.dry_run {
         eprintln!("dry run: nothing was uploaded, so the generation of a file is 0 here");
         print(&message::shown(&request))?;

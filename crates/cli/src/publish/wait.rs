@@ -233,6 +233,7 @@ mod tests {
                 actor: "worker".to_owned(),
                 cause: "test".to_owned(),
                 attempt,
+                trace: None,
                 body,
             };
             let entry = Entry::decode(&fact.encode()).unwrap();

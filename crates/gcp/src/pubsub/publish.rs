@@ -1,6 +1,6 @@
 //! Publishes messages, each until the server has given it an id.
 
-use crate::call::Call;
+use crate::call::{Call, Observer};
 use crate::config::Config;
 use crate::error::Error;
 use bytes::Bytes;
@@ -25,6 +25,7 @@ const PUBLISH_TIME_MAX: Duration = Duration::from_secs(90);
 pub struct Publisher {
     base: BasePublisher,
     topics: Arc<Mutex<HashMap<String, TopicPublisher>>>,
+    observer: Observer,
 }
 
 /// What to publish.
@@ -59,8 +60,14 @@ impl Publisher {
                 base = base.with_endpoint(endpoint);
             }
             let base = base.build().await.map_err(|it| Error::client(DOING, it))?;
-            Ok(Self { base, topics: Arc::default() })
+            Ok(Self { base, topics: Arc::default(), observer: Observer::default() })
         })
+    }
+
+    /// The same, with somebody who is told of its calls.
+    #[must_use]
+    pub fn observed(self, observer: Observer) -> Self {
+        Self { observer, ..self }
     }
 
     fn topic(&self, topic: &str) -> TopicPublisher {
@@ -73,25 +80,28 @@ impl Publish for Publisher {
     #[instrument(name = "pubsub.publish", skip_all, fields(messaging.destination.name = topic))]
     fn publish<'a>(&'a self, topic: &'a str, message: Message) -> Call<'a, String> {
         Box::pin(async move {
-            let doing = || format!("publishing to {topic}");
-            let publisher = self.topic(topic);
-            let key = message.ordering_key.unwrap_or_default();
-            let sent = publisher.publish(
-                model::Message::new()
-                    .set_data(message.data)
-                    .set_attributes(message.attributes)
-                    .set_ordering_key(&key),
-            );
-            let failure = match tokio::time::timeout(PUBLISH_TIME_MAX, sent).await {
-                Ok(Ok(id)) => return Ok(id),
-                Ok(Err(PublishError::Rpc(source))) => Error::api(doing(), source),
-                Ok(Err(other)) => Error::interrupted(doing(), other),
-                Err(_) => Error::late(doing(), PUBLISH_TIME_MAX),
+            let call = async move {
+                let doing = || format!("publishing to {topic}");
+                let publisher = self.topic(topic);
+                let key = message.ordering_key.unwrap_or_default();
+                let sent = publisher.publish(
+                    model::Message::new()
+                        .set_data(message.data)
+                        .set_attributes(message.attributes)
+                        .set_ordering_key(&key),
+                );
+                let failure = match tokio::time::timeout(PUBLISH_TIME_MAX, sent).await {
+                    Ok(Ok(id)) => return Ok(id),
+                    Ok(Err(PublishError::Rpc(source))) => Error::api(doing(), source),
+                    Ok(Err(other)) => Error::interrupted(doing(), other),
+                    Err(_) => Error::late(doing(), PUBLISH_TIME_MAX),
+                };
+                // The SDK pauses a key that failed, for the sake of order; whoever
+                // sees this failure publishes the same message again or nothing.
+                publisher.resume_publish(key);
+                Err(failure)
             };
-            // The SDK pauses a key that failed, for the sake of order; whoever
-            // sees this failure publishes the same message again or nothing.
-            publisher.resume_publish(key);
-            Err(failure)
+            self.observer.watch("publish", call).await
         })
     }
 }

@@ -3,11 +3,51 @@
 use super::{Object, Storage, doing, resource};
 use crate::call::{CALL_TIME_MAX, bounded};
 use crate::error::{Error, Result};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use google_cloud_storage::model_ext::ObjectHighlights;
 use google_cloud_storage::read_object::ReadObjectResponse;
+use sha2::{Digest as _, Sha256};
 
 impl Storage {
+    /// The content in memory, if it is not larger than that.
+    pub(super) async fn read_whole(
+        &self,
+        bucket: &str,
+        name: &str,
+        generation: Option<i64>,
+        bytes_max: u64,
+    ) -> Result<(Object, Bytes)> {
+        let mut reading = self.open(bucket, name, generation).await?;
+        let mut content = BytesMut::new();
+        // The size that a header promises is a hint; what arrives is counted.
+        let mut size = u64::try_from(reading.object.size).unwrap_or_default();
+        while size <= bytes_max {
+            let Some(piece) = reading.next().await? else {
+                return Ok((reading.object, content.freeze()));
+            };
+            content.extend_from_slice(&piece);
+            size = size.max(content.len() as u64);
+        }
+        let why = format!("it has {size} bytes or more; at most {bytes_max} are read");
+        Err(Error::refused(reading.doing, why))
+    }
+
+    /// The SHA-256 and the size of content of any size.
+    pub(super) async fn hash(
+        &self,
+        bucket: &str,
+        name: &str,
+        generation: i64,
+    ) -> Result<([u8; 32], u64)> {
+        let (mut hash, mut size) = (Sha256::new(), 0);
+        let mut reading = self.open(bucket, name, Some(generation)).await?;
+        while let Some(piece) = reading.next().await? {
+            hash.update(&piece);
+            size += piece.len() as u64;
+        }
+        Ok((hash.finalize().into(), size))
+    }
+
     /// Begins to read an object's content.
     pub(super) async fn open(
         &self,

@@ -45,6 +45,7 @@ fn ledger(facts: Vec<(u32, Body)>) -> Vec<Entry> {
             actor: "test".to_owned(),
             cause: "test".to_owned(),
             attempt,
+            trace: None,
             body,
         };
         entries.push(Entry::decode(&fact.encode()).unwrap());

@@ -70,6 +70,7 @@ fn ledger() -> (Facts, LedgerHead) {
             actor: "worker".to_owned(),
             cause: "message 1".to_owned(),
             attempt,
+            trace: None,
             body,
         };
         facts.push((name(sequence).to_string(), fact.encode()));

@@ -18,7 +18,10 @@ use tracing_subscriber::registry::{LookupSpan, Scope};
 const TEXT_MAX: usize = 16 << 10;
 
 /// Span field that carries the trace, `projects/P/traces/ID`.
-const TRACE: &str = "trace";
+pub(super) const TRACE: &str = "trace";
+/// Span field that carries the id of the trace's span that a line belongs to. Our own spans are
+/// known to no trace.
+pub(super) const SPAN: &str = "trace.span";
 
 /// Writes each event as one line.
 pub(super) struct CloudLogging<W> {
@@ -80,10 +83,9 @@ where
     }
     if let Some(trace) = labels.shift_remove(TRACE) {
         entry.insert("logging.googleapis.com/trace".to_owned(), trace);
-        if let Some(span) = context.event_span(event) {
-            let id = format!("{:016x}", span.id().into_u64());
-            entry.insert("logging.googleapis.com/spanId".to_owned(), id.into());
-        }
+    }
+    if let Some(span) = labels.shift_remove(SPAN) {
+        entry.insert("logging.googleapis.com/spanId".to_owned(), span);
     }
     if !labels.is_empty() {
         entry.insert("logging.googleapis.com/labels".to_owned(), labels.into());
@@ -209,14 +211,18 @@ mod tests {
                 "delivery",
                 messaging.message.id = "7",
                 run.id = tracing::field::Empty,
-                trace = "projects/p/traces/0af7651916cd43dd8448eb211c80319c",
+                trace = tracing::field::Empty,
+                trace.span = tracing::field::Empty,
             );
+            let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+            let trace = branchline_contract::TraceParent::parse(trace);
+            super::super::record_trace(&outer, "projects/p/topics/t", trace);
             outer.record("run.id", "churn-0123456789abcdef0123");
             let _entered = outer.enter();
             tracing::info!(place = 3, waiting = true, "run was queued");
         });
         expect![[r#"
-            {"severity":"INFO","time":"T","message":"run was queued","logging.googleapis.com/trace":"projects/p/traces/0af7651916cd43dd8448eb211c80319c","logging.googleapis.com/spanId":"0000000000000001","logging.googleapis.com/labels":{"messaging.message.id":"7","run.id":"churn-0123456789abcdef0123"},"place":3,"waiting":true}
+            {"severity":"INFO","time":"T","message":"run was queued","logging.googleapis.com/trace":"projects/p/traces/0af7651916cd43dd8448eb211c80319c","logging.googleapis.com/spanId":"b7ad6b7169203331","logging.googleapis.com/labels":{"messaging.message.id":"7","run.id":"churn-0123456789abcdef0123"},"place":3,"waiting":true}
         "#]].assert_eq(&lines);
     }
 

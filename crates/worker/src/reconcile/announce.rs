@@ -7,9 +7,10 @@ use branchline_contract::{Envelope, Phase, RunEvent};
 use branchline_gcp::Error as GcpError;
 use branchline_gcp::pubsub::{Message, Publish};
 use branchline_ledger::{Queue, Queued, Run, Ticket};
+use branchline_service::Metrics;
 use branchline_service::telemetry::chain;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{Instrument as _, info, warn};
 
 use super::tracked::{Time, Tracked};
 
@@ -31,6 +32,7 @@ pub(super) struct Announcer<'a> {
     pub publisher: &'a dyn Publish,
     pub topic: &'a str,
     pub queue: &'a Queue,
+    pub metrics: &'a Metrics,
     pub time: Time,
     /// Raised with every run that was announced.
     pub steps: &'a AtomicU64,
@@ -39,7 +41,12 @@ pub(super) struct Announcer<'a> {
 
 impl Announcer<'_> {
     /// Takes the entries of one run as far as they go; what fails is tried again in the next round.
-    pub(super) async fn announce(&self, mut it: Tracked, mut entries: Vec<&Queued>) -> Tracked {
+    pub(super) async fn announce(&self, it: Tracked, entries: Vec<&Queued>) -> Tracked {
+        let span = it.span(self.topic);
+        self.announce_all(it, entries).instrument(span).await
+    }
+
+    async fn announce_all(&self, mut it: Tracked, mut entries: Vec<&Queued>) -> Tracked {
         // Attempts in their order: messages may have come in another.
         entries.sort_by_key(|it| it.ticket.attempt);
         for entry in entries {
@@ -71,6 +78,9 @@ impl Announcer<'_> {
             }
             self.publish(&event, Envelope::run_event(&event)).await?;
             it.published.insert(attempt, event.ledger.sequence);
+            if let Some(outcome) = event.outcome {
+                self.metrics.finished(outcome);
+            }
         }
         if is_over(&it.run, attempt) {
             self.queue.remove(entry).await?;

@@ -61,7 +61,7 @@ impl Leader {
         it.memory.approvals_at = self.started.elapsed() + self.settings.tick * EVERY;
         match approved {
             Ok(Ok(Some(body))) if is_still_asked(&it.run, attempt) => {
-                let author = Author { actor: ACTOR, cause: CAUSE };
+                let author = Author { actor: ACTOR, cause: CAUSE, trace: None };
                 if let Err(error) = self.hands().append_for(&mut it, body, author).await {
                     warn!(run.id = %run, error = chain(&error), "run not approved; tried again");
                 }

@@ -7,11 +7,12 @@ use std::sync::atomic::Ordering;
 
 use branchline_contract::{RunId, Vertex as Domain};
 use branchline_ledger::{Queued, State};
+use branchline_service::metrics::Panicked;
 use branchline_service::telemetry::chain;
 use futures::{FutureExt as _, StreamExt as _, stream};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
+use tracing::{Instrument as _, Span, warn};
 
 use super::leader::{AT_ONCE, Leader, PAUSE, Settings};
 use super::line::{Active, Line, Turn, Waiter};
@@ -57,7 +58,9 @@ impl Leader {
         for (it, driven) in driven {
             let run = it.run.id.clone();
             if let Err(error) = driven {
-                warn!(run.id = %run, error = chain(&error), "run not driven; left alone for now");
+                it.span(&self.settings.run_event_topic).in_scope(|| {
+                    warn!(run.id = %run, error = chain(&error), "run not driven; left alone for now");
+                });
                 self.paused.insert(run.clone(), Instant::now() + PAUSE);
             }
             self.runs.insert(run, it);
@@ -116,7 +119,7 @@ fn line<'a>(
 }
 
 /// Whether a job exists, or may exist.
-fn in_vertex_ai(it: &Tracked) -> bool {
+pub(super) fn in_vertex_ai(it: &Tracked) -> bool {
     match it.run.state {
         State::Submitted | State::Running => true,
         State::Intended => !it.waits(),
@@ -155,7 +158,15 @@ async fn take_turn(
         return (it, Ok(()));
     }
     // A bug in one run's turn must not end the turns of all others.
-    let driven = AssertUnwindSafe(hands.drive(&mut it, line, turn)).catch_unwind().await;
+    // Thousands wait for their turn in every round, and most of them do nothing in it.
+    let idle = turn.as_ref().is_some_and(|it| it.granted.is_none() && it.reason.is_none());
+    let span = if idle { Span::none() } else { it.span(&hands.settings.run_event_topic) };
+    let driving = hands.drive(&mut it, line, turn).instrument(span);
+    let driven = AssertUnwindSafe(driving).catch_unwind().await;
     hands.steps.fetch_add(1, Ordering::Relaxed);
-    (it, driven.unwrap_or(Err(Error::Panicked)))
+    let driven = driven.unwrap_or_else(|_| {
+        hands.metrics.panicked(Panicked::Turn);
+        Err(Error::Panicked)
+    });
+    (it, driven)
 }

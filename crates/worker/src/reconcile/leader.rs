@@ -11,9 +11,10 @@ use branchline_gcp::vertex::Jobs;
 use branchline_ledger::{
     Clock, History, Lease, Newests, Pauses, Places, Queue, Queued, Requests, Store,
 };
+use branchline_service::metrics::Round;
 use branchline_service::shutdown::within_grace;
 use branchline_service::telemetry::chain;
-use branchline_service::{Doors, Health};
+use branchline_service::{Doors, Health, Metrics};
 use futures::{StreamExt as _, stream};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -29,6 +30,7 @@ use super::replays::{Post, Replays};
 use super::retry::Conditions;
 use super::supersede::Lines;
 use super::tracked::{Time, Tracked};
+use super::unresolved::Unresolved;
 use super::watch::Watched;
 use crate::trust::Trust;
 
@@ -93,10 +95,13 @@ pub(crate) struct Leader {
     pub(super) vertex: Arc<dyn Jobs>,
     pub(super) trust: Trust,
     pub(super) settings: Settings,
+    pub(super) metrics: Metrics,
     pub(super) started: Instant,
     pub(super) runs: BTreeMap<RunId, Tracked>,
     pub(super) paused: BTreeMap<RunId, Instant>,
     pub(super) domains: BTreeMap<Domain, Mutex<Line>>,
+    /// Those of them that metrics tell of.
+    pub(super) shown: BTreeSet<Domain>,
     pub(super) watched: Watched,
     pub(super) lines: Option<Lines>,
     /// Questions to GitLab that are under way.
@@ -104,6 +109,7 @@ pub(crate) struct Leader {
     pub(super) post: Post,
     /// What is done about dead letters, once somebody asked.
     pub(super) replays: Option<Replays>,
+    pub(super) unresolved: Unresolved,
     /// What was read, done or told, in all rounds.
     steps: Arc<AtomicU64>,
     /// Create calls that are under way.
@@ -119,6 +125,7 @@ impl Leader {
         trust: Trust,
         post: Post,
         settings: Settings,
+        metrics: Metrics,
     ) -> Self {
         Self {
             doors,
@@ -126,15 +133,18 @@ impl Leader {
             vertex,
             trust,
             settings,
+            metrics,
             started: Instant::now(),
             runs: BTreeMap::new(),
             paused: BTreeMap::new(),
             domains: BTreeMap::new(),
+            shown: BTreeSet::new(),
             watched: Watched::default(),
             lines: None,
             looks: JoinSet::new(),
             post,
             replays: None,
+            unresolved: Unresolved::default(),
             steps: Arc::default(),
             calls: Arc::default(),
         }
@@ -159,34 +169,43 @@ impl Leader {
             if let Some(held) = held.filter(|it| *it != leads) {
                 leads = held;
                 info!(leads, "lease changed hands");
+                self.metrics.leads(leads);
                 // Whoever does not lead is ready to.
                 health.ok(CONDITION);
                 self.runs.clear();
                 (self.watched, self.lines) = (Watched::default(), None);
                 self.looks = JoinSet::new();
-                self.replays = None;
+                (self.replays, self.unresolved) = (None, Unresolved::default());
             }
             if held == Some(true) {
                 let handover = self.settings.handover;
+                let (started, mut end) = (Instant::now(), Round::CutOff);
                 let round = async {
-                    match self.round_under(&mut lease, &stop).await {
-                        Ok(()) => health.ok(CONDITION),
+                    end = match self.round_under(&mut lease, &stop).await {
+                        Ok(()) => {
+                            health.ok(CONDITION);
+                            Round::Done
+                        }
                         Err(error) => {
                             warn!(error = chain(&error), "round not finished");
                             health.broken(CONDITION, chain(&error));
+                            Round::Failed
                         }
-                    }
+                    };
                 };
                 // A create call that is cut off here is settled by the next leader.
                 if !within_grace(round, &stop, handover).await {
                     warn!("handed over in the middle of a round");
                 }
+                self.metrics.round(end, started.elapsed());
+                self.measure();
             }
             stop.run_until_cancelled(tokio::time::sleep(self.settings.tick)).await;
         }
         if let Err(error) = lease.release().await {
             warn!(error = chain(&error), "lease not given back");
         }
+        self.metrics.leads(false);
     }
 
     /// One round, which keeps the lease for as long as its steps go on, and ends
@@ -249,6 +268,7 @@ impl Leader {
         }
         let places = self.drive(&entries, stop).await;
         self.announce(&entries, &places, stop).await;
+        self.count_dead_letters();
         // Training goes on where requests cannot be read, and readiness says so.
         asked
     }
@@ -322,6 +342,7 @@ impl Leader {
             publisher: self.doors.publisher.as_ref(),
             topic: &self.settings.run_event_topic,
             queue: &self.ledger.queue,
+            metrics: &self.metrics,
             time,
             steps: &self.steps,
             stop,
@@ -344,6 +365,7 @@ impl Leader {
             queue: &self.ledger.queue,
             vertex: self.vertex.as_ref(),
             settings: &self.settings,
+            metrics: &self.metrics,
             started: self.started,
             steps: &self.steps,
             calls: &self.calls,

@@ -78,6 +78,11 @@ impl Limiter {
         now < self.closed_until
     }
 
+    /// The rate that was learned.
+    pub(super) fn per_second(&self) -> f64 {
+        self.rate / WINDOW.as_secs_f64()
+    }
+
     /// Counts a call of which nothing more is known.
     pub(super) fn unanswered(&mut self, now: Duration) {
         self.forget(now);

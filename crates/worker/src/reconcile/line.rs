@@ -130,6 +130,11 @@ impl Line {
         plan
     }
 
+    /// Create calls a second that are known to be taken, and whether a refusal keeps all of them waiting.
+    pub(super) fn pace(&self, now: Duration) -> (f64, bool) {
+        (self.limiter.per_second(), self.limiter.is_closed(now))
+    }
+
     /// Whether what was granted then still holds: a refusal meanwhile takes it back.
     pub(super) fn holds(&self, need: &Need, granted: Duration, now: Duration) -> bool {
         !self.limiter.is_closed(now) && !self.scarce.refused_since(need, granted)

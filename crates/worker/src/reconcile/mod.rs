@@ -7,6 +7,7 @@ mod fair;
 mod leader;
 mod limiter;
 mod line;
+mod measure;
 mod perform;
 mod refused;
 mod replays;
@@ -19,6 +20,7 @@ mod step;
 mod supersede;
 mod surplus;
 mod tracked;
+mod unresolved;
 mod watch;
 
 pub(crate) use announce::publish;

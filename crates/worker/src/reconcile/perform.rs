@@ -10,6 +10,7 @@ use branchline_gcp::storage::Objects;
 use branchline_gcp::vertex::{CreateJob, Job, JobError, Jobs};
 use branchline_gcp::{Class, Error as GcpError};
 use branchline_ledger::{Appended, Author, Body, Ending, Intent, Queue, Run, State, Store, Ticket};
+use branchline_service::Metrics;
 use tokio::time::Instant;
 use tracing::info;
 
@@ -39,6 +40,7 @@ pub(super) struct Hands<'a> {
     pub queue: &'a Queue,
     pub vertex: &'a dyn Jobs,
     pub settings: &'a Settings,
+    pub metrics: &'a Metrics,
     pub started: Instant,
     /// Raised with every turn that ends.
     pub steps: &'a AtomicU64,
@@ -115,7 +117,7 @@ impl Hands<'_> {
 
     /// Appends a fact, or learns what somebody else wrote in its place.
     pub(super) async fn append(&self, it: &mut Tracked, body: Body) -> Result<(), Error> {
-        self.append_for(it, body, Author { actor: ACTOR, cause: CAUSE }).await
+        self.append_for(it, body, Author { actor: ACTOR, cause: CAUSE, trace: None }).await
     }
 
     /// The same on somebody's behalf.
@@ -130,7 +132,9 @@ impl Hands<'_> {
                 let event = it.run.apply(&entry).expect("it was written behind the head");
                 it.events.extend(event);
                 let kind = entry.fact.body.kind();
-                info!(run.id = %it.run.id, run.sequence = entry.fact.sequence, fact = kind, "fact appended");
+                it.span(&self.settings.run_event_topic).in_scope(|| {
+                    info!(run.id = %it.run.id, run.sequence = entry.fact.sequence, fact = kind, "fact appended");
+                });
             }
             Appended::Taken => {
                 let project_id = it.run.request.gitlab.project_id;

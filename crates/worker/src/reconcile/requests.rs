@@ -179,7 +179,8 @@ impl Leader {
             // Intake has yet to write it, or its ledger cannot be read now.
             return Ok((!queued).then(|| refused(format!("no run {run} is active"))));
         };
-        let author = Author { actor: request.actor.as_str(), cause: request.id.as_str() };
+        let (actor, cause) = (request.actor.as_str(), request.id.as_str());
+        let author = Author { actor, cause, trace: None };
         let mut told = Ok(None);
         for _ in 0..COLLISIONS_MAX {
             match next(&it.run) {

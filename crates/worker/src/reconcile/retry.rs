@@ -43,7 +43,8 @@ impl Leader {
     ) -> Result<Told, perform::Error> {
         let Retry { run, project_id, .. } = retry;
         let asked_at = asked.at.unwrap_or_else(self.settings.clock);
-        let author = Author { actor: request.actor.as_str(), cause: request.id.as_str() };
+        let (actor, cause) = (request.actor.as_str(), request.id.as_str());
+        let author = Author { actor, cause, trace: None };
         for _ in 0..COLLISIONS_MAX {
             let history = match self.ledger.store.load(*project_id, run).await {
                 Ok(Some(history)) => history,

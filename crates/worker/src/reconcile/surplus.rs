@@ -118,7 +118,7 @@ impl Leader {
     ) -> Result<Option<Judged>, Error> {
         let body = Body::Surplus { intent: nonce.to_owned(), job: job.name.clone() };
         if !history.entries.iter().any(|it| it.fact.body == body) {
-            let author = Author { actor: ACTOR, cause: CAUSE };
+            let author = Author { actor: ACTOR, cause: CAUSE, trace: None };
             match self.ledger.store.append(&history.run, body, author).await? {
                 Appended::Written(_) => {}
                 // The run went on meanwhile; the next round judges again.

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use branchline_contract::RunEvent;
 use branchline_ledger::{History, Run, State};
+use branchline_service::telemetry::record_trace;
+use tracing::{Span, field, info_span};
 
 use super::step::{Answer, Memory, Sight};
 use crate::need::Need;
@@ -36,6 +38,14 @@ impl Tracked {
         let need = Need::of(&run.request.training);
         let (published, memory) = (BTreeMap::new(), Memory::default());
         Self { run, events, published, memory, place: None, need }
+    }
+
+    /// The span of what is done about it, with its trace; the project's name is that of `topic`.
+    pub(super) fn span(&self, topic: &str) -> Span {
+        let (id, empty) = (&self.run.id, field::Empty);
+        let span = info_span!("run", run.id = %id, trace = empty, trace.span = field::Empty);
+        record_trace(&span, topic, self.run.trace);
+        span
     }
 
     /// Whether it waits in line: no call is under way, and no job exists.

@@ -1,0 +1,55 @@
+//! How many dead letters wait for an operator, for the alert that tells one.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use branchline_gcp::Error as GcpError;
+use branchline_service::Reason;
+use branchline_service::telemetry::chain;
+use tokio::task::JoinSet;
+use tracing::warn;
+
+use super::leader::Leader;
+
+/// Between two looks at the archive.
+const EVERY: Duration = Duration::from_secs(30);
+
+/// Looks at the archive: none or one is under way.
+#[derive(Default)]
+pub(super) struct Unresolved {
+    looks: JoinSet<Result<BTreeMap<Reason, usize>, GcpError>>,
+    next: Duration,
+}
+
+impl Leader {
+    /// Tells what the last look found, and looks again now and then. No round waits for it.
+    pub(super) fn count_dead_letters(&mut self) {
+        let now = self.started.elapsed();
+        while let Some(looked) = self.unresolved.looks.try_join_next() {
+            match looked {
+                Ok(Ok(counts)) => {
+                    for reason in Reason::ALL {
+                        let count = counts.get(&reason).copied().unwrap_or_default();
+                        self.metrics.unresolved_dead_letters(reason, count);
+                    }
+                }
+                Ok(Err(error)) => warn!(error = chain(&error), "dead letters not counted"),
+                Err(error) => warn!(%error, "dead letters not counted"),
+            }
+        }
+        if self.unresolved.looks.is_empty() && now >= self.unresolved.next {
+            self.unresolved.next = now + EVERY;
+            let archive = self.post.archive.clone();
+            self.unresolved.looks.spawn(async move {
+                let mut counts = BTreeMap::new();
+                for letter in archive.list(None).await? {
+                    // One whose reason is of a newer version is told of as what nobody explained.
+                    let reason =
+                        Reason::named(&letter.reason).unwrap_or(Reason::DeliveriesExhausted);
+                    *counts.entry(reason).or_default() += usize::from(letter.is_unresolved());
+                }
+                Ok(counts)
+            });
+        }
+    }
+}

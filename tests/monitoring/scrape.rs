@@ -1,0 +1,142 @@
+//! What one run leaves on `/metrics`, and whether alerts and dashboard ask for what is there.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use branchline_local::faults::Faults;
+use branchline_tests::eventually::eventually;
+use branchline_tests::installation::Installation;
+use tokio::net::TcpStream;
+
+use crate::files::{expressions, file, names};
+
+const ENDS_WITHIN: Duration = Duration::from_secs(30);
+
+/// What a role shows, as it shows it.
+async fn scrape(port: &TcpStream) -> String {
+    let url = format!("http://{}/metrics", port.peer_addr().unwrap());
+    let answer = reqwest::get(url).await.unwrap().error_for_status().unwrap();
+    let kind = answer.headers()["content-type"].to_str().unwrap().to_owned();
+    assert_eq!(kind, "text/plain; version=0.0.4; charset=utf-8");
+    answer.text().await.unwrap()
+}
+
+/// The names of all samples.
+fn exported(scrape: &str) -> BTreeSet<&str> {
+    let lines = scrape.lines().filter(|it| !it.starts_with('#'));
+    lines.filter_map(|it| it.split(['{', ' ']).next()).collect()
+}
+
+/// The sum of all samples that begin so, whatever their other labels are.
+fn value(scrape: &str, name: &str, labels: &[&str]) -> f64 {
+    let lines = scrape.lines().filter(|it| it.split(['{', ' ']).next() == Some(name));
+    let lines = lines.filter(|it| labels.iter().all(|label| it.contains(label)));
+    lines.map(|it| it.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
+}
+
+/// For promtool: what a role shows, and what the dashboard asks.
+fn leave(scrapes: &BTreeMap<&str, String>) {
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("monitoring");
+    fs::create_dir_all(&directory).unwrap();
+    for (role, text) in scrapes {
+        fs::write(directory.join(format!("{role}.prom")), text).unwrap();
+    }
+    let mut rules = "groups:\n- name: dashboard\n  rules:\n".to_owned();
+    for (number, expression) in expressions().iter().enumerate() {
+        let quoted = expression.replace('\'', "''");
+        writeln!(rules, "  - {{record: 'panel:{number}', expr: '{quoted}'}}").unwrap();
+    }
+    let rules = rules.replace("panel:", "dashboard:panel_");
+    fs::write(directory.join("dashboard.yaml"), rules).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_alerts_and_dashboard_ask_for_is_exported_and_one_run_moves_it() {
+    let at = Installation::new(Duration::from_secs(5)).unwrap();
+    let stack = at.embedded(Faults::default()).await.unwrap();
+    let (worker, working) = at.worker().await.unwrap();
+    let (notifier, notifying) = at.notifier(stack.gitlab.token()).await.unwrap();
+    let first = scrape(&working).await;
+    assert!(value(&first, "branchline_build_info", &["role=\"worker\""]) > 0.0, "{first}");
+    // Counters are there before they count, so that no first failure is missed.
+    let settled = ["subscription=\"artifact-ready-worker\"", "class=\"bug\""];
+    assert!(exported(&first).contains("branchline_deliveries_total"), "{first}");
+    assert!(first.lines().any(|it| settled.iter().all(|label| it.contains(label))), "{first}");
+
+    at.publish().await.unwrap();
+    let succeeded = ["outcome=\"succeeded\""];
+    eventually("the end is announced and reported", async || {
+        let announced =
+            value(&scrape(&working).await, "branchline_runs_finished_total", &succeeded) > 0.0;
+        let written = ["operation=\"write a note\"", "result=\"ok\""];
+        let reported =
+            value(&scrape(&notifying).await, "branchline_gitlab_requests_total", &written) > 0.0;
+        (announced && reported).then_some(())
+    })
+    .await;
+    let scrapes = BTreeMap::from([
+        ("worker", scrape(&working).await),
+        ("notifier", scrape(&notifying).await),
+    ]);
+    leave(&scrapes);
+
+    asked_for(&scrapes);
+    moved(&scrapes);
+    for role in [worker, notifier] {
+        role.terminate().unwrap();
+        role.ends(ENDS_WITHIN).await.unwrap();
+    }
+    stack.shutdown().await;
+}
+
+/// Whatever is asked for is there, and somebody asks for whatever is there.
+fn asked_for(scrapes: &BTreeMap<&str, String>) {
+    let shown: BTreeSet<&str> = scrapes.values().flat_map(|it| exported(it)).collect();
+    let (alerts, dashboard) = (file("alerts.yaml"), expressions().join("\n"));
+    let asked: BTreeSet<&str> = names(&alerts).into_iter().chain(names(&dashboard)).collect();
+    let missing: Vec<_> = asked.difference(&shown).collect();
+    assert!(missing.is_empty(), "they are asked for and not exported: {missing:?}");
+    let families = scrapes
+        .values()
+        .flat_map(|it| it.lines())
+        .filter_map(|it| it.strip_prefix("# TYPE ").and_then(|it| it.split(' ').next()));
+    let unseen: Vec<_> =
+        families.filter(|it| !asked.iter().any(|ask| ask.starts_with(it))).collect();
+    assert!(unseen.is_empty(), "nobody looks at {unseen:?}");
+}
+
+fn moved(scrapes: &BTreeMap<&str, String>) {
+    let moved: [(&str, &str, &[&str]); 17] = [
+        ("worker", "branchline_leader", &[]),
+        ("worker", "branchline_ready", &["condition=\"lease\""]),
+        ("worker", "branchline_rounds_total", &["result=\"done\""]),
+        ("worker", "branchline_round_duration_seconds_count", &[]),
+        ("worker", "branchline_deliveries_total", &["settlement=\"ack\""]),
+        ("worker", "branchline_delivery_duration_seconds_count", &[]),
+        ("worker", "branchline_backlog_age_seconds", &["subscription=\"artifact-ready-worker\""]),
+        ("worker", "branchline_vertex_requests_total", &["operation=\"create\"", "result=\"ok\""]),
+        ("worker", "branchline_vertex_requests_total", &["operation=\"list\"", "result=\"ok\""]),
+        ("worker", "branchline_vertex_request_duration_seconds_sum", &["operation=\"create\""]),
+        ("worker", "branchline_storage_requests_total", &["operation=\"create\"", "result=\"ok\""]),
+        ("worker", "branchline_storage_request_duration_seconds_count", &["operation=\"copy\""]),
+        ("worker", "branchline_publish_requests_total", &["result=\"ok\""]),
+        ("worker", "branchline_create_limit_per_second", &["region=\"europe-west4\""]),
+        ("notifier", "branchline_deliveries_total", &["settlement=\"ack\""]),
+        ("notifier", "branchline_storage_requests_total", &["result=\"ok\""]),
+        ("notifier", "branchline_gitlab_request_duration_seconds_count", &[]),
+    ];
+    for (role, name, labels) in moved {
+        assert!(value(&scrapes[role], name, labels) > 0.0, "{role}: {name} {labels:?} is still 0");
+    }
+    let still: [(&str, &str); 3] = [
+        ("worker", "branchline_panics_total"),
+        ("worker", "branchline_dead_letters_unresolved"),
+        ("notifier", "branchline_panics_total"),
+    ];
+    for (role, name) in still {
+        assert!(value(&scrapes[role], name, &[]) == 0.0, "{role}: {name}");
+    }
+}
