@@ -15,7 +15,7 @@ use crate::dead::all_dead;
 use crate::identity;
 use crate::pubsub::Topics;
 use crate::roles::work;
-use crate::world::{Door, State, Texts, World, wall_clock};
+use crate::world::{State, Texts, World, wall_clock};
 
 pub(crate) const LEDGER: &str = "ledger";
 pub(crate) const QUEUE: &str = "queue";
