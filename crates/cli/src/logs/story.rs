@@ -82,6 +82,12 @@ impl Story {
     }
 
     fn learn(&mut self, body: &Body, position: usize, time: Timestamp) {
+        if matches!(body, Body::Retried { .. } | Body::Finished { .. }) {
+            // A retry may stand in the place of an end.
+            for job in self.jobs.iter_mut().filter(|it| it.finished.is_none()) {
+                job.finished = Some((position, time));
+            }
+        }
         match body {
             Body::Requested { request, asked_at, .. }
             | Body::Retried { request: Some(request), asked_at, .. } => {
@@ -109,11 +115,7 @@ impl Story {
                     });
                 }
             }
-            Body::Finished { .. } | Body::Rejected { .. } => {
-                self.ended = true;
-                let own = self.jobs.iter_mut().filter(|it| it.attempt == self.attempt);
-                own.for_each(|it| it.finished = Some((position, time)));
-            }
+            Body::Finished { .. } | Body::Rejected { .. } => self.ended = true,
             Body::Verified { .. }
             | Body::Held { .. }
             | Body::Approved { .. }
@@ -127,5 +129,80 @@ impl Story {
             | Body::Surplus { .. }
             | Body::Stalled { .. } => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn told(story: &mut Story, attempt: u32, kind: &str, body: &Value) -> (Timestamp, Line) {
+        let position = story.facts;
+        let fact = json!({
+            "sequence": position, "previous": null, "nonce": "0", "actor": "worker",
+            "time": "2026-11-23T12:00:00Z", "cause": "c1", "attempt": attempt, "kind": kind, "body": body,
+        });
+        let created = Timestamp::from_second(i64::try_from(position).unwrap()).unwrap();
+        let object = format!("runs/7/iris-0123456789abcdef0123/{position:06}.json");
+        story.tell(&Stored { object, created: Some(created), bytes: fact.to_string().into() })
+    }
+
+    fn request(job: u64) -> Value {
+        json!({
+            "run": "iris", "artifacts": [], "training": {"custom_job": {}},
+            "vertex": {"project": "demo-project", "region": "europe-west4"},
+            "gitlab": {
+                "host": "gitlab.example.com", "project_id": 7, "project_path": "ml/iris",
+                "sha": "1111111111111111111111111111111111111111", "ref": "main",
+                "pipeline_id": 8, "job_id": job,
+            },
+        })
+    }
+
+    #[test]
+    fn a_story_says_which_jobs_belong_to_a_run_and_between_which_facts() {
+        let mut story = Story::default();
+        let asked = "2026-11-23T11:59:00Z";
+        let mut tell = |attempt, kind, body: Value| told(&mut story, attempt, kind, &body);
+        let requested =
+            json!({"request": request(70), "digest": "0".repeat(64), "asked_at": asked});
+        let (time, line) = tell(1, "requested", requested);
+        assert_eq!((time.as_second(), line.from.as_str()), (0, "requested"));
+        let intent = |it: &str| json!({"nonce": it, "duration_ms": 1, "output": "gs://o/"});
+        let job = |it: &str| json!({"intent": it, "job": format!("customJobs/{it}")});
+        tell(1, "intended", intent("a"));
+        tell(1, "submitted", job("a"));
+        // The leader begins again by itself, in the place of an end.
+        tell(2, "retried", json!({"reason": "no quota", "asked_at": asked}));
+        let (_, line) = tell(2, "made-up", json!({}));
+        assert!(line.text.contains("written by a newer version"), "{}", line.text);
+        tell(2, "intended", intent("b"));
+        tell(2, "submitted", job("b"));
+        tell(
+            2,
+            "finished",
+            json!({"outcome": "failed", "reason": "it\u{1b}[2J broke", "model_uri": null}),
+        );
+        let (_, line) = tell(3, "retried", json!({"request": request(71), "asked_at": asked}));
+        assert_eq!((line.attempt, line.text.as_str()), (3, "retried: by CI job 71 of pipeline 8"));
+        tell(3, "intended", intent("c"));
+        tell(3, "submitted", job("c"));
+
+        let ci: Vec<_> =
+            story.ci_jobs.iter().map(|it| (it.attempt, it.gitlab.job_id, it.fact)).collect();
+        assert_eq!(ci, [(1, 70, 0), (3, 71, 8)]);
+        let jobs = story.jobs.iter().map(|it| {
+            let ended = it.finished.map(|(position, _)| position);
+            (it.attempt, it.name.as_str(), it.intended.0, ended)
+        });
+        let expected = [
+            (1, "customJobs/a", 1, Some(3)),
+            (2, "customJobs/b", 5, Some(7)),
+            (3, "customJobs/c", 9, None),
+        ];
+        assert_eq!(jobs.collect::<Vec<_>>(), expected);
+        assert!(!story.ended);
     }
 }
