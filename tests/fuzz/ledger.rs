@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use branchline_contract::{ArtifactReady, Envelope, Outcome, RunId};
 use branchline_ledger::{
-    Approval, Body, Decided, DecodeError, Entry, Fact, Grounds, History, Intent, Lease, Queue, Reopened, Run,
-    Store, Ticket, Wanted,
+    Approval, Body, Decided, DecodeError, Entry, Fact, Grounds, History, Intent, Lease, Queue,
+    Reopened, Run, Store, Ticket, Wanted,
 };
 use branchline_service::telemetry::chain;
 use fastrand::Rng;
@@ -131,15 +131,20 @@ pub(crate) fn every_kind(request: &ArtifactReady, text: &str) -> Vec<Body> {
         Body::Submitted { intent: "o".to_owned(), job },
         Body::Retried { request: None, reason: Some(reason()), operator: None, asked_at },
         finished(Outcome::Expired, text),
-        Body::Retried { request: None, reason: None, operator: Some(reopened(text)), asked_at },
+        Body::Retried {
+            request: None,
+            reason: None,
+            operator: Some(Box::new(reopened(text))),
+            asked_at,
+        },
         finished(Outcome::Expired, text),
     ]
 }
 
-fn reopened(text: &str) -> Box<Reopened> {
+fn reopened(text: &str) -> Reopened {
     let grounds = Box::new(grounds(text));
     let request = "0a-retry".to_owned();
-    Box::new(Reopened { request, by: text.to_owned(), reason: text.to_owned(), grounds })
+    Reopened { request, by: text.to_owned(), reason: text.to_owned(), grounds }
 }
 
 fn finished(outcome: Outcome, text: &str) -> Body {

@@ -55,8 +55,7 @@ async fn the_runs_that_are_asked_for_are_listed_newest_first() {
     }
     let table = world.branchline(&["runs", "list"]).await.stdout;
     let columns: Vec<_> = table.lines().next().unwrap().split_whitespace().collect();
-    let headings =
-        ["RUN", "PROJECT", "REF", "SHA", "STATE", "ATTEMPT", "AGE", "TOOK", "REASON"];
+    let headings = ["RUN", "PROJECT", "REF", "SHA", "STATE", "ATTEMPT", "AGE", "TOOK", "REASON"];
     assert_eq!(columns, headings);
     let (_, row) = table.split_once(&bad).unwrap();
     assert!(row.contains("team/iris") && row.contains(" failed "), "{table}");
@@ -108,8 +107,7 @@ async fn a_watched_run_is_a_line_for_each_fact_and_ends_with_its_outcome() {
     let (world, good, bad) = start().await;
     let told = world.branchline(&["runs", "watch", &good]).await;
     assert_eq!((told.code, told.stderr.as_str()), (0, ""));
-    let kinds: Vec<_> =
-        told.stdout.lines().filter_map(|it| it.split_whitespace().nth(4)).collect();
+    let kinds: Vec<_> = told.stdout.lines().filter_map(|it| it.split_whitespace().nth(4)).collect();
     assert_eq!(kinds.first(), Some(&"requested"), "{}", told.stdout);
     assert_eq!(kinds.last(), Some(&"finished"), "{}", told.stdout);
     assert!(!told.stdout.contains('\x1b'), "{}", told.stdout);

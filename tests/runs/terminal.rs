@@ -12,7 +12,8 @@ use crate::tmux::{self, Terminal};
 /// A run that trains until it is let go.
 async fn trains(world: &World, directory: &TempDir) -> Value {
     let go = directory.path().join("go");
-    let script = format!("trap 'exit 143' TERM; until test -e {}; do sleep 0.05; done", go.display());
+    let script =
+        format!("trap 'exit 143' TERM; until test -e {}; do sleep 0.05; done", go.display());
     let request = world.request("iris", &json!([]), &script);
     world.publish(request.to_string()).await;
     eventually("it trains", async || {
@@ -34,16 +35,13 @@ async fn a_watched_run_is_drawn_in_place_until_it_ends() {
     let terminal = Terminal::run(&world, 60, &["runs", "watch", &run]);
     let first = terminal.shows("it runs", |it| it.contains("running for")).await;
     assert_eq!(terminal.is_clean(), (false, false));
-    let for_how_long = |it: &str| {
-        it.lines().find(|it| it.starts_with("running for")).map(str::to_owned)
-    };
+    let for_how_long =
+        |it: &str| it.lines().find(|it| it.starts_with("running for")).map(str::to_owned);
     let (began, mut drawn) = (for_how_long(&first), String::new());
     for _ in 0..2 {
         let before = if drawn.is_empty() { began.clone() } else { for_how_long(&drawn) };
         drawn = terminal
-            .shows("time goes on", |it| {
-                it.contains("running for") && for_how_long(it) != before
-            })
+            .shows("time goes on", |it| it.contains("running for") && for_how_long(it) != before)
             .await;
     }
     assert_eq!(drawn.matches(&run).count(), 1, "{drawn}");
