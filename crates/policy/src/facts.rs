@@ -103,7 +103,6 @@ fn origin(gitlab: &Gitlab, claims: &Map<String, Value>) -> Value {
         "job_id": gitlab.job_id,
         "user_login": text("user_login"),
         "fork": fork,
-        "merge_request": gitlab.merge_request,
     })
 }
 

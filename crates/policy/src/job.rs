@@ -47,6 +47,9 @@ fn custom(spec: &Value, at_once: &Value) -> Value {
     let images = used.iter().flat_map(|it| {
         [&it["containerSpec"]["imageUri"], &it["pythonPackageSpec"]["executorImageUri"]]
     });
+    let packages = used.iter().flat_map(|it| {
+        it["pythonPackageSpec"]["packageUris"].as_array().into_iter().flatten().map(text)
+    });
     let replicas = used.iter().try_fold(0_i64, |sum, it| match &it["replicaCount"] {
         Value::Null => sum.checked_add(1),
         count => sum.checked_add(whole(count)?),
@@ -66,6 +69,11 @@ fn custom(spec: &Value, at_once: &Value) -> Value {
         },
         "service_account": text(&spec["serviceAccount"]),
         "network": text(&spec["network"]),
+        "network_attachment": text(&spec["pscInterfaceConfig"]["networkAttachment"]),
+        "reserved_ip_ranges": texts(&spec["reservedIpRanges"]),
+        "persistent_resource": text(&spec["persistentResourceId"]),
+        "web_access": either(&spec["enableWebAccess"], &spec["enableDashboardAccess"]),
+        "packages": packages.collect::<Value>(),
     })
 }
 
@@ -87,6 +95,8 @@ fn pipeline(body: &Value) -> Value {
         "accelerators": accelerators,
         "service_account": text(&body["serviceAccount"]),
         "network": text(&body["network"]),
+        "network_attachment": text(&body["pscInterfaceConfig"]["networkAttachment"]),
+        "reserved_ip_ranges": texts(&body["reservedIpRanges"]),
     })
 }
 
@@ -155,6 +165,20 @@ fn text(value: &Value) -> Value {
     match value.as_str() {
         Some(text) if !text.contains("{{") => json!(text),
         Some(_) | None => Value::Null,
+    }
+}
+
+fn texts(value: &Value) -> Value {
+    value.as_array().into_iter().flatten().map(text).collect()
+}
+
+/// Whether one of two switches is on; null where that cannot be told.
+fn either(one: &Value, other: &Value) -> Value {
+    let on = |it: &Value| if it.is_null() { Some(false) } else { it.as_bool() };
+    match (on(one), on(other)) {
+        (Some(true), _) | (_, Some(true)) => json!(true),
+        (Some(false), Some(false)) => json!(false),
+        (None, _) | (_, None) => Value::Null,
     }
 }
 

@@ -34,7 +34,6 @@
 //! | `origin.ref_protected` | bool; null without verified claims |
 //! | `origin.user_login` | text; null without verified claims |
 //! | `origin.fork` | whether a fork's merge request runs in the project's name; null without verified claims |
-//! | `origin.merge_request` | null, or `iid` and `target_branch` (text or null) |
 //! | `claims` | the verified claims of the job's ID token, by their names in GitLab, where ids and bools are texts; empty without them, so ask with `has(claims.environment)` |
 //! | `merge_requests` | list of the merge requests that the commit is the newest of, or that it merged: `iid`, `state` (`opened` or `merged`), `target_branch`, `author`, `merged_by` (login names or null) and `approved_by`, a list of login names: of those who approved since the newest push, without the author and whoever asks; null where GitLab is not asked |
 //! | `artifacts` | list of `name`, `uri`, `bucket` and `size` in bytes |
@@ -45,12 +44,16 @@
 //! | `job.replicas` | machines at the same time: of all pools, times the parallel trials |
 //! | `job.timeout_seconds` | number, or null where the spec sets none |
 //! | `job.spot` | whether the strategy is `SPOT` |
-//! | `job.service_account`, `job.network` | text, or null where the spec names none |
+//! | `job.service_account`, `.network`, `.network_attachment`, `.persistent_resource` | text, or null where the spec names none |
+//! | `job.reserved_ip_ranges` | list of texts |
+//! | `job.web_access` | whether a shell or a dashboard of the running job is offered |
+//! | `job.packages` | list of the URIs of Python packages that run beside the images |
 //! | `job.images` | list of `uri`, `registry` (a host; `docker.io` where the image names none) and `digest` (`sha256:…` or null) |
 //! | `job.labels` | map of texts |
 //!
 //! What a spec does not show is null too, the lists included, so that no rule over them holds by
-//! accident: a pipeline tells neither machine types nor replicas, timeout and spot, and where it
+//! accident: a pipeline tells neither machine types nor replicas, timeout, spot, persistent resource,
+//! web access and packages, and where it
 //! comes from a template, or has a step that is no container, it tells no images and accelerators
 //! either; `AutoML` tells nothing of that. A text that only Vertex AI fills, with a parameter of a
 //! pipeline, is null. A pipeline's step that itself starts jobs shows its own image only.

@@ -47,7 +47,6 @@ const ORIGIN: &[(&str, Shape)] = &[
     ("job_id", Scalar),
     ("user_login", Scalar),
     ("fork", Scalar),
-    ("merge_request", Record(&[("iid", Scalar), ("target_branch", Scalar)])),
 ];
 
 const MERGE_REQUEST: &[(&str, Shape)] = &[
@@ -71,6 +70,11 @@ const JOB: &[(&str, Shape)] = &[
     ("spot", Scalar),
     ("service_account", Scalar),
     ("network", Scalar),
+    ("network_attachment", Scalar),
+    ("reserved_ip_ranges", List(&Scalar)),
+    ("persistent_resource", Scalar),
+    ("web_access", Scalar),
+    ("packages", List(&Scalar)),
     ("images", List(&Record(&[("uri", Scalar), ("registry", Scalar), ("digest", Scalar)]))),
     ("labels", Free(4_096, Some(&Scalar))),
 ];

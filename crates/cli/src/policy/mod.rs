@@ -36,14 +36,15 @@ what cannot be evaluated does not hold. `match`, `validations` and `approval` ma
 code of a fork is denied unless a rule that matches has `forks: true`.
 Expressions are CEL over these variables; what is not known is null:
   origin     host, project_id, project_path, namespace, sha, ref, ref_protected, pipeline_id,
-             job_id, user_login, fork, merge_request {iid, target_branch}
+             job_id, user_login, fork
   claims     the verified claims of the job's ID token, by their names in GitLab
   merge_requests  list of {iid, state, target_branch, author, merged_by, approved_by}: those of
              the commit, with login names; asked of GitLab where an expression names them
   artifacts  list of {name, uri, bucket, size}
   vertex     project, region
   job        kind, machine_types, accelerators [{type, count}], replicas, timeout_seconds, spot,
-             service_account, network, images [{uri, registry, digest}], labels";
+             service_account, network, network_attachment, reserved_ip_ranges, persistent_resource,
+             web_access, packages, images [{uri, registry, digest}], labels";
 
 const CHECK_HELP: &str = "\
 The request is the data of a branchline.artifact.ready.v1, alone or as `publish --dry-run` prints it.

@@ -23,6 +23,8 @@ fn pipeline(executors: &Value) -> Value {
     json!({"pipeline_job": {
         "pipelineSpec": {"deploymentSpec": {"executors": executors}},
         "serviceAccount": "sa@acme",
+        "pscInterfaceConfig": {"networkAttachment": "a"},
+        "reservedIpRanges": ["range"],
     }})
 }
 
@@ -32,24 +34,36 @@ fn a_custom_job_shows_every_pool_that_is_used() {
     second["machineSpec"] = json!({"machineType": "a2-highgpu-1g"});
     second["replicaCount"] = json!(3);
     second["containerSpec"]["imageUri"] = json!("debian@sha256:ab");
+    let packaged = json!({"pythonPackageSpec": {
+        "executorImageUri": "debian", "packageUris": ["gs://a/b.tar.gz", "{{ output }}c.tar.gz"],
+    }});
     let unused = json!({"replicaCount": 0, "machineSpec": {"machineType": "n1-standard-4"}});
     check(
         &json!({"custom_job": {"job_spec": {
-            "worker_pool_specs": [pool(), second, {}, unused],
+            "worker_pool_specs": [pool(), second, {}, unused, packaged],
             "scheduling": {"timeout": "1.5s", "strategy": "SPOT"},
             "network": "projects/1/global/networks/n",
+            "psc_interface_config": {"network_attachment": "projects/1/regions/r/networkAttachments/a"},
+            "reserved_ip_ranges": ["range", "{{ output }}"],
+            "persistent_resource_id": "large",
+            "enable_web_access": true,
         }}}),
         &expect![[r#"
             accelerators: [{"type":"NVIDIA_TESLA_T4","count":2}]
-            images: [{"uri":"europe-west4-docker.pkg.dev/acme/images/flowers:9f2c1e0d8b7a65544332211000ffeeddccbbaa99","registry":"europe-west4-docker.pkg.dev","digest":null},{"uri":"debian@sha256:ab","registry":"docker.io","digest":"sha256:ab"}]
+            images: [{"uri":"europe-west4-docker.pkg.dev/acme/images/flowers:9f2c1e0d8b7a65544332211000ffeeddccbbaa99","registry":"europe-west4-docker.pkg.dev","digest":null},{"uri":"debian@sha256:ab","registry":"docker.io","digest":"sha256:ab"},{"uri":"debian","registry":"docker.io","digest":null}]
             kind: "custom_job"
             labels: {}
-            machine_types: ["n1-standard-8","a2-highgpu-1g"]
+            machine_types: ["n1-standard-8","a2-highgpu-1g",null]
             network: "projects/1/global/networks/n"
-            replicas: 5
+            network_attachment: "projects/1/regions/r/networkAttachments/a"
+            packages: ["gs://a/b.tar.gz",null]
+            persistent_resource: "large"
+            replicas: 6
+            reserved_ip_ranges: ["range",null]
             service_account: null
             spot: true
             timeout_seconds: 2
+            web_access: true
         "#]],
     );
 }
@@ -59,7 +73,11 @@ fn a_tuning_job_takes_its_machines_as_often_as_it_has_parallel_trials() {
     check(
         &json!({"hyperparameter_tuning_job": {
             "parallelTrialCount": 4,
-            "trialJobSpec": {"workerPoolSpecs": [pool()]},
+            "trialJobSpec": {
+                "workerPoolSpecs": [pool()],
+                "pscInterfaceConfig": {"networkAttachment": "a"},
+                "enableDashboardAccess": true,
+            },
         }}),
         &expect![[r#"
             accelerators: [{"type":"NVIDIA_TESLA_T4","count":2}]
@@ -68,10 +86,15 @@ fn a_tuning_job_takes_its_machines_as_often_as_it_has_parallel_trials() {
             labels: {}
             machine_types: ["n1-standard-8"]
             network: null
+            network_attachment: "a"
+            packages: []
+            persistent_resource: null
             replicas: 8
+            reserved_ip_ranges: []
             service_account: null
             spot: false
             timeout_seconds: null
+            web_access: true
         "#]],
     );
 }
@@ -81,7 +104,9 @@ fn a_training_pipeline_shows_its_custom_task_and_the_image_that_serves() {
     check(
         &json!({"training_pipeline": {
             "trainingTaskDefinition": "gs://x/custom_task_1.0.0.yaml",
-            "trainingTaskInputs": {"workerPoolSpecs": [pool()], "serviceAccount": "sa"},
+            "trainingTaskInputs": {
+                "workerPoolSpecs": [pool()], "serviceAccount": "sa", "persistentResourceId": "large",
+            },
             "modelToUpload": {"containerSpec": {"imageUri": "gcr.io/p/serve"}},
         }}),
         &expect![[r#"
@@ -91,10 +116,15 @@ fn a_training_pipeline_shows_its_custom_task_and_the_image_that_serves() {
             labels: {}
             machine_types: ["n1-standard-8"]
             network: null
+            network_attachment: null
+            packages: []
+            persistent_resource: "large"
             replicas: 2
+            reserved_ip_ranges: []
             service_account: "sa"
             spot: false
             timeout_seconds: null
+            web_access: false
         "#]],
     );
 }
@@ -113,10 +143,15 @@ fn what_automl_trains_on_is_not_told() {
             labels: {}
             machine_types: null
             network: null
+            network_attachment: null
+            packages: null
+            persistent_resource: null
             replicas: null
+            reserved_ip_ranges: null
             service_account: null
             spot: null
             timeout_seconds: null
+            web_access: null
         "#]],
     );
 }
@@ -141,10 +176,15 @@ fn a_pipeline_shows_images_and_accelerators_of_its_steps() {
             labels: {}
             machine_types: null
             network: null
+            network_attachment: "a"
+            packages: null
+            persistent_resource: null
             replicas: null
+            reserved_ip_ranges: ["range"]
             service_account: "sa@acme"
             spot: null
             timeout_seconds: null
+            web_access: null
         "#]],
     );
 }

@@ -46,6 +46,8 @@ fn an_expression_that_means_nothing_is_refused_when_the_policy_is_read() {
     let deep = format!("{} == 1", vec!["1"; 200].join("+"));
     let cases = [
         ("origin.reff == 'main'", "there is no field reff there; there are host"),
+        // A message names any merge request; `merge_requests` are those that GitLab knows.
+        ("origin.merge_request.iid == 1", "there is no field merge_request there"),
         ("orign.ref == 'main'", "there is no variable orign; there are origin, claims"),
         ("artifacts.all(it, it.sise < 1)", "there is no field sise"),
         ("artifacts.all(it, other.size < 1)", "there is no variable other"),
