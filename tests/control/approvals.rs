@@ -128,20 +128,27 @@ async fn a_policy_asks_gitlab_who_merged_and_who_approved() {
     gitlab.approve(world.project_id, world.iid, "ada").unwrap();
     let sha = gitlab.merge(world.project_id, world.iid).unwrap();
     let job = gitlab.start_pipeline(world.project_id, Trigger::Push("main"), "train").unwrap();
-    let mut request = world.request("after", &json!([]), "true");
-    request["gitlab"]["sha"] = json!(sha);
-    request["gitlab"]["ref"] = json!("main");
-    request["gitlab"]["pipeline_id"] = json!(job.pipeline_id);
-    request["gitlab"]["job_id"] = json!(job.id);
-    request["gitlab"].as_object_mut().unwrap().remove("merge_request");
-    world.publish(request.to_string()).await;
-    let history = world.ended(&request, 1).await;
-    assert_eq!(history.run.ending().unwrap().outcome, Outcome::Succeeded);
-    let known = history.run.grounds.unwrap().merge_requests.unwrap();
-    assert_eq!(
-        (known.len(), known[0].iid, &known[0].approved_by[..]),
-        (1, world.iid, &["ada".to_owned()][..])
-    );
+    gitlab.commit(world.project_id, "other", "Other", &[("c", b"c")]).unwrap();
+    let other = gitlab.open_merge_request(world.project_id, "other", "main", "Other").unwrap();
+    // Whichever the message names.
+    let named = [None, Some(world.iid), Some(other), Some(999)].into_iter().enumerate();
+    for (number, named) in named {
+        let mut request = world.request(&format!("after-{number}"), &json!([]), "true");
+        request["gitlab"]["sha"] = json!(sha);
+        request["gitlab"]["ref"] = json!("main");
+        request["gitlab"]["pipeline_id"] = json!(job.pipeline_id);
+        request["gitlab"]["job_id"] = json!(job.id);
+        request["gitlab"]["merge_request"] =
+            json!(named.map(|iid| json!({"iid": iid, "target_branch": "main"})));
+        world.publish(request.to_string()).await;
+        let history = world.ended(&request, 1).await;
+        assert_eq!(history.run.ending().unwrap().outcome, Outcome::Succeeded, "{named:?}");
+        let known = history.run.grounds.unwrap().merge_requests.unwrap();
+        assert_eq!(
+            (known.len(), known[0].iid, &known[0].approved_by[..]),
+            (1, world.iid, &["ada".to_owned()][..])
+        );
+    }
     world.stop().await;
 }
 

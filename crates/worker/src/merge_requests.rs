@@ -1,8 +1,10 @@
 //! The merge requests of a run's commit as GitLab tells them, and whose approvals of them count:
 //! given since the newest push, and neither by who opened it nor by who asked for the run.
 
+use std::collections::BTreeSet;
+
 use branchline_contract::Gitlab;
-use branchline_gitlab::{Approval, Client, Error, MergeRequest, Version};
+use branchline_gitlab::{Approval, Class, Client, Error, MergeRequest, Version};
 use branchline_ledger::MergeRequest as OnRecord;
 
 /// Merge requests of one commit that are looked at.
@@ -26,10 +28,17 @@ pub(crate) async fn of(
     origin: &Gitlab,
     requester: Option<u64>,
 ) -> Result<Vec<Found>, Error> {
-    let all = match &origin.merge_request {
-        Some(named) => vec![gitlab.merge_request(origin.project_id, named.iid).await?],
-        None => gitlab.merge_requests_of_commit(origin.project_id, &origin.sha).await?,
-    };
+    let mut all = Vec::new();
+    if let Some(named) = &origin.merge_request {
+        // A message names whichever it likes: that hides no other, and need not be one.
+        match gitlab.merge_request(origin.project_id, named.iid).await {
+            Err(error) if error.class() == Class::NotFound => {}
+            named => all.push(named?),
+        }
+    }
+    all.extend(gitlab.merge_requests_of_commit(origin.project_id, &origin.sha).await?);
+    let mut seen = BTreeSet::new();
+    all.retain(|it| seen.insert((it.project_id, it.iid)));
     let mut found = Vec::new();
     let ours = all.into_iter().filter(|it| is_of(origin.sha.as_str(), it));
     for merge_request in ours.take(MERGE_REQUESTS_MAX) {
