@@ -1,5 +1,6 @@
 //! Approvals of held runs: an operator's, as one asks for it, and those that GitLab knows of the
-//! merge request. Who asked for a run, or wrote what it trains, does not approve it.
+//! merge request. Who asked for a run does not approve it, nor who opened the merge request; who
+//! else wrote a commit of it is for GitLab's own settings to keep out.
 
 use std::time::Duration;
 
@@ -43,7 +44,7 @@ impl Leader {
         let due = self
             .runs
             .values_mut()
-            .filter(|it| waits_for_merge_request(&it.run) && now >= it.memory.approvals_at);
+            .filter(|it| is_told_by(gitlab.host(), &it.run) && now >= it.memory.approvals_at);
         for it in due.take(AT_ONCE.saturating_sub(self.looks.len())) {
             it.memory.approvals_at = now + LOOK_MAX + self.settings.tick * EVERY;
             let (gitlab, run) = (gitlab.clone(), it.run.clone());
@@ -74,6 +75,11 @@ impl Leader {
         self.step();
         self.runs.insert(run, it);
     }
+}
+
+/// Whether it waits for approvals, and that GitLab is its own: ids of another mean others.
+fn is_told_by(host: &str, run: &Run) -> bool {
+    waits_for_merge_request(run) && run.request.gitlab.host.as_str() == host
 }
 
 fn waits_for_merge_request(run: &Run) -> bool {

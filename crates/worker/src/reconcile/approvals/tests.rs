@@ -5,7 +5,7 @@ use branchline_ledger::{Approval, Body, Verdict, Wanted};
 use serde_json::json;
 
 use super::super::requests::Next;
-use super::{approve, is_still_asked};
+use super::{approve, is_still_asked, is_told_by};
 use crate::testing::{admitted, custom_job, held, request, run};
 
 const ONE: Wanted = Wanted { merge_request: 1, operator: false };
@@ -52,6 +52,15 @@ fn an_operator_approves_what_is_held_for_operators_and_not_what_they_asked_for()
             Next::Answer(verdict, _) => Some(*verdict),
         };
         assert_eq!(told, expected, "{name}: {next:?}");
+    }
+}
+
+#[test]
+fn only_a_run_s_own_gitlab_is_asked_about_it() {
+    let run = run(&request(&custom_job()), held(ONE));
+    let cases = [("gitlab.example.com", true), ("gitlab.example.com:8443", false), ("", false)];
+    for (host, expected) in cases {
+        assert_eq!(is_told_by(host, &run), expected, "{host}");
     }
 }
 
