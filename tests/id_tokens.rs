@@ -32,7 +32,8 @@ impl World {
         let project = gitlab.create_project("ml/iris", "main", &files).unwrap();
         gitlab.commit(project, "topic", "Topic", &[("a", b"b")]).unwrap();
         gitlab.open_merge_request(project, "topic", "main", "Topic").unwrap();
-        let issuer = Issuer { issuer: address.clone(), jwks_file: None, jwks_uri: None };
+        let issuer =
+            Issuer { issuer: address.clone(), jwks_file: None, jwks_uri: None, host: None };
         let keys = SigningKeys::new(&[issuer], &["branchline".to_owned()]).unwrap();
         Self { gitlab, address, project, keys }
     }

@@ -23,6 +23,8 @@ pub use self::agreement::agree;
 pub use self::claims::{Claims, RefType};
 pub use self::forgery::{Forgery, Subject};
 
+pub(crate) use self::claims::host_of;
+
 use self::forgery::shown;
 use self::object::Object;
 use crate::signing_keys::KeySet;
@@ -30,7 +32,7 @@ use crate::signing_keys::KeySet;
 /// Google's token service takes no longer one either.
 const SIZE_MAX: usize = 16 << 10;
 /// How far the clocks of GitLab and Pub/Sub may be apart.
-const SKEW_MAX: SignedDuration = SignedDuration::from_secs(60);
+pub(crate) const SKEW_MAX: SignedDuration = SignedDuration::from_secs(60);
 /// GitLab's tokens live as long as their job may run.
 const LIFETIME_MAX: SignedDuration = SignedDuration::from_hours(24);
 /// Names of identity providers, which are what Google's token service expects as an audience.

@@ -2,18 +2,19 @@
 //!
 //! Keys are fetched when a token needs them and are remembered for a while. Nobody can make us
 //! ask an issuer more often than twice a minute; a token whose key is unknown is a forgery only if
-//! its issuer was asked since, and until then it has to come again.
+//! its issuer was asked since it was sent or read, and until then it has to come again.
 
 mod key_set;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use branchline_contract::GitlabHost;
 use jiff::Timestamp;
 use reqwest::Url;
 use serde::Deserialize;
@@ -26,7 +27,7 @@ pub use self::key_set::{KeySet, Unusable};
 use crate::error::Error;
 use crate::http;
 use crate::id_token::{
-    Account, Claims, Expected, Forgery, opens_the_cloud, verify, verify_account,
+    Account, Claims, Expected, Forgery, SKEW_MAX, host_of, opens_the_cloud, verify, verify_account,
 };
 
 /// Between two questions to one issuer, whatever came of the first.
@@ -50,6 +51,9 @@ pub struct Issuer {
     /// URL of its JWK set, where that is not what the issuer's own address leads to.
     #[serde(default)]
     pub jwks_uri: Option<String>,
+    /// The GitLab's own host, as CI jobs call it, where its tokens name another one in `iss`.
+    #[serde(default)]
+    pub host: Option<GitlabHost>,
 }
 
 impl Issuer {
@@ -59,6 +63,7 @@ impl Issuer {
             issuer: "https://accounts.google.com".to_owned(),
             jwks_file: None,
             jwks_uri: Some("https://www.googleapis.com/oauth2/v3/certs".to_owned()),
+            host: None,
         }
     }
 }
@@ -75,6 +80,9 @@ pub enum Misconfigured {
     /// Of two ways to get its keys one would be ignored.
     #[error("the issuer {0:?} is configured twice, or with both jwks_file and jwks_uri")]
     Twice(String),
+    /// A project of the one could speak for that of the other.
+    #[error("two issuers are of the GitLab at {0:?}")]
+    Host(String),
     /// Whoever reads a message could take its token to Google.
     #[error(
         "the audience {0:?} is empty or an identity provider's; Branchline needs one of its own"
@@ -156,6 +164,8 @@ pub struct SigningKeys {
 #[derive(Debug)]
 struct Source {
     issuer: Issuer,
+    /// Of the GitLab that it signs for.
+    host: String,
     /// Held while its keys are fetched.
     asked: tokio::sync::Mutex<Option<Instant>>,
 }
@@ -164,7 +174,15 @@ struct Source {
 #[derive(Debug)]
 struct Known {
     keys: BTreeMap<String, KeySet>,
-    fetched: BTreeMap<String, Instant>,
+    fetched: BTreeMap<String, Fetched>,
+}
+
+/// When keys were asked for.
+#[derive(Clone, Copy, Debug)]
+struct Fetched {
+    at: Instant,
+    /// The same by the clock that the times of messages are compared with.
+    time: Timestamp,
 }
 
 impl SigningKeys {
@@ -174,7 +192,7 @@ impl SigningKeys {
         if let Some(unfit) = audiences.iter().find(unfit) {
             return Err(Misconfigured::Audience(unfit.clone()));
         }
-        let mut sources = BTreeMap::new();
+        let (mut sources, mut hosts) = (BTreeMap::new(), BTreeSet::new());
         for issuer in issuers {
             let name = issuer.issuer.clone();
             if !is_issuer(&name) {
@@ -183,10 +201,15 @@ impl SigningKeys {
             if let Some(uri) = issuer.jwks_uri.as_ref().filter(|it| !is_issuer(it)) {
                 return Err(Misconfigured::Issuer(uri.clone()));
             }
-            let source = Source { issuer: issuer.clone(), asked: tokio::sync::Mutex::default() };
+            let host = issuer.host.as_ref().map_or_else(|| host_of(&name), GitlabHost::as_str);
+            let (host, asked) = (host.to_owned(), tokio::sync::Mutex::default());
+            let source = Source { issuer: issuer.clone(), host: host.clone(), asked };
             let twice = issuer.jwks_file.is_some() && issuer.jwks_uri.is_some();
             if sources.insert(name.clone(), source).is_some() || twice {
                 return Err(Misconfigured::Twice(name));
+            }
+            if !hosts.insert(host.to_ascii_lowercase()) {
+                return Err(Misconfigured::Host(host));
             }
         }
         let keys = sources.keys().map(|it| (it.clone(), KeySet::default())).collect();
@@ -197,7 +220,11 @@ impl SigningKeys {
     /// Reads the claims of a job's token that came with a message published at that time.
     #[instrument(name = "gitlab.prove", skip_all)]
     pub async fn prove(&self, token: &str, published: Timestamp) -> Result<Claims, Unproven> {
-        self.prove_by(verify, token, published).await
+        let mut claims = self.prove_by(verify, token, published).await?;
+        if let Some(source) = self.sources.get(&claims.issuer) {
+            claims.host.clone_from(&source.host);
+        }
+        Ok(claims)
     }
 
     /// Tells whose token it is that came with a request made at that time.
@@ -221,15 +248,17 @@ impl SigningKeys {
         let mut asked = source.asked.lock().await;
         let second = self.verify(read, token, published);
         let Err(Forgery::Key { .. }) = second else { return Ok(second?) };
-        if self.fetched(issuer).is_some_and(|it| it >= came) {
+        // Whoever signed before it was sent had published the key by then.
+        let since = |it: Fetched| it.at >= came || it.time.duration_since(published) > SKEW_MAX;
+        if self.fetched(issuer).is_some_and(since) {
             return Ok(second?);
         }
         let transient = |source| Unproven::Transient { issuer: issuer.clone(), source };
         if asked.is_some_and(|it| it.elapsed() < INTERVAL) {
             return Err(transient(KeysError::Recently));
         }
-        let now = Instant::now();
-        *asked = Some(now);
+        let now = Fetched { at: Instant::now(), time: Timestamp::now() };
+        *asked = Some(now.at);
         let keys = self.fetch(&source.issuer).await.map_err(transient)?;
         self.remember(issuer, keys, now);
         Ok(self.verify(read, token, published)?)
@@ -247,8 +276,8 @@ impl SigningKeys {
     fn verify<C>(&self, read: Read<C>, token: &str, published: Timestamp) -> Result<C, Forgery> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let Known { keys, fetched } = &mut *known;
-        fetched.retain(|issuer, at| {
-            let fresh = at.elapsed() < AGE_MAX;
+        fetched.retain(|issuer, fetched| {
+            let fresh = fetched.at.elapsed() < AGE_MAX;
             if !fresh {
                 keys.insert(issuer.clone(), KeySet::default());
             }
@@ -258,12 +287,12 @@ impl SigningKeys {
     }
 
     /// When the keys that are known were asked for.
-    fn fetched(&self, issuer: &str) -> Option<Instant> {
+    fn fetched(&self, issuer: &str) -> Option<Fetched> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.fetched.get(issuer).copied()
     }
 
-    fn remember(&self, issuer: &str, keys: KeySet, asked: Instant) {
+    fn remember(&self, issuer: &str, keys: KeySet, asked: Fetched) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.keys.insert(issuer.to_owned(), keys);
         known.fetched.insert(issuer.to_owned(), asked);

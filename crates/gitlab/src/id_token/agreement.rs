@@ -37,7 +37,7 @@ pub(super) fn agree_by(checks: Checks, token: &Claims, message: &Gitlab) -> Find
 }
 
 fn host(it: &Said<'_>) -> Finding {
-    same(Subject::Host, host_of(&it.token.issuer), it.message.host.as_str())
+    same(Subject::Host, &it.token.host, it.message.host.as_str())
 }
 
 fn project(it: &Said<'_>) -> Finding {
@@ -73,12 +73,4 @@ fn same(what: Subject, token: &str, message: &str) -> Finding {
 
 fn same_id(what: Subject, token: u64, message: u64) -> Finding {
     same(what, &token.to_string(), &message.to_string())
-}
-
-/// Host of an issuer, with its port where it is not the usual one.
-fn host_of(issuer: &str) -> &str {
-    let (scheme, rest) = issuer.split_once("://").unwrap_or_default();
-    let authority = rest.split('/').next().unwrap_or_default();
-    let usual = if scheme == "http" { ":80" } else { ":443" };
-    authority.strip_suffix(usual).unwrap_or(authority)
 }

@@ -13,8 +13,8 @@ use tokio::net::TcpListener;
 use tokio::time;
 
 use super::{DISCOVERY, Issuer, Misconfigured, SigningKeys, Unproven};
-use crate::id_token::Forgery;
 use crate::id_token::tests::world::{AT, ISSUER, Offer, STS, Signer};
+use crate::id_token::{Forgery, agree};
 
 /// An issuer that publishes what it is told to.
 #[derive(Clone)]
@@ -52,7 +52,8 @@ impl World {
     }
 
     fn keys(&self) -> SigningKeys {
-        let issuer = Issuer { issuer: self.address.clone(), jwks_file: None, jwks_uri: None };
+        let issuer =
+            Issuer { issuer: self.address.clone(), jwks_file: None, jwks_uri: None, host: None };
         SigningKeys::new(&[issuer], &["branchline".to_owned()]).unwrap()
     }
 
@@ -79,11 +80,24 @@ async fn answer(State(world): State<World>, request: Request) -> Response {
     (published.status, [("location", ISSUER)], Json(body)).into_response()
 }
 
+fn issuer(name: &str) -> Issuer {
+    Issuer { issuer: name.to_owned(), jwks_file: None, jwks_uri: None, host: None }
+}
+
 async fn prove(keys: &SigningKeys, issuer: &str, signer: Signer) -> &'static str {
+    prove_late(keys, issuer, signer, 0).await
+}
+
+/// The same of a message that was published so many seconds ago.
+async fn prove_late(keys: &SigningKeys, issuer: &str, signer: Signer, age: i64) -> &'static str {
+    let published = Timestamp::now() - jiff::SignedDuration::from_secs(age);
     let mut offer = Offer::changed(|_| ());
     offer.sign_by(signer);
     offer.claims["iss"] = json!(issuer);
-    match keys.prove(&offer.token(), Timestamp::from_second(AT).unwrap()).await {
+    for (name, from_then) in [("iat", 0), ("nbf", -5), ("exp", 3_600)] {
+        offer.claims[name] = json!(published.as_second() + from_then);
+    }
+    match keys.prove(&offer.token(), published).await {
         Ok(_) => "proven",
         Err(Unproven::Forgery(Forgery::Key { .. })) => "unknown key",
         Err(Unproven::Forgery(_)) => "forged",
@@ -149,6 +163,34 @@ async fn an_unknown_key_is_a_forgery_only_where_its_issuer_was_asked_since() {
 }
 
 #[tokio::test]
+async fn an_unknown_key_is_a_forgery_at_once_where_its_issuer_was_asked_since_it_was_sent() {
+    let world = World::start().await;
+    let keys = world.keys();
+    assert_eq!(world.prove(&keys, Signer::First).await, "proven");
+    let cases = [(0, "transient"), (50, "transient"), (70, "unknown key"), (9_999, "unknown key")];
+    for (age, expected) in cases {
+        let told = prove_late(&keys, &world.address, Signer::Stranger, age).await;
+        assert_eq!(told, expected, "{age} s");
+    }
+    assert_eq!(world.asked(), [1, 1]);
+}
+
+#[tokio::test]
+async fn an_issuer_of_another_name_signs_for_the_host_that_is_configured() {
+    let world = World::start().await;
+    let mut offer = Offer::changed(|_| ());
+    offer.claims["iss"] = json!(world.address);
+    let published = Timestamp::from_second(AT).unwrap();
+    let named =
+        Issuer { host: Some("gitlab.example.com".parse().unwrap()), ..issuer(&world.address) };
+    for (issuer, expected) in [(issuer(&world.address), false), (named, true)] {
+        let keys = SigningKeys::new(&[issuer], &["branchline".to_owned()]).unwrap();
+        let claims = keys.prove(&offer.token(), published).await.unwrap();
+        assert_eq!(agree(&claims, &offer.message).is_ok(), expected, "{}", claims.host);
+    }
+}
+
+#[tokio::test]
 async fn an_issuer_that_does_not_answer_makes_no_forgeries_and_is_not_pressed() {
     let world = World::start().await;
     let keys = world.keys();
@@ -206,8 +248,7 @@ async fn a_discovery_document_that_leads_elsewhere_is_not_followed() {
 async fn keys_in_a_file_are_read_again_after_a_rotation() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("jwks.json");
-    let issuer =
-        Issuer { issuer: ISSUER.to_owned(), jwks_file: Some(path.clone()), jwks_uri: None };
+    let issuer = Issuer { jwks_file: Some(path.clone()), ..issuer(ISSUER) };
     let keys = SigningKeys::new(&[issuer], &["branchline".to_owned()]).unwrap();
     let write = |key: Signer| std::fs::write(&path, json!({"keys": [key.public()]}).to_string());
     assert_eq!(prove(&keys, ISSUER, Signer::First).await, "transient");
@@ -224,7 +265,6 @@ async fn keys_in_a_file_are_read_again_after_a_rotation() {
 
 #[test]
 fn only_an_issuer_that_nobody_else_can_answer_for_is_trusted() {
-    let issuer = |it: &str| Issuer { issuer: it.to_owned(), jwks_file: None, jwks_uri: None };
     let good = ["https://gitlab.com", "https://git.example.com:8443/gitlab", "http://127.0.0.1:80"];
     for text in good.into_iter().chain(["http://localhost:8929", "http://[::1]:8929"]) {
         assert!(SigningKeys::new(&[issuer(text)], &["branchline".to_owned()]).is_ok(), "{text}");
@@ -237,6 +277,16 @@ fn only_an_issuer_that_nobody_else_can_answer_for_is_trusted() {
     }
     let twice = [issuer("https://gitlab.com"), issuer("https://gitlab.com")];
     assert!(SigningKeys::new(&twice, &["branchline".to_owned()]).is_err());
+    // One project of the two would be another's.
+    let host = Some("gitlab.com".parse().unwrap());
+    let of_one_host = [
+        [issuer("https://gitlab.com/a"), issuer("https://gitlab.com/b")],
+        [issuer("https://gitlab.com"), Issuer { host, ..issuer("https://tokens.example.com") }],
+    ];
+    for issuers in of_one_host {
+        let refused = SigningKeys::new(&issuers, &["branchline".to_owned()]).unwrap_err();
+        assert_eq!(refused.to_string(), "two issuers are of the GitLab at \"gitlab.com\"");
+    }
 }
 
 #[test]
