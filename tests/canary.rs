@@ -1,7 +1,7 @@
 //! Tokens and secrets of whole runs, good and bad, searched for in everything that is kept or shown.
 #![expect(clippy::unwrap_used, reason = "a helper of a test may panic as the test may")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -18,19 +18,26 @@ use branchline_tests::installation::Installation;
 use branchline_tests::naps::{NAP, request};
 use fastrand::Rng;
 use jiff::Timestamp;
-use serde_json::json;
+use serde_json::{Value, json};
 
 const GRACE: Duration = Duration::from_secs(3);
 const MESSAGES: usize = 40;
 
+/// As much of a token as nobody guesses.
+const PART: usize = 32;
+
 /// What must be nowhere, by what it is.
 #[derive(Default)]
-struct Secrets(BTreeMap<String, String>);
+struct Secrets {
+    texts: BTreeMap<String, String>,
+    /// Whose token each part of one is.
+    parts: HashMap<[u8; PART], String>,
+}
 
 impl Secrets {
     /// A text, and what base64 makes of it wherever it stands in what is encoded.
     fn add(&mut self, name: &str, secret: &str) {
-        self.0.insert(name.to_owned(), secret.to_owned());
+        self.texts.insert(name.to_owned(), secret.to_owned());
         for offset in 0..3 {
             let moved = [&vec![b' '; offset], secret.as_bytes()].concat();
             // What the neighbours' bits are part of is left out.
@@ -40,22 +47,40 @@ impl Secrets {
                 BASE64_URL_SAFE_NO_PAD.encode(&moved)[whole].to_owned(),
             ];
             for (number, it) in encoded.into_iter().enumerate() {
-                self.0.insert(format!("{name}, in base64 {offset}-{number}"), it);
+                self.texts.insert(format!("{name}, in base64 {offset}-{number}"), it);
             }
         }
     }
 
-    /// A JSON web token, its claims and its signature. Its header is everybody's.
+    /// A JSON web token, its claims and its signature, every part of them and its own id. Its
+    /// header is everybody's.
     fn add_token(&mut self, name: &str, token: &str) {
         self.add(name, token);
         for (segment, it) in ["claims", "signature"].iter().zip(token.split('.').skip(1)) {
-            self.add(&format!("{segment} of {name}"), it);
+            let name = format!("{segment} of {name}");
+            self.add(&name, it);
+            let parts = it.as_bytes().windows(PART).filter_map(|it| it.try_into().ok());
+            self.parts.extend(parts.map(|it| (it, format!("a part of the {name}"))));
+        }
+        let claims = token.split('.').nth(1).and_then(|it| BASE64_URL_SAFE_NO_PAD.decode(it).ok());
+        let claims = claims.and_then(|it| serde_json::from_slice::<Value>(&it).ok());
+        if let Some(id) = claims.as_ref().and_then(|it| it["jti"].as_str()) {
+            self.add(&format!("the id of {name}"), id);
         }
     }
 
-    fn found_in(&self, text: &str) -> impl Iterator<Item = &str> {
-        self.0.iter().filter(|it| text.contains(it.1.as_str())).map(|it| it.0.as_str())
+    fn found_in<'a>(&'a self, text: &'a str) -> impl Iterator<Item = &'a str> {
+        let texts = self.texts.iter().filter(|it| text.contains(it.1.as_str()));
+        let words = text.split(|it: char| !(it.is_ascii_alphanumeric() || "-_".contains(it)));
+        let parts = words.flat_map(|it| it.as_bytes().windows(PART));
+        let parts = parts.filter_map(|it| self.parts.get(it).map(String::as_str));
+        texts.map(|it| it.0.as_str()).chain(parts)
     }
+}
+
+/// Of a token, as GitLab makes them up.
+fn random() -> String {
+    format!("{:032x}", fastrand::u128(..))
 }
 
 /// A message that a CI job, or somebody else, may publish, with the token that is in it.
@@ -72,7 +97,7 @@ fn message(at: &Installation, rng: &mut Rng, number: usize) -> (Message, String)
     let (data, token) = match rng.u32(..9) {
         0 | 1 => (good.to_string().into_bytes(), good_token),
         2 => {
-            let mut claims = claims(&asked, &format!("canary-{number}"), Timestamp::now());
+            let mut claims = claims(&asked, &random(), Timestamp::now());
             let (name, value) = [
                 ("aud", json!("//iam.googleapis.com/projects/1")),
                 ("exp", json!(1_700_000_000)),
@@ -122,7 +147,9 @@ fn requests(at: &Installation, secrets: &mut Secrets) -> Vec<(String, String)> {
     let fields = ["", "id_token", "kind", "run", "actor", "reason", "attempt", "id"];
     let bodies = fields.into_iter().enumerate().map(|(number, field)| {
         let id = format!("canary-{number}");
-        let claims = json!({"iss": "https://accounts.google.com", "sub": id, "email": "a@b.c"});
+        let claims = json!({
+            "iss": "https://accounts.google.com", "sub": id, "email": "a@b.c", "jti": random(),
+        });
         let token = at.signer().sign(&claims).unwrap();
         secrets.add_token(&format!("the token of request {number}"), &token);
         let mut body = request(&id, &token);
@@ -152,12 +179,14 @@ async fn ask(at: &Installation, stack: &Stack, secrets: &mut Secrets) {
 }
 
 fn found_nowhere(secrets: &Secrets, searched: &BTreeMap<String, Vec<u8>>) {
-    println!("{} secrets and forms of them, {} places", secrets.0.len(), searched.len());
-    let mut found = Vec::new();
+    let (texts, parts) = (secrets.texts.len(), secrets.parts.len());
+    println!("{texts} secrets and forms of them, {parts} parts, {} places", searched.len());
+    let mut found = BTreeSet::new();
     for (place, text) in searched {
         let text = String::from_utf8_lossy(text);
         found.extend(secrets.found_in(&text).map(|secret| format!("{place}: {secret}")));
     }
+    let found: Vec<_> = found.into_iter().collect();
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
 

@@ -1,8 +1,6 @@
 //! CI jobs that prove who they are: tokens signed with the embedded GitLab's key, for jobs that
 //! were never started there as well.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use branchline_local::gitlab::Signer;
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -46,8 +44,7 @@ pub fn claims(request: &Value, token_id: &str, now: Timestamp) -> Value {
 
 /// The request with the token of its CI job; each has a token of its own.
 pub fn signed(signer: &Signer, mut request: Value) -> Value {
-    static TOKENS: AtomicU64 = AtomicU64::new(0);
-    let token_id = format!("token-{}", TOKENS.fetch_add(1, Ordering::Relaxed));
+    let token_id = format!("{:032x}", fastrand::u128(..));
     let token = signer.sign(&claims(&request, &token_id, Timestamp::now()));
     request["id_token"] = token.expect("the key signs").into();
     request
