@@ -81,6 +81,7 @@ fn grounds(text: &str) -> Grounds {
         claims: [("user_login", text), ("user_email", text)]
             .map(|(name, it)| (name.to_owned(), it.to_owned()))
             .into(),
+        groups_direct: Some(vec![text.to_owned()]),
         policy: "0".repeat(64),
         rules: vec![text.to_owned()],
         wanted: Some(Wanted { merge_request: 0, operator: true }),

@@ -149,6 +149,37 @@ fn what_cannot_be_read_is_told_with_its_own_exit_code() {
 }
 
 #[test]
+fn claims_that_no_token_has_in_that_form_are_refused() {
+    let files = Files::new();
+    let cases = [
+        (
+            json!({"runner_idd": "3"}),
+            "there is no claim runner_idd; there are iss, sub, project_id",
+        ),
+        (json!({"aud": "branchline"}), "there is no claim aud;"),
+        (json!({"ref_protected": true}), "the claim ref_protected is a text, such as"),
+        (json!({"runner_id": 3}), "the claim runner_id is a text"),
+        (json!({"groups_direct": "ml"}), "the claim groups_direct is a list of texts"),
+        (json!({"\u{1b}[31m": "3"}), "there is no claim "),
+    ];
+    for (claims, expected) in cases {
+        files.write("wrong.json", &claims.to_string());
+        let told = files.run("check --policy policy.yaml request.json --claims wrong.json");
+        assert!(told.contains(expected) && !told.contains('\u{1b}'), "{told}");
+        assert!(told.ends_with("exit 65\n"), "{told}");
+        let case =
+            json!({"name": "a", "request": "request.json", "claims": claims, "expect": "denied"});
+        files.write("wrong.yaml", &json!({"cases": [case]}).to_string());
+        let told = files.run("test --policy policy.yaml wrong.yaml");
+        assert!(told.contains(expected) && told.ends_with("exit 65\n"), "{told}");
+    }
+    let groups = json!({"user_login": "ada", "groups_direct": ["ml"], "runner_id": "3"});
+    files.write("good.json", &groups.to_string());
+    let told = files.run("check --policy policy.yaml request.json --claims good.json");
+    assert!(told.starts_with("allowed\n"), "{told}");
+}
+
+#[test]
 fn a_table_of_cases_is_compared_and_one_that_differs_fails() {
     let files = Files::new();
     let inline = request()["data"].clone();

@@ -20,7 +20,7 @@ use serde_json::Value;
 
 pub use self::account::Account;
 pub use self::agreement::agree;
-pub use self::claims::{Claims, RefType};
+pub use self::claims::{Claims, GROUPS, NAMES, RefType};
 pub use self::forgery::{Forgery, Subject};
 
 pub(crate) use self::claims::host_of;

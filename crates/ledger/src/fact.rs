@@ -216,6 +216,9 @@ pub struct Grounds {
     pub decided: Decided,
     /// What the ID token of the CI job proved, by GitLab's names of the claims. Never the token.
     pub claims: BTreeMap<String, String>,
+    /// The groups among these, which are a list.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub groups_direct: Option<Vec<String>>,
     /// SHA-256 of the policy, in hex.
     pub policy: String,
     /// Its rules that matched.

@@ -1,5 +1,7 @@
 //! What a policy decides by: the variables of its expressions. Pure.
 
+use std::collections::BTreeMap;
+
 use branchline_contract::{Artifact, ArtifactReady, Gitlab, RunId, placeholder, vertex_fields};
 use serde_json::{Map, Value, json};
 
@@ -65,6 +67,12 @@ impl Facts {
     pub fn variables(&self) -> &Map<String, Value> {
         &self.0
     }
+}
+
+/// Claims that are on record, as a policy reads them: texts, and the groups as a list.
+pub fn claims(texts: &BTreeMap<String, String>, groups: Option<&[String]>) -> Map<String, Value> {
+    let texts = texts.iter().map(|(name, it)| (name.clone(), it.as_str().into()));
+    texts.chain(groups.map(|it| ("groups_direct".to_owned(), it.into()))).collect()
 }
 
 /// The training spec in Vertex AI's own form, filled as far as it can be before there is a job.

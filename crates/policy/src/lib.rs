@@ -34,7 +34,7 @@
 //! | `origin.ref_protected` | bool; null without verified claims |
 //! | `origin.user_login` | text; null without verified claims |
 //! | `origin.fork` | whether a fork's merge request runs in the project's name; null without verified claims |
-//! | `claims` | the verified claims of the job's ID token, by their names in GitLab, where ids and bools are texts; empty without them, so ask with `has(claims.environment)` |
+//! | `claims` | the verified claims of the job's ID token, by their names in GitLab, where ids and bools are texts and `groups_direct` is a list; empty without them, so ask with `has(claims.environment)` |
 //! | `merge_requests` | list of the merge requests that the commit is the newest of, or that it merged: `iid`, `state` (`opened` or `merged`), `target_branch`, `author`, `merged_by` (login names or null) and `approved_by`, a list of login names: of those who approved since the newest push, without the author and whoever asks; null where GitLab is not asked |
 //! | `artifacts` | list of `name`, `uri`, `bucket` and `size` in bytes |
 //! | `vertex.project`, `vertex.region` | texts |
@@ -77,6 +77,6 @@ mod job;
 mod policy;
 mod shape;
 
-pub use facts::{Facts, FactsError};
+pub use facts::{Facts, FactsError, claims};
 pub use policy::{Approval, Decision, Error, Policy, Problem, Verdict, Violation};
 pub use policy::{RULES_MAX, STEPS_MAX, TEXT_MAX, VALIDATIONS_MAX, VIOLATIONS_MAX};

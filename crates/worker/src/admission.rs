@@ -1,9 +1,10 @@
 //! Whether a request may become a run, as far as the request itself tells.
 //! Pure, and decided before the first object is read.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use branchline_contract::{ArtifactReady, Region};
+use branchline_gitlab::id_token::Claims;
 use branchline_ledger::{Decided, Grounds, MergeRequest, Wanted};
 use branchline_policy::{Approval, Facts, Policy, Verdict, Violation};
 
@@ -18,13 +19,14 @@ pub(crate) fn decide(
     regions: &BTreeSet<Region>,
     policy: &Policy,
     approvals_of: Option<&str>,
-    claims: BTreeMap<String, String>,
+    proven: &Claims,
     merge_requests: Option<Vec<MergeRequest>>,
 ) -> (Vec<String>, Grounds) {
     let mut reasons = violations(request, regions);
-    let written = claims.iter().map(|(name, it)| (name.clone(), it.as_str().into())).collect();
+    let (claims, groups_direct) = (proven.written(), proven.groups_direct.clone());
     let mut wanted = None;
-    let facts = Facts::new(request, Some(&written))
+    let read = branchline_policy::claims(&claims, groups_direct.as_deref());
+    let facts = Facts::new(request, Some(&read))
         .and_then(|it| it.with_merge_requests(serde_json::json!(merge_requests)));
     let (decided, rules) = match facts {
         Ok(facts) => {
@@ -59,7 +61,7 @@ pub(crate) fn decide(
         }
     };
     let policy = policy.digest().to_owned();
-    (reasons, Grounds { decided, claims, policy, rules, wanted, merge_requests })
+    (reasons, Grounds { decided, claims, groups_direct, policy, rules, wanted, merge_requests })
 }
 
 fn sentence(violation: &Violation) -> String {

@@ -258,10 +258,9 @@ impl Intake {
                 // Rules over the request come before the first object is read.
                 let (regions, policy) = (&self.config.regions, &self.trust.policy);
                 let host = self.trust.gitlab.as_ref().map(Client::host);
-                let written = claims.written();
-                let known = self.merge_requests(run, written.get("user_id")).await?;
+                let known = self.merge_requests(run, claims.user_id).await?;
                 let (mut reasons, grounds) =
-                    admission::decide(&run.request, regions, policy, host, written, known);
+                    admission::decide(&run.request, regions, policy, host, claims, known);
                 let grounds = Some(Box::new(grounds));
                 if self.config.staging.is_some() {
                     reasons.extend(staging::problems(&run.request));
@@ -292,15 +291,14 @@ impl Intake {
     async fn merge_requests(
         &self,
         run: &Run,
-        requester: Option<&String>,
+        requester: u64,
     ) -> Result<Option<Vec<MergeRequest>>, Error> {
         let origin = &run.request.gitlab;
         let gitlab = self.trust.gitlab.as_ref().filter(|it| it.host() == origin.host.as_str());
         let Some(gitlab) = gitlab.filter(|_| self.trust.policy.names_merge_requests()) else {
             return Ok(None);
         };
-        let requester = requester.and_then(|it| it.parse().ok());
-        let found = timeout(GITLAB_MAX, merge_requests::of(gitlab, origin, requester)).await;
+        let found = timeout(GITLAB_MAX, merge_requests::of(gitlab, origin, Some(requester))).await;
         let found = found.map_err(|_| Error::NoAnswer)??;
         Ok(Some(found.into_iter().map(MergeRequest::from).collect()))
     }

@@ -98,6 +98,7 @@ pub(crate) fn held(wanted: Wanted) -> Vec<Body> {
     let grounds = Grounds {
         decided: Decided::NeedsApproval,
         claims: [("user_id", "7"), ("user_email", "anna@example.com")].map(claim).into(),
+        groups_direct: None,
         policy: String::new(),
         rules: Vec::new(),
         wanted: Some(wanted),

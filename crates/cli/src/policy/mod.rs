@@ -8,6 +8,7 @@ use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use branchline_contract::{ArtifactReady, DATA_MAX, DecodeError, Envelope};
+use branchline_gitlab::id_token::{GROUPS, NAMES};
 use branchline_ledger::Decided;
 use branchline_policy::{Decision, Facts, FactsError, Policy, Verdict};
 use clap::Subcommand;
@@ -37,7 +38,8 @@ code of a fork is denied unless a rule that matches has `forks: true`.
 Expressions are CEL over these variables; what is not known is null:
   origin     host, project_id, project_path, namespace, sha, ref, ref_protected, pipeline_id,
              job_id, user_login, fork
-  claims     the verified claims of the job's ID token, by their names in GitLab
+  claims     the verified claims of the job's ID token, by their names in GitLab; texts, but for
+             the list groups_direct
   merge_requests  list of {iid, state, target_branch, author, merged_by, approved_by}: those of
              the commit, with login names; asked of GitLab where an expression names them
   artifacts  list of {name, uri, bucket, size}
@@ -136,6 +138,9 @@ pub(crate) enum Error {
     /// The request cannot be decided about.
     #[error("{0}")]
     Facts(String, #[source] FactsError),
+    /// No token says that.
+    #[error("{0}: {1}")]
+    Claim(String, String),
     /// The table of cases is wrong.
     #[error("{0}: the cases are wrong: {1}")]
     Cases(String, String),
@@ -147,7 +152,11 @@ impl Error {
         match self {
             Self::Read(..) => exit::NO_INPUT,
             Self::Policy(..) => exit::CONFIG,
-            Self::Request(..) | Self::Json(..) | Self::Facts(..) | Self::Cases(..) => exit::DATA,
+            Self::Request(..)
+            | Self::Json(..)
+            | Self::Facts(..)
+            | Self::Claim(..)
+            | Self::Cases(..) => exit::DATA,
         }
     }
 }
@@ -266,10 +275,28 @@ fn decide(
     place: &str,
 ) -> Result<Decision, Error> {
     let request = decode(request, place)?;
+    for (name, value) in claims {
+        possible(name, value).map_err(|it| Error::Claim(place.to_owned(), it))?;
+    }
     let facts = Facts::new(&request, Some(claims))
         .and_then(|it| it.with_merge_requests(merge_requests))
         .map_err(|error| Error::Facts(place.to_owned(), error))?;
     Ok(policy.decide(&facts))
+}
+
+/// Refuses a claim that the worker never reads: what is decided by it here is not decided so there.
+fn possible(name: &str, value: &Value) -> Result<(), String> {
+    let shown = plain(name);
+    if !NAMES.contains(&name) {
+        return Err(format!("there is no claim {shown}; there are {}", NAMES.join(", ")));
+    }
+    let texts = |it: &Value| it.as_array().is_some_and(|it| it.iter().all(Value::is_string));
+    match (name == GROUPS, value) {
+        (true, it) if texts(it) => Ok(()),
+        (true, _) => Err(format!("the claim {shown} is a list of texts")),
+        (false, it) if it.is_string() => Ok(()),
+        (false, _) => Err(format!("the claim {shown} is a text, such as \"true\" or \"7\"")),
+    }
 }
 
 /// A request, alone or with its attributes.

@@ -135,7 +135,7 @@ impl Report {
                     Some(request),
                 ) => {
                     self.decisions += 1;
-                    changes.extend(again(policy, request, *grounds, (stored, fact.attempt)));
+                    changes.extend(again(policy, request, &grounds, (stored, fact.attempt)));
                 }
                 _ => {}
             }
@@ -149,11 +149,11 @@ impl Report {
 fn again(
     policy: &Policy,
     request: &ArtifactReady,
-    grounds: Grounds,
+    grounds: &Grounds,
     (stored, attempt): (&Stored, u32),
 ) -> Option<Change> {
     let user_login = grounds.claims.get("user_login").cloned().unwrap_or_default();
-    let claims = grounds.claims.into_iter().map(|(name, it)| (name, it.into())).collect();
+    let claims = branchline_policy::claims(&grounds.claims, grounds.groups_direct.as_deref());
     let facts = Facts::new(request, Some(&claims))
         .and_then(|it| it.with_merge_requests(json!(grounds.merge_requests)));
     let (now, rules, violations) = match facts {

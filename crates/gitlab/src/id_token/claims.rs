@@ -14,12 +14,55 @@ use super::{Check, Checks, Forgery, Standing};
 const TEXT_MAX: usize = 1024;
 const JTI_MAX: usize = 128;
 const AUDIENCES_MAX: usize = 10;
+/// GitLab writes no more either.
+const GROUPS_MAX: usize = 200;
+
+/// Every claim that is on record and that a policy reads, where GitLab writes it.
+pub const NAMES: [&str; 33] = [
+    "iss",
+    "sub",
+    "project_id",
+    "project_path",
+    "project_visibility",
+    "namespace_id",
+    "namespace_path",
+    "user_id",
+    "user_login",
+    "user_email",
+    "user_access_level",
+    GROUPS,
+    "sha",
+    "ref",
+    "ref_type",
+    "ref_path",
+    "ref_protected",
+    "pipeline_id",
+    "pipeline_source",
+    "job_id",
+    "job_project_id",
+    "job_project_path",
+    "job_namespace_id",
+    "job_namespace_path",
+    "job_source",
+    "environment",
+    "environment_protected",
+    "environment_action",
+    "deployment_tier",
+    "runner_id",
+    "runner_environment",
+    "ci_config_ref_uri",
+    "ci_config_sha",
+];
+/// The one that is a list.
+pub const GROUPS: &str = "groups_direct";
 
 /// The claims of a GitLab job's ID token. What GitLab does not always write is optional.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claims {
     /// `iss`: URL of the GitLab instance.
     pub issuer: String,
+    /// Host of the instance: the issuer's, unless that is configured to sign for another one.
+    pub host: String,
     /// `sub`: composed of other claims as the project is configured to.
     pub subject: String,
     /// `aud`: in verified claims Branchline's own audience, and nothing else.
@@ -48,12 +91,18 @@ pub struct Claims {
     pub user_email: Option<String>,
     /// Role of that user in the project, lower case.
     pub user_access_level: Option<String>,
+    /// Groups of which that user is a direct member.
+    pub groups_direct: Option<Vec<String>>,
+    /// Who may see the project.
+    pub project_visibility: Option<String>,
     /// The commit that the job works on.
     pub sha: String,
     /// Branch or tag; in a merge request pipeline, the source branch.
     pub git_ref: String,
     /// What the ref is.
     pub ref_type: RefType,
+    /// Full name of the ref.
+    pub ref_path: Option<String>,
     /// Whether the ref is protected.
     pub ref_protected: bool,
     /// The job's pipeline.
@@ -64,12 +113,22 @@ pub struct Claims {
     pub job_id: u64,
     /// The project in which the job runs, where GitLab tells it (since 18.4).
     pub job_project: Option<(u64, String)>,
+    /// Group or user that the project belongs to in which the job runs.
+    pub job_namespace_id: Option<u64>,
+    /// Path of that namespace.
+    pub job_namespace_path: Option<String>,
+    /// What put the job into the pipeline.
+    pub job_source: Option<String>,
     /// Environment that the job deploys to.
     pub environment: Option<String>,
     /// Whether that environment is protected.
     pub environment_protected: Option<bool>,
+    /// What the job does to that environment, such as `start`.
+    pub environment_action: Option<String>,
     /// Tier of that environment.
     pub deployment_tier: Option<String>,
+    /// The runner.
+    pub runner_id: Option<u64>,
     /// `gitlab-hosted` or `self-hosted`.
     pub runner_environment: Option<String>,
     /// Where the pipeline's configuration comes from.
@@ -102,7 +161,7 @@ impl Claims {
     }
 
     /// As GitLab writes them, where ids and booleans are texts: what is on record, and what a
-    /// policy reads. Times, audience and the token's own id are not among them.
+    /// policy reads, beside the groups. Times, audience and the token's own id are not among them.
     pub fn written(&self) -> BTreeMap<String, String> {
         let (job_project_id, job_project_path) = self.job_project();
         let ref_type = match self.ref_type {
@@ -131,9 +190,16 @@ impl Claims {
         let sometimes = [
             ("user_email", self.user_email.clone()),
             ("user_access_level", self.user_access_level.clone()),
+            ("project_visibility", self.project_visibility.clone()),
+            ("ref_path", self.ref_path.clone()),
+            ("job_namespace_id", self.job_namespace_id.map(|it| it.to_string())),
+            ("job_namespace_path", self.job_namespace_path.clone()),
+            ("job_source", self.job_source.clone()),
             ("environment", self.environment.clone()),
             ("environment_protected", self.environment_protected.map(|it| it.to_string())),
+            ("environment_action", self.environment_action.clone()),
             ("deployment_tier", self.deployment_tier.clone()),
+            ("runner_id", self.runner_id.map(|it| it.to_string())),
             ("runner_environment", self.runner_environment.clone()),
             ("ci_config_ref_uri", self.ci_config_ref_uri.clone()),
             ("ci_config_sha", self.ci_config_sha.clone()),
@@ -157,8 +223,10 @@ impl Claims {
             Some(id) => Some((id, it.required("job_project_path", text)?)),
             None => None,
         };
+        let issuer = it.required("iss", text)?;
         Ok(Self {
-            issuer: it.required("iss", text)?,
+            host: host_of(&issuer).to_owned(),
+            issuer,
             subject: it.required("sub", text)?,
             audience: it.required("aud", audience)?,
             token_id: it.required("jti", |it| text(it).filter(|it| it.len() <= JTI_MAX))?,
@@ -173,17 +241,25 @@ impl Claims {
             user_login: it.required("user_login", text)?,
             user_email: it.optional("user_email", text)?,
             user_access_level: it.optional("user_access_level", text)?,
+            groups_direct: it.optional(GROUPS, groups)?,
+            project_visibility: it.optional("project_visibility", text)?,
             sha: it.required("sha", text)?,
             git_ref: it.required("ref", text)?,
             ref_type: it.required("ref_type", ref_type)?,
+            ref_path: it.optional("ref_path", text)?,
             ref_protected: it.required("ref_protected", flag)?,
             pipeline_id: it.required("pipeline_id", number)?,
             pipeline_source: it.required("pipeline_source", text)?,
             job_id: it.required("job_id", number)?,
             job_project,
+            job_namespace_id: it.optional("job_namespace_id", number)?,
+            job_namespace_path: it.optional("job_namespace_path", text)?,
+            job_source: it.optional("job_source", text)?,
             environment: it.optional("environment", text)?,
             environment_protected: it.optional("environment_protected", flag)?,
+            environment_action: it.optional("environment_action", text)?,
             deployment_tier: it.optional("deployment_tier", text)?,
+            runner_id: it.optional("runner_id", number)?,
             runner_environment: it.optional("runner_environment", text)?,
             ci_config_ref_uri: it.optional("ci_config_ref_uri", text)?,
             ci_config_sha: it.optional("ci_config_sha", text)?,
@@ -243,6 +319,19 @@ fn ref_type(value: &Value) -> Option<RefType> {
         "tag" => Some(RefType::Tag),
         _ => None,
     }
+}
+
+/// Host of an issuer, with its port where it is not the usual one.
+pub(crate) fn host_of(issuer: &str) -> &str {
+    let (scheme, rest) = issuer.split_once("://").unwrap_or_default();
+    let authority = rest.split('/').next().unwrap_or_default();
+    let usual = if scheme == "http" { ":80" } else { ":443" };
+    authority.strip_suffix(usual).unwrap_or(authority)
+}
+
+fn groups(value: &Value) -> Option<Vec<String>> {
+    let groups = value.as_array().filter(|it| it.len() <= GROUPS_MAX)?;
+    groups.iter().map(text).collect()
 }
 
 /// One text, or a list of them.

@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use serde_json::json;
 
 use self::world::{AT, Offer, SECOND_ISSUER, Signer};
-use super::{Check, OF_CLAIMS, OF_SEAL, OF_TEXT, agreement::OF_AGREEMENT};
+use super::{Check, GROUPS, NAMES, OF_CLAIMS, OF_SEAL, OF_TEXT, agreement::OF_AGREEMENT};
 
 type Change = fn(&mut Offer);
 
@@ -141,6 +141,27 @@ fn genuine_tokens_of_two_issuers_are_accepted_across_a_key_rotation() {
     for (name, change) in cases {
         assert_eq!(Offer::changed(change).judge(&[]).err(), None, "{name}");
     }
+}
+
+#[test]
+fn everything_that_is_read_has_one_of_the_names_that_a_policy_may_be_tried_with() {
+    let all = Offer::changed(|it| {
+        for (name, value) in [("environment", "prod"), ("deployment_tier", "production")] {
+            it.claims[name] = json!(value);
+        }
+        it.claims["environment_protected"] = json!("true");
+        it.claims["environment_action"] = json!("start");
+        it.claims[GROUPS] = json!(["ml", "ml/vision"]);
+    });
+    let claims = all.judge(&[]).unwrap();
+    let groups = claims.groups_direct.as_ref().map(|_| GROUPS.to_owned());
+    let written = claims.written();
+    assert_eq!(
+        (written["runner_id"].as_str(), written["ref_path"].as_str()),
+        ("3", "refs/heads/topic")
+    );
+    let read: BTreeSet<String> = written.into_keys().chain(groups).collect();
+    assert_eq!(read, NAMES.map(str::to_owned).into());
 }
 
 #[test]

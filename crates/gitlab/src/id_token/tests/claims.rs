@@ -40,6 +40,12 @@ pub(super) const ROWS: &[Row] = &[
         "the token's audience is \"\" and not \"branchline\"",
         &[Audience],
     ),
+    row(
+        "more groups than there are",
+        |it| it.claims["groups_direct"] = json!(vec!["ml"; 201]),
+        "the token's groups_direct is not what its issuer writes there",
+        &[Value],
+    ),
     row("no audience", |it| it.remove("aud"), "the token has no aud", &[Present, Audience]),
     row(
         "an audience that is a number",

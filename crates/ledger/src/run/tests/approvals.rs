@@ -14,6 +14,7 @@ fn verified(wanted: Wanted) -> (u32, Body) {
     let grounds = Grounds {
         decided: Decided::NeedsApproval,
         claims: BTreeMap::new(),
+        groups_direct: None,
         policy: String::new(),
         rules: Vec::new(),
         wanted: Some(wanted),
