@@ -76,9 +76,8 @@ impl World {
         Self::start_with(Options::default(), None, json!({})).await
     }
 
-    /// The same with a worker whose looks at artifacts are answered with this
-    /// gRPC code while it is not 0, and whose first delivery attempt is the last, unless its configuration
-    /// says more.
+    /// The same with a worker whose looks at artifacts are answered with this gRPC code while it
+    /// is not 0, and whose first delivery attempt is the last unless it is told more.
     pub async fn start_refusing(code: Arc<AtomicU16>, more: Value) -> Self {
         Self::start_with(Options::default(), Some(code), more).await
     }
@@ -99,8 +98,7 @@ impl World {
             vertex_endpoint: Some(format!("http://{vertex}")),
             ..Config::default()
         };
-        let stop = CancellationToken::new();
-        let attempts_max = if refusal.is_some() { 1 } else { 100 };
+        let (stop, attempts_max) = (CancellationToken::new(), refusal.as_ref().map_or(100, |_| 1));
         let mut worker_google = google.clone();
         if let Some(code) = refusal {
             let router = stack.storage.router().layer(from_fn_with_state(code, refuse));
@@ -116,10 +114,9 @@ impl World {
             "consume": {"attempts_max": attempts_max},
         });
         // What is not known before the stack has started.
-        let more = more.to_string().replace("{GITLAB}", &gitlab.to_string());
-        extend(&mut config, serde_json::from_str(&more).expect("it was JSON before"));
+        extend(&mut config, &more.to_string().replace("{GITLAB}", &gitlab.to_string()));
         let roles = vec![
-            worker(&worker_google, config, stack.gitlab.token(), &stop),
+            worker(&worker_google, &config.to_string(), stack.gitlab.token(), &stop),
             notifier(&google, &format!("http://{gitlab}"), stack.gitlab.token(), &stop),
         ];
         let gitlab = &stack.gitlab;
@@ -338,12 +335,12 @@ async fn refuse(State(code): State<Arc<AtomicU16>>, request: Request, next: Next
     headers.into_response()
 }
 
-fn extend(config: &mut Value, more: Value) {
-    let more: serde_json::Map<_, _> = serde_json::from_value(more).expect("keys and values");
+fn extend(config: &mut Value, more: &str) {
+    let more: serde_json::Map<_, _> = serde_json::from_str(more).expect("keys and values");
     config.as_object_mut().expect("it has keys").extend(more);
 }
 
-fn worker(google: &Config, more: Value, token: String, stop: &CancellationToken) -> JoinHandle<()> {
+fn worker(google: &Config, more: &str, token: String, stop: &CancellationToken) -> JoinHandle<()> {
     let mut config = json!({
         "subscription": subscription(PROJECT, "artifact-ready-worker"),
         "dead_letter_topic": topic(PROJECT, "dead-letters"),
