@@ -78,9 +78,8 @@ impl World {
         Self::start_with(Options::default(), None, json!({})).await
     }
 
-    /// The same with a worker whose looks at artifacts are answered with this
-    /// gRPC code while it is not 0, and whose first delivery attempt is the last, unless its configuration
-    /// says more.
+    /// The same with a worker whose looks at artifacts are answered with this gRPC code while it
+    /// is not 0, and whose first delivery attempt is the last unless it is told more.
     pub async fn start_refusing(code: Arc<AtomicU16>, more: Value) -> Self {
         Self::start_with(Options::default(), Some(code), more).await
     }

@@ -50,15 +50,20 @@ fn a_custom_job_shows_every_pool_that_is_used() {
         }}}),
         &expect![[r#"
             accelerators: [{"type":"NVIDIA_TESLA_T4","count":2}]
-            images: [{"uri":"europe-west4-docker.pkg.dev/acme/images/flowers:9f2c1e0d8b7a65544332211000ffeeddccbbaa99","registry":"europe-west4-docker.pkg.dev","digest":null},{"uri":"debian@sha256:ab","registry":"docker.io","digest":"sha256:ab"}]
+            images: [{"uri":"europe-west4-docker.pkg.dev/acme/images/flowers:9f2c1e0d8b7a65544332211000ffeeddccbbaa99","registry":"europe-west4-docker.pkg.dev","digest":null},{"uri":"debian@sha256:ab","registry":"docker.io","digest":"sha256:ab"},{"uri":"debian","registry":"docker.io","digest":null}]
             kind: "custom_job"
             labels: {}
-            machine_types: ["n1-standard-8","a2-highgpu-1g"]
+            machine_types: ["n1-standard-8","a2-highgpu-1g",null]
             network: "projects/1/global/networks/n"
-            replicas: 5
+            network_attachment: "projects/1/regions/r/networkAttachments/a"
+            packages: ["gs://a/b.tar.gz",null]
+            persistent_resource: "large"
+            replicas: 6
+            reserved_ip_ranges: ["range",null]
             service_account: null
             spot: true
             timeout_seconds: 2
+            web_access: true
         "#]],
     );
 }
@@ -81,10 +86,15 @@ fn a_tuning_job_takes_its_machines_as_often_as_it_has_parallel_trials() {
             labels: {}
             machine_types: ["n1-standard-8"]
             network: null
+            network_attachment: "a"
+            packages: []
+            persistent_resource: null
             replicas: 8
+            reserved_ip_ranges: []
             service_account: null
             spot: false
             timeout_seconds: null
+            web_access: true
         "#]],
     );
 }
@@ -106,10 +116,15 @@ fn a_training_pipeline_shows_its_custom_task_and_the_image_that_serves() {
             labels: {}
             machine_types: ["n1-standard-8"]
             network: null
+            network_attachment: null
+            packages: []
+            persistent_resource: "large"
             replicas: 2
+            reserved_ip_ranges: []
             service_account: "sa"
             spot: false
             timeout_seconds: null
+            web_access: false
         "#]],
     );
 }
@@ -128,10 +143,15 @@ fn what_automl_trains_on_is_not_told() {
             labels: {}
             machine_types: null
             network: null
+            network_attachment: null
+            packages: null
+            persistent_resource: null
             replicas: null
+            reserved_ip_ranges: null
             service_account: null
             spot: null
             timeout_seconds: null
+            web_access: null
         "#]],
     );
 }
@@ -156,10 +176,15 @@ fn a_pipeline_shows_images_and_accelerators_of_its_steps() {
             labels: {}
             machine_types: null
             network: null
+            network_attachment: "a"
+            packages: null
+            persistent_resource: null
             replicas: null
+            reserved_ip_ranges: ["range"]
             service_account: "sa@acme"
             spot: null
             timeout_seconds: null
+            web_access: null
         "#]],
     );
 }

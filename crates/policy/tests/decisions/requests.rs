@@ -98,9 +98,7 @@ fn merge_requests_are_named_by_some_policies_and_hold_nothing_while_they_are_not
     let policy = Policy::parse(&reviewed).unwrap();
     assert!(policy.names_merge_requests());
     assert!(
-        !Policy::parse(&rule("true", &["origin.merge_request == null"]))
-            .unwrap()
-            .names_merge_requests()
+        !Policy::parse(&rule("true", &["origin.fork == false"])).unwrap().names_merge_requests()
     );
     let decide = |merge_requests: Value| {
         let facts = facts(&request(), &claims()).with_merge_requests(merge_requests).unwrap();

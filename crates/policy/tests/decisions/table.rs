@@ -10,7 +10,7 @@ const FALSE: &str = "denied; r: no";
 const NO_RULE: &str = "denied; -: no rule of the policy matches this request";
 
 /// Validations of a rule that matches, and what is decided.
-const VALIDATIONS: [(&str, &str); 44] = [
+const VALIDATIONS: [(&str, &str); 47] = [
     ("true", "allowed"),
     ("false", FALSE),
     // Every variable is what the request says.
@@ -19,7 +19,6 @@ const VALIDATIONS: [(&str, &str); 44] = [
     ("origin.sha.startsWith('9f2c') && origin.ref == 'main'", "allowed"),
     ("origin.ref_protected && origin.user_login == 'ada'", "allowed"),
     ("origin.pipeline_id == 90210 && origin.job_id == 471100", "allowed"),
-    ("origin.merge_request == null", "allowed"),
     ("merge_requests == null", "allowed"),
     ("vertex.project == 'acme' && vertex.region == 'europe-west4'", "allowed"),
     ("artifacts.size() == 2 && artifacts[0].name == 'data' && artifacts[1].size == 20", "allowed"),
@@ -35,6 +34,10 @@ const VALIDATIONS: [(&str, &str); 44] = [
     ("job.replicas == 2 && job.timeout_seconds <= 7200 && !job.spot", "allowed"),
     ("job.service_account.endsWith('@acme.iam.gserviceaccount.com')", "allowed"),
     ("job.network == null && job.labels.team == 'vision'", "allowed"),
+    ("job.network_attachment == null && job.persistent_resource == null", "allowed"),
+    ("job.reserved_ip_ranges == [] && job.packages == []", "allowed"),
+    ("job.web_access", FALSE),
+    ("job.web_access == false", "allowed"),
     ("job.labels.all(key, key in ['team'])", "allowed"),
     ("job.images.all(it, it.registry == vertex.region + '-docker.pkg.dev')", "allowed"),
     ("job.images[0].uri.endsWith(':' + origin.sha)", "allowed"),
@@ -59,7 +62,7 @@ const VALIDATIONS: [(&str, &str); 44] = [
         "denied; r: no (cannot be evaluated: a number is too large)",
     ),
     (
-        "origin.merge_request.iid == 1",
+        "[merge_requests][0].iid == 1",
         "denied; r: no (cannot be evaluated: found no matching overload for '_._' applied to \
          '(null_type, string)')",
     ),
