@@ -44,6 +44,11 @@ async fn what_pub_sub_moved_is_believed_for_what_its_token_proved_when_it_was_pu
     let source = "CloudPubSubDeadLetterSource";
     let attributes = [
         ("mine", "kept"),
+        // What a sender says of all this counts nothing beside Pub/Sub's word.
+        ("branchline-first-published", "2020-01-01T00:00:00Z"),
+        ("branchline-subscription", "projects/demo-project/subscriptions/run-events-notifier"),
+        ("branchline-reason", "panic"),
+        ("branchline-attempts", "1"),
         (&format!("{source}DeliveryCount"), "100"),
         (&format!("{source}Subscription"), "artifact-ready-worker"),
         (&format!("{source}SubscriptionProject"), PROJECT),

@@ -19,7 +19,7 @@ const AUDIENCE: &str = "operators.example";
 const POLICY: &str = r#"
 rules:
 - {name: team, match: 'has(claims.project_path) && claims.project_path == "team/iris"'}
-- {name: operators, match: 'has(claims.operator) && claims.operator == "ada@example.com"'}
+- {name: operators, match: 'has(claims.operator) && claims.operator == "ada@example.com"', edited: true}
 "#;
 
 pub(crate) struct Operator {
@@ -62,10 +62,21 @@ impl Operator {
     }
 
     pub(crate) async fn run(&self, args: &[&str], stdin: &[u8]) -> Output {
+        self.run_with(args, stdin, ("LANG", "C")).await
+    }
+
+    /// The same with another value of a variable.
+    pub(crate) async fn run_with(
+        &self,
+        args: &[&str],
+        stdin: &[u8],
+        (name, value): (&str, &str),
+    ) -> Output {
         let mut child = Command::new(executable())
             .args(args)
             .env_clear()
             .envs(self.environment.iter().cloned())
+            .env(name, value)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -2,10 +2,10 @@
 
 use branchline_contract::Outcome;
 use branchline_local::iam::Resource;
-use branchline_local::installation::ARTIFACTS;
+use branchline_local::installation::{ARTIFACTS, LEDGER};
 use branchline_tests::eventually::eventually;
 use branchline_tests::roles::account;
-use branchline_tests::world::run_id;
+use branchline_tests::world::{World, run_id};
 use serde_json::{Value, json};
 
 use crate::operator::Operator;
@@ -63,6 +63,8 @@ async fn the_operator_grants_a_role_mends_a_field_and_both_runs_succeed() {
     }
     assert!(ada.lists(&[]).await.is_empty(), "nothing is left to do");
 
+    refused_edits_leave_nothing(&world, &ada, undecodable).await;
+
     // It is all on record: who asked, why it stuck, who mended it.
     let trail = ada.says(&["audit", "show", run_id(&unreadable).as_str()]).await;
     for told in ["stalled", "roles/storage.objectViewer", &format!("replay {denied}/1"), "anna"] {
@@ -73,6 +75,7 @@ async fn the_operator_grants_a_role_mends_a_field_and_both_runs_succeed() {
         assert!(trail.contains(told), "{told}: {trail}");
     }
     let shown = ada.says(&["dlq", "show", undecodable]).await;
+    assert!(shown.contains("its run has ended (succeeded): a replay is a no-op"), "{shown}");
     for told in
         ["edited by ada@example.com", "the region was misspelt", "replayed by ada@example.com"]
     {
@@ -100,4 +103,22 @@ async fn found_by_reason(ada: &Operator, unreadable: &Value) -> [String; 2] {
     let counts = ada.says(&["dlq", "list", "--counts"]).await;
     assert!(counts.contains("1           1  does-not-decode"), "{counts}");
     [&denied["id"], &undecodable["id"]].map(|it| it.as_str().unwrap().to_owned())
+}
+
+/// Who proves nothing edits nothing, and what they wrote is kept nowhere.
+async fn refused_edits_leave_nothing(world: &World, ada: &Operator, letter: &str) {
+    let body = format!("{{\"junk\":\"{}\"}}", "x".repeat(90_000));
+    let edit = ["dlq", "edit", letter, "--file", "-", "-m", "why not", "--yes"];
+    let nobody = ("BRANCHLINE_OPERATOR_TOKEN", "");
+    let refused = ada.run_with(&edit, body.as_bytes(), nobody).await;
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(69), "{said}");
+    assert!(said.contains("operators have to prove who they are"), "{said}");
+    let left = said.rsplit_once("lies in ").unwrap().1.split(',').next().unwrap();
+    assert_eq!(std::fs::read_to_string(left).unwrap(), body, "what was edited is not lost");
+    std::fs::remove_file(left).unwrap();
+    for answer in world.stack.storage.list(LEDGER, "answers/") {
+        let (_, content) = world.stack.storage.get(LEDGER, &answer.name).unwrap();
+        assert!(content.len() < 4_096, "{}: {} bytes", answer.name, content.len());
+    }
 }

@@ -82,7 +82,7 @@ pub enum Ask {
     Pause(Vertex),
     /// Its runs may be dispatched again.
     Resume(Vertex),
-    /// Dead letters are to be published again, in this order.
+    /// Dead letters are to be published again.
     Replay {
         /// Which.
         letters: Vec<Pick>,
@@ -149,6 +149,24 @@ impl Request {
     pub const EDIT_BYTES_MAX: usize = 512 << 10;
     /// As many dead letters one request names: those of one that was cut short may be sent twice.
     pub const LETTERS_MAX: usize = 200;
+
+    /// What of it stays on record, which is for ever: no token, and nothing that may be anything.
+    #[must_use]
+    pub fn for_the_record(mut self) -> Self {
+        self.id_token = None;
+        match &mut self.ask {
+            Ask::Edit { data, .. } => data.clear(),
+            Ask::Replay { letters, .. } | Ask::Discard { letters } => {
+                letters.truncate(Self::LETTERS_MAX);
+            }
+            Ask::Cancel { .. }
+            | Ask::Approve { .. }
+            | Ask::Retry(_)
+            | Ask::Pause(_)
+            | Ask::Resume(_) => {}
+        }
+        self
+    }
 
     /// The content of its object.
     pub fn encode(&self) -> Vec<u8> {

@@ -20,8 +20,9 @@ use crate::letter::{Act, Letter};
 use crate::queue::name_of_time;
 
 const PREFIX: &str = "letters/";
-/// Pub/Sub's largest message in base64, with as many attributes as there can be.
-pub const LETTER_BYTES_MAX: u64 = 16 << 20;
+/// Pub/Sub's largest message in base64, with as many attributes as there can be, where all of it is
+/// tokens that were made longer when they were taken out.
+pub const LETTER_BYTES_MAX: u64 = 32 << 20;
 /// As much of a sentence as a listing shows.
 const DETAIL_MAX: usize = 512;
 /// As much of any other text.
@@ -192,13 +193,33 @@ impl Archive {
     /// One letter as a listing tells it.
     pub async fn find(&self, id: &LetterId) -> Result<Option<Filed>, GcpError> {
         let objects = self.0.list(&format!("{PREFIX}{id}/"), usize::MAX).await?;
-        Ok(filed(objects).pop())
+        Ok(filed(&objects).pop())
     }
 
     /// Every letter that Pub/Sub took in since then, oldest first.
     pub async fn list(&self, since: Option<Timestamp>) -> Result<Vec<Filed>, GcpError> {
+        let mut letters = Vec::new();
+        self.each(since, |it| letters.push(it)).await?;
+        Ok(letters)
+    }
+
+    /// The same, one by one: however many there are, a page of them is in memory.
+    pub async fn each(
+        &self,
+        since: Option<Timestamp>,
+        mut take: impl FnMut(Filed) + Send,
+    ) -> Result<(), GcpError> {
         let start = since.map(|it| format!("{PREFIX}{}", name_of_time(it)));
-        Ok(filed(self.0.list_from(PREFIX, start.as_deref(), usize::MAX).await?))
+        let (mut listing, mut page_token) = (Listing::default(), None);
+        loop {
+            let page = self.0.page(PREFIX, start.as_deref(), page_token).await?;
+            page.objects.iter().filter_map(|it| listing.take_in(it)).for_each(&mut take);
+            page_token = page.next;
+            if page_token.is_none() {
+                listing.0.into_iter().for_each(take);
+                return Ok(());
+            }
+        }
     }
 
     async fn read<T: DeserializeOwned>(
@@ -212,17 +233,30 @@ impl Archive {
     }
 }
 
-/// Puts together what was listed. Objects of other names, and acts without a letter, are nobody's.
-fn filed(objects: Vec<Object>) -> Vec<Filed> {
-    let mut letters: Vec<Filed> = Vec::new();
-    for object in objects {
-        let Some((id, position)) = place(&object.name) else { continue };
-        match letters.last_mut() {
-            Some(last) if position > 0 && last.id == id => last.acts.push(act(position, &object)),
-            _ if position == 0 => letters.push(letter(id, &object)),
-            Some(_) | None => {}
+/// Puts together what is listed, object by object: what happened to a letter lies behind it. Objects of
+/// other names, and acts without a letter, are nobody's.
+#[derive(Default)]
+struct Listing(Option<Filed>);
+
+impl Listing {
+    /// The letter before, once another begins.
+    fn take_in(&mut self, object: &Object) -> Option<Filed> {
+        let (id, position) = place(&object.name)?;
+        if position == 0 {
+            return self.0.replace(letter(id, object));
         }
+        if let Some(last) = self.0.as_mut().filter(|it| it.id == id) {
+            last.acts.push(act(position, object));
+        }
+        None
     }
+}
+
+/// The same of a whole listing.
+fn filed(objects: &[Object]) -> Vec<Filed> {
+    let mut listing = Listing::default();
+    let mut letters: Vec<_> = objects.iter().filter_map(|it| listing.take_in(it)).collect();
+    letters.extend(listing.0);
     letters
 }
 
@@ -312,7 +346,7 @@ mod tests {
     #[test]
     fn a_listing_tells_what_became_of_each_letter() {
         let (a, b) = ("20261123T030405000006-1", "20261123T030405000006-2");
-        let letters = filed(vec![
+        let letters = filed(&[
             listed(&format!("letters/{a}/000000.json"), &[("reason", "no-token"), ("bytes", "3")]),
             listed(&format!("letters/{a}/000001.json"), &[("kind", "edited")]),
             listed(&format!("letters/{a}/000002.json"), &[("kind", "replayed"), ("actor", "ann")]),

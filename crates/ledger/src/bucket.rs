@@ -32,10 +32,9 @@ impl Bucket {
         start: Option<&str>,
         max: usize,
     ) -> Result<Vec<Object>, GcpError> {
-        let (bucket, mut objects, mut page_token) = (&self.name, Vec::new(), None);
+        let (mut objects, mut page_token) = (Vec::new(), None);
         while objects.len() <= max {
-            let list = List { bucket, prefix, start, page_token, page_size: 1_000 };
-            let page = self.storage.list(list).await?;
+            let page = self.page(prefix, start, page_token).await?;
             objects.extend(page.objects);
             page_token = page.next;
             if page_token.is_none() {
@@ -49,10 +48,11 @@ impl Bucket {
     pub(crate) async fn page(
         &self,
         prefix: &str,
+        start: Option<&str>,
         page_token: Option<String>,
     ) -> Result<Page, GcpError> {
         let bucket = &self.name;
-        self.storage.list(List { bucket, prefix, start: None, page_token, page_size: 1_000 }).await
+        self.storage.list(List { bucket, prefix, start, page_token, page_size: 1_000 }).await
     }
 
     /// The first object whose name begins so and is not smaller than `start`.

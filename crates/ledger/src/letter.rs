@@ -153,6 +153,11 @@ pub enum Deed {
         /// The new body.
         data: Base64,
     },
+    /// Pub/Sub would not have what was to be sent again.
+    Refused {
+        /// Its words.
+        why: String,
+    },
     /// Nothing is to become of it.
     Discarded {},
 }
@@ -216,6 +221,7 @@ impl Deed {
         match self {
             Self::Replayed { .. } => "replayed",
             Self::Edited { .. } => "edited",
+            Self::Refused { .. } => "refused",
             Self::Discarded {} => "discarded",
         }
     }

@@ -72,7 +72,7 @@ impl Trail {
     pub fn objects(&self) -> impl Stream<Item = Result<Object, GcpError>> + '_ {
         let pages = stream::try_unfold(Some(None), async |token| {
             let Some(token) = token else { return Ok(None) };
-            let page = self.0.page(FACTS, token).await?;
+            let page = self.0.page(FACTS, None, token).await?;
             Ok::<_, GcpError>(Some((page.objects, page.next.map(Some))))
         });
         pages.map_ok(|it| stream::iter(it).map(Ok)).try_flatten()

@@ -63,6 +63,11 @@ impl Facts {
         self.0["origin"]["fork"] == true
     }
 
+    /// Whether an operator wrote the request, so that nothing but their word stands behind its origin.
+    pub(crate) fn is_edited(&self) -> bool {
+        self.0["claims"].get("operator").is_some()
+    }
+
     /// The variables by name.
     pub fn variables(&self) -> &Map<String, Value> {
         &self.0

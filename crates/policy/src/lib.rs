@@ -20,7 +20,8 @@
 //! match, the larger demand counts. Who approves is not looked at here.
 //!
 //! A fork's merge request whose pipeline runs in the project's own name has the project's path and
-//! a branch of the fork's. It is denied unless a rule that matches says `forks: true`.
+//! a branch of the fork's. It is denied unless a rule that matches says `forks: true`. So is a dead
+//! letter that an operator edited unless one says `edited: true`: its origin is the operator's word.
 //!
 //! # The variables
 //!

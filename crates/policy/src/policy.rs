@@ -126,6 +126,7 @@ struct Rule {
     validations: Vec<(Expression, String)>,
     approval: Option<Approval>,
     forks: bool,
+    edited: bool,
 }
 
 /// CEL's functions, which have no `Debug`.
@@ -155,6 +156,8 @@ struct RuleText {
     approval: Option<Approval>,
     #[serde(default)]
     forks: bool,
+    #[serde(default)]
+    edited: bool,
 }
 
 #[derive(Deserialize)]
@@ -215,7 +218,7 @@ impl Policy {
         let context = expression::context(&self.env.0, facts, &self.patterns);
         let (mut rules, mut violations) = (Vec::new(), Vec::new());
         let mut approval = Approval::default();
-        let mut forks = false;
+        let (mut forks, mut edited) = (false, false);
         for rule in &self.rules {
             match rule.condition.as_ref().map_or(Ok(true), |it| it.evaluate(&context)) {
                 Ok(false) => continue,
@@ -227,6 +230,7 @@ impl Policy {
             }
             rules.push(rule.name.clone());
             forks |= rule.forks;
+            edited |= rule.edited;
             let room = VIOLATIONS_MAX.saturating_sub(violations.len());
             violations.extend(rule.violations(&context).take(room));
             approval = approval.and(rule.approval.unwrap_or_default());
@@ -237,6 +241,10 @@ impl Policy {
         }
         if facts.is_of_a_fork() && !forks {
             let message = "no rule that matches lets the code of a fork in".to_owned();
+            violations.push(Violation { rule: None, message });
+        }
+        if facts.is_edited() && !edited {
+            let message = "no rule that matches lets in what an operator edited".to_owned();
             violations.push(Violation { rule: None, message });
         }
         violations.truncate(VIOLATIONS_MAX);
@@ -314,7 +322,7 @@ impl Compiler {
             let compiled = self.expression(&name, &place, &it.expression);
             validations.extend(compiled.map(|compiled| (compiled, it.message)));
         }
-        Rule { name, condition, validations, approval, forks: read.forks }
+        Rule { name, condition, validations, approval, forks: read.forks, edited: read.edited }
     }
 
     fn expression(&mut self, rule: &str, place: &str, text: &str) -> Option<Expression> {

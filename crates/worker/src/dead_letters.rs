@@ -26,6 +26,8 @@ use crate::trust::Trust;
 const CONDITION: &str = "dead-letters";
 /// What Pub/Sub adds to the attributes of what it moves.
 const SOURCE: &str = "CloudPubSubDeadLetterSource";
+/// Pub/Sub's own limit.
+const VALUE_MAX: usize = 1024;
 /// Keys that cannot be had for so long do not keep a letter from being seen.
 const KEYS_WITHIN: SignedDuration = SignedDuration::from_hours(1);
 
@@ -82,7 +84,9 @@ impl DeadLetters {
             attempts: message.delivery_attempt,
             first_published: message.publish_time,
         };
-        self.file(message.clone(), found).await
+        let mut message = message.clone();
+        take_added(&mut message.attributes);
+        self.file(message, found).await
     }
 
     /// Puts away what comes over the dead-letter topic, until `stop`. It stays there until it is.
@@ -114,20 +118,11 @@ impl DeadLetters {
     /// What the attributes tell, which are then those that it came with first.
     fn found(&self, message: &mut Message) -> Found {
         let id = Letter::id(message.publish_time, "d", &message.id);
-        let mut ours = BTreeMap::new();
-        let taken = |name: &str| {
-            name.starts_with(SOURCE)
-                || [REASON, DETAIL, SUBSCRIPTION, FIRST_PUBLISHED, ATTEMPTS].contains(&name)
-        };
-        message.attributes.retain(|name, value| {
-            let taken = taken(name);
-            if taken {
-                ours.insert(name.clone(), std::mem::take(value));
-            }
-            !taken
-        });
-        let text = |name: &str| ours.get(name).filter(|it| !it.is_empty());
-        let source = |name: &str| ours.get(&format!("{SOURCE}{name}"));
+        let added = take_added(&mut message.attributes);
+        // What Pub/Sub moves has its word on it, and whatever else a sender wrote there is a lie.
+        let moved = added.keys().any(|it| it.starts_with(SOURCE));
+        let text = |name: &str| added.get(name).filter(|it| !moved && !it.is_empty());
+        let source = |name: &str| added.get(&format!("{SOURCE}{name}"));
         let subscription = text(SUBSCRIPTION).cloned().or_else(|| {
             let (project, short) = (source("SubscriptionProject")?, source("Subscription")?);
             // It may be the full name already.
@@ -203,7 +198,13 @@ impl DeadLetters {
         letter.data = Base64(redact(&message.data).into());
         letter.sha256 = Sha256::of(&letter.data.0);
         let attributes = message.attributes.into_iter().filter(|(name, _)| name != REPLAY);
-        letter.attributes = attributes.map(|(name, it)| (name, redact_text(&it))).collect();
+        let kept = |it: &str| {
+            let mut it = redact_text(it);
+            // What was redacted may be longer than Pub/Sub takes back.
+            it.truncate(it.floor_char_boundary(VALUE_MAX));
+            it
+        };
+        letter.attributes = attributes.map(|(name, it)| (name, kept(&it))).collect();
         Ok(self.archive.file(&letter).await?)
     }
 
@@ -254,6 +255,15 @@ impl DeadLetters {
             Err(error) => unproven(&redact_text(&chain(&error))),
         }
     }
+}
+
+/// Takes out what the way to the archive adds to the attributes of a message.
+fn take_added(attributes: &mut BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let ours = [REASON, DETAIL, SUBSCRIPTION, FIRST_PUBLISHED, ATTEMPTS];
+    let is_added = |name: &str| name.starts_with(SOURCE) || ours.contains(&name);
+    let (added, theirs) = std::mem::take(attributes).into_iter().partition(|it| is_added(&it.0));
+    *attributes = theirs;
+    added
 }
 
 impl Error {

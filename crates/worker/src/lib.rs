@@ -168,6 +168,7 @@ pub async fn work(
         publisher: publisher.clone(),
         artifact_topic: config.artifact_topic.clone(),
         run_event_topic: config.run_event_topic.clone(),
+        health: health.clone(),
         clock: doors.clock,
     };
     let (believed, counted) = (trust.clone(), metrics.clone());

@@ -108,6 +108,8 @@ pub(crate) async fn replayed(
         {
             Ok(Replayed { sent, origin, first_published, replays })
         }
-        Deed::Replayed { .. } | Deed::Edited { .. } | Deed::Discarded {} => Err(unknown()),
+        Deed::Replayed { .. } | Deed::Edited { .. } | Deed::Refused { .. } | Deed::Discarded {} => {
+            Err(unknown())
+        }
     }
 }

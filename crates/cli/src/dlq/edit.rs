@@ -105,7 +105,8 @@ pub(super) async fn run(
     std::io::stdout().write_all(diff.as_bytes()).context("writing to stdout")?;
     confirm("Replay this body instead?", args.yes)?;
     let asker = Asker::connect(&args.common, google, environment).await?;
-    let (letter, data) = (known.filed.pick(), String::from(Base64(new.into())));
+    let (letter, new_body) = (known.filed.pick(), new.clone());
+    let data = String::from(Base64(new.into()));
     let name = asker.ask(Ask::Edit { letter, data }, &args.message).await?;
     if args.common.no_wait {
         eprintln!("asked, as {}", name.as_str());
@@ -118,7 +119,19 @@ pub(super) async fn run(
         return Ok(0);
     }
     eprintln!("error: {}", plain(&answer.message));
+    if let Some(path) = kept(&new_body) {
+        eprintln!("note: what was edited lies in {path}, for --file");
+    }
     Ok(exit::UNAVAILABLE)
+}
+
+/// Where an edit that was refused is not lost.
+fn kept(body: &[u8]) -> Option<String> {
+    let mut file =
+        tempfile::Builder::new().prefix("dead-letter-").suffix(".json").tempfile().ok()?;
+    file.write_all(body).ok()?;
+    let (_, path) = file.keep().ok()?;
+    Some(path.display().to_string())
 }
 
 fn read(file: &Path) -> anyhow::Result<Vec<u8>> {

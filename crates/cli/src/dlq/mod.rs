@@ -11,8 +11,8 @@ mod transfer;
 
 use std::sync::Arc;
 
-use branchline_gcp::Config;
 use branchline_gcp::storage::Storage;
+use branchline_gcp::{Class, Config};
 use branchline_ledger::{Archive, Filed, LETTER_BYTES_MAX, Letter};
 use clap::Subcommand;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
@@ -84,13 +84,24 @@ impl Bucket {
 
 /// The letters that a filter means, oldest first; those that somebody has dealt with only if wanted.
 async fn select(archive: &Archive, filter: &Filter, all: bool) -> anyhow::Result<Vec<Filed>> {
-    // The listing is by the time of the letter; what it says of the message may be older.
-    let letters = archive.list(None).await?;
-    let meant = letters.into_iter().filter(|it| (all || it.is_unresolved()) && filter.matches(it));
-    let Some(text) = &filter.text else { return Ok(meant.collect()) };
+    // A letter comes into the archive behind its message's first time, so none is passed over.
+    let mut meant = Vec::new();
+    let each = |it: Filed| {
+        if (all || it.is_unresolved()) && filter.matches(&it) {
+            meant.push(it);
+        }
+    };
+    archive.each(filter.since, each).await?;
+    let Some(text) = &filter.text else { return Ok(meant) };
     let text = text.to_lowercase();
-    let read = stream::iter(meant.map(|it| async {
-        let letter = archive.letter(&it.id, LETTER_BYTES_MAX).await?;
+    let read = stream::iter(meant.into_iter().map(|it| async {
+        let letter = match archive.letter(&it.id, LETTER_BYTES_MAX).await {
+            Err(error) if error.class() == Class::Refused => {
+                eprintln!("note: {} is too large to be looked into", it.id);
+                None
+            }
+            letter => letter?,
+        };
         Ok::<_, anyhow::Error>(letter.is_some_and(|letter| says(&letter, &text)).then_some(it))
     }));
     read.buffered(READS_AT_ONCE).try_filter_map(async |it| Ok(it)).try_collect().await

@@ -1,6 +1,6 @@
 //! `dlq replay` and `dlq discard`: asks the leader, some letters at a time, and tells how far it is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::num::NonZeroU32;
@@ -107,10 +107,8 @@ pub(super) async fn replay(
         return Ok(0);
     }
     let ask = |letters| Ask::Replay { letters, per_second: args.rate, force: args.force };
-    // So that it is told every second how far it is.
-    let some = args.rate.map_or(Request::LETTERS_MAX, |it| it.get() as usize);
-    let some = some.clamp(1, Request::LETTERS_MAX);
-    carry_out(&args.chosen, &letters, some, ask, google, environment).await
+    let portions = args.rate.map_or(Portions::FAST, Portions::paced);
+    carry_out(&args.chosen, &letters, portions, ask, google, environment).await
 }
 
 pub(super) async fn discard(
@@ -127,8 +125,8 @@ pub(super) async fn discard(
         return Err(Usage("why? --message says it, and stays on record".to_owned()).into());
     }
     confirm(&format!("Discard {} dead letters?", letters.len()), args.chosen.yes)?;
-    let (some, ask) = (Request::LETTERS_MAX, |letters| Ask::Discard { letters });
-    carry_out(&args.chosen, &letters, some, ask, google, environment).await
+    let ask = |letters| Ask::Discard { letters };
+    carry_out(&args.chosen, &letters, Portions::FAST, ask, google, environment).await
 }
 
 /// The letters that are meant, oldest first; or how the command ends where there are none.
@@ -173,29 +171,57 @@ fn plan(letters: &[Filed]) -> Table {
     table
 }
 
+/// How much is asked for at a time: what is asked for is done, whatever becomes of the command.
+#[derive(Clone, Copy)]
+struct Portions {
+    /// Letters of one request.
+    letters: usize,
+    /// Requests that are not answered yet.
+    requests: usize,
+}
+
+impl Portions {
+    /// The leader looks for requests about once a second, and is not to wait for more.
+    const FAST: Self = Self { letters: Request::LETTERS_MAX, requests: 16 };
+
+    /// Enough for some seconds.
+    fn paced(per_second: NonZeroU32) -> Self {
+        let rate = usize::try_from(per_second.get()).unwrap_or(usize::MAX);
+        let letters = rate.clamp(50, Request::LETTERS_MAX);
+        let requests = rate.saturating_mul(4).div_ceil(letters);
+        Self { letters, requests: requests.clamp(2, Self::FAST.requests) }
+    }
+}
+
 async fn carry_out(
     chosen: &Chosen,
     letters: &[Filed],
-    some: usize,
+    portions: Portions,
     ask: impl Fn(Vec<Pick>) -> Ask,
     google: &Config,
     environment: &Environment,
 ) -> anyhow::Result<u8> {
     let asker = Asker::connect(&chosen.common, google, environment).await?;
     let message = chosen.message.as_ref().context("why is said")?;
-    let mut written = Vec::new();
-    for letters in letters.chunks(some) {
-        let picks: Vec<_> = letters.iter().map(Filed::pick).collect();
-        written.push((letters.len(), asker.ask(ask(picks), message).await?));
-    }
+    let mut portioned = letters.chunks(portions.letters);
     if chosen.common.no_wait {
+        for letters in portioned {
+            asker.ask(ask(letters.iter().map(Filed::pick).collect()), message).await?;
+        }
         eprintln!("asked for {} dead letters", letters.len());
         return Ok(0);
     }
     let count = Count::new("dead letters", letters.len() as u64);
     let mut became: BTreeMap<String, u64> = BTreeMap::new();
-    let mut refused = Vec::new();
-    for (number, name) in written {
+    let (mut refused, mut written) = (Vec::new(), VecDeque::new());
+    loop {
+        while written.len() < portions.requests
+            && let Some(letters) = portioned.next()
+        {
+            let picks = letters.iter().map(Filed::pick).collect();
+            written.push_back((letters.len(), asker.ask(ask(picks), message).await?));
+        }
+        let Some((number, name)) = written.pop_front() else { break };
         let Some(answer) = asker.answer(&name).await? else {
             count.finish();
             return Ok(asker.waited_too_long(&name));
@@ -222,6 +248,7 @@ fn tell(became: &BTreeMap<String, u64>, refused: &[String], asked: u64) -> anyho
     for message in refused {
         eprintln!("error: {}", crate::publish::plain(message));
     }
-    let done = ["replayed", "discarded"].iter().filter_map(|it| became.get(*it)).sum::<u64>();
+    let fine = ["replayed", "replayed by an earlier request", "discarded"];
+    let done = fine.iter().filter_map(|it| became.get(*it)).sum::<u64>();
     Ok(if done == asked { 0 } else { exit::UNAVAILABLE })
 }

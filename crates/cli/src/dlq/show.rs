@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use branchline_contract::{DATA_MAX, Envelope, LetterId};
+use branchline_contract::{DATA_MAX, Envelope, LetterId, RunId};
 use branchline_gcp::Config;
 use branchline_gcp::storage::Storage;
 use branchline_ledger::{
@@ -64,9 +64,23 @@ impl Known {
             Deed::Edited { data, editor, .. } => {
                 Some((data, Origin::Operator { email: editor.clone() }))
             }
-            Deed::Replayed { .. } | Deed::Discarded {} => None,
+            Deed::Replayed { .. } | Deed::Refused { .. } | Deed::Discarded {} => None,
         });
         edit.unwrap_or_else(|| (&self.letter.data, self.letter.origin.clone()))
+    }
+}
+
+impl Known {
+    /// The run that a replay would be about: that of an edit, where there is one.
+    fn run(&self) -> Option<(u64, RunId)> {
+        let (data, _) = self.newest();
+        let request = Envelope::decode_artifact_ready(&data.0, &self.letter.attributes);
+        match request {
+            Ok(request) if self.letter.role == Role::Worker => {
+                Some((request.gitlab.project_id, RunId::derive(&request).0))
+            }
+            Ok(_) | Err(_) => self.filed.project_id.zip(self.filed.run.clone()),
+        }
     }
 }
 
@@ -76,8 +90,8 @@ pub(super) async fn run(args: &Args, google: &Config) -> anyhow::Result<u8> {
     let Some(known) = Known::read(&archive, &args.id).await? else { return Ok(absent(&args.id)) };
     let store =
         args.ledger_bucket.as_ref().map(|it| Store::new(storage, it.clone(), Timestamp::now));
-    let history = match (&store, &known.filed.run, known.filed.project_id) {
-        (Some(store), Some(run), Some(project_id)) => store.load(project_id, run).await?,
+    let history = match (&store, known.run()) {
+        (Some(store), Some((project_id, run))) => store.load(project_id, &run).await?,
         _ => None,
     };
     let outlook = foresee(&known, history.as_ref(), store.is_some());
@@ -125,14 +139,18 @@ fn as_text(known: &Known, history: Option<&History>, outlook: &str) -> String {
     line("first published", &letter.first_published.to_string());
     line("attempts", &letter.attempts.map(|it| it.to_string()).unwrap_or_default());
     line("origin", &origin(&letter.origin));
-    line("run", &super::list::about(filed));
+    let run = known.run().map(|(_, run)| run.to_string());
+    line("run", &run.unwrap_or_else(|| super::list::about(filed)));
     if let Some(sent) = &letter.replay_of {
         line("came back from", &format!("{sent}, replayed {} times", letter.replays));
     }
     line("on replay", outlook);
     for (act, filed) in acts.iter().zip(&filed.acts) {
         let when = act.time.strftime("%Y-%m-%d %H:%M:%S");
-        let who = format!("{} by {} at {when}: {}", filed.kind, act.actor, act.reason);
+        let mut who = format!("{} by {} at {when}: {}", filed.kind, act.actor, act.reason);
+        if let Deed::Refused { why } = &act.deed {
+            who = format!("refused at {when}: {why}");
+        }
         line(&format!("then ({})", filed.position), &who);
     }
     for (name, value) in &letter.attributes {

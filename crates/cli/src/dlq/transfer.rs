@@ -5,9 +5,10 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
-use branchline_gcp::Config;
+use branchline_gcp::{Class, Config};
 use branchline_ledger::{Act, Acted, LETTER_BYTES_MAX, Letter};
-use futures::{StreamExt as _, TryStreamExt as _, stream};
+use branchline_service::telemetry::chain;
+use futures::{StreamExt as _, stream};
 use serde::{Deserialize, Serialize};
 
 use super::filter::Filter;
@@ -63,7 +64,16 @@ pub(super) async fn export(args: &Export, google: &Config) -> anyhow::Result<u8>
     let lines = stream::iter(letters.iter().map(|it| Known::read(&archive, &it.id)));
     let mut lines = lines.buffered(READS_AT_ONCE);
     let mut stdout = std::io::stdout().lock();
-    while let Some(known) = lines.try_next().await? {
+    let mut left_out = 0_u64;
+    while let Some(known) = lines.next().await {
+        let known = match known {
+            Err(error) if is_too_large(&error) => {
+                eprintln!("error: {}", chain(error.as_ref()));
+                left_out += 1;
+                continue;
+            }
+            known => known?,
+        };
         // It may have been deleted since it was listed.
         let Some(Known { filed, letter, acts }) = known else { continue };
         let positions = filed.acts.iter().map(|it| it.position);
@@ -71,7 +81,12 @@ pub(super) async fn export(args: &Export, google: &Config) -> anyhow::Result<u8>
         let line = serde_json::to_string(&line).context("writing a letter as JSON")?;
         writeln!(stdout, "{line}").context("writing to stdout")?;
     }
-    Ok(0)
+    Ok(if left_out == 0 { 0 } else { exit::DATA })
+}
+
+fn is_too_large(error: &anyhow::Error) -> bool {
+    let google = error.downcast_ref::<branchline_gcp::Error>();
+    google.is_some_and(|it| it.class() == Class::Refused)
 }
 
 pub(super) async fn import(args: &Import, google: &Config) -> anyhow::Result<u8> {

@@ -34,7 +34,8 @@ A minimal policy:
 
 A request is allowed when a rule matches and every validation of every rule that matches holds;
 what cannot be evaluated does not hold. `match`, `validations` and `approval` may be left out. The
-code of a fork is denied unless a rule that matches has `forks: true`.
+code of a fork is denied unless a rule that matches has `forks: true`, and a dead letter that an
+operator edited unless one has `edited: true`: its origin is the operator's word.
 Expressions are CEL over these variables; what is not known is null:
   origin     host, project_id, project_path, namespace, sha, ref, ref_protected, pipeline_id,
              job_id, user_login, fork

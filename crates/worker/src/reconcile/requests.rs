@@ -81,7 +81,8 @@ impl Leader {
             info!(request.id = name.id(), ?verdict, message, "request answered");
             let time = (self.settings.clock)();
             let counts = BTreeMap::new();
-            let answer = Answer { request: request.ok(), verdict, message, counts, time };
+            let request = request.ok().map(Request::for_the_record);
+            let answer = Answer { request, verdict, message, counts, time };
             self.ledger.requests.answer(name, &answer).await?;
         }
         self.ledger.requests.remove(asked).await

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use branchline_gcp::Error as GcpError;
+use branchline_ledger::Filed;
 use branchline_service::Reason;
 use branchline_service::telemetry::chain;
 use tokio::task::JoinSet;
@@ -18,6 +19,7 @@ const EVERY: Duration = Duration::from_secs(30);
 #[derive(Default)]
 pub(super) struct Unresolved {
     looks: JoinSet<Result<BTreeMap<Reason, usize>, GcpError>>,
+    began: Duration,
     next: Duration,
 }
 
@@ -26,6 +28,8 @@ impl Leader {
     pub(super) fn count_dead_letters(&mut self) {
         let now = self.started.elapsed();
         while let Some(looked) = self.unresolved.looks.try_join_next() {
+            // A large archive takes its time, and is left alone for as long again.
+            self.unresolved.next = now + EVERY.max(now.saturating_sub(self.unresolved.began));
             match looked {
                 Ok(Ok(counts)) => {
                     for reason in Reason::ALL {
@@ -38,16 +42,17 @@ impl Leader {
             }
         }
         if self.unresolved.looks.is_empty() && now >= self.unresolved.next {
-            self.unresolved.next = now + EVERY;
+            self.unresolved.began = now;
             let archive = self.post.archive.clone();
             self.unresolved.looks.spawn(async move {
                 let mut counts = BTreeMap::new();
-                for letter in archive.list(None).await? {
+                let each = |letter: Filed| {
                     // One whose reason is of a newer version is told of as what nobody explained.
                     let reason =
                         Reason::named(&letter.reason).unwrap_or(Reason::DeliveriesExhausted);
                     *counts.entry(reason).or_default() += usize::from(letter.is_unresolved());
-                }
+                };
+                archive.each(None, each).await?;
                 Ok(counts)
             });
         }
