@@ -230,9 +230,12 @@ async fn no_token_is_in_anything_that_is_kept_or_shown() {
         installation::OUTPUT,
         installation::DEAD_LETTERS,
     ] {
-        for (name, content) in at.objects(bucket).unwrap() {
-            if let Ok(letter) = serde_json::from_slice::<Letter>(&content) {
-                searched.insert(format!("the body in {name}"), letter.data.0.to_vec());
+        for (name, mut content) in at.objects(bucket).unwrap() {
+            if let Ok(mut letter) = serde_json::from_slice::<Letter>(&content) {
+                // In base64 a commit's hash looks as it does in a token, so a body is searched as it is.
+                let body = std::mem::take(&mut letter.data.0).to_vec();
+                searched.insert(format!("the body in {name}"), body);
+                content = serde_json::to_vec(&letter).unwrap();
             }
             searched.insert(format!("{bucket}/{name}"), content);
         }
