@@ -47,18 +47,30 @@ pub(crate) struct Clinic {
     /// Claims of its token for Google.
     pub(crate) google_token: Value,
     /// Whether it becomes the role's account.
-    impersonates: bool,
+    pub(crate) impersonates: bool,
     /// Whether the doctor is shown the provider.
     pub(crate) shows_provider: bool,
     /// What is written behind that in its file.
     pub(crate) behind_token: &'static str,
+    /// Whether somebody changed it behind its signature.
+    pub(crate) tampered: bool,
+    /// The field of JSON that it lies in, if it does.
+    pub(crate) token_field: Option<&'static str>,
     /// The job's credential file; none for no file.
     pub(crate) credentials: Option<Value>,
+    /// As it should be.
+    pub(crate) good_credentials: Value,
+    /// The metadata server of a runner that is somebody itself.
+    pub(crate) runner: Option<String>,
+    /// What the roles find in `GOOGLE_APPLICATION_CREDENTIALS`.
+    pub(crate) key_file: Option<Value>,
     pub(crate) worker: Value,
     pub(crate) notifier: Value,
     pub(crate) training_accounts: Vec<String>,
     /// The token of the notifier.
     pub(crate) gitlab_token: String,
+    /// A file that it is read from instead.
+    pub(crate) gitlab_token_file: Option<PathBuf>,
     admin: String,
     metadata: String,
     signer: Signer,
@@ -160,12 +172,18 @@ impl Clinic {
         let (worker, notifier) = configurations(&stack, &policy);
         Self {
             gitlab_token: gitlab.token(),
+            gitlab_token_file: None,
             signer: gitlab.signer().unwrap(),
             admin: iam.account_token(&account("admin")),
             training_accounts: vec![account("trainer")],
             own_token: Some(own_token),
-            credentials: Some(credentials),
+            credentials: Some(credentials.clone()),
+            good_credentials: credentials,
             behind_token: "",
+            tampered: false,
+            token_field: None,
+            runner: None,
+            key_file: None,
             impersonates: true,
             shows_provider: true,
             provider,
@@ -185,9 +203,18 @@ impl Clinic {
     }
 
     /// Runs the doctor as the account of a role, as in its pod.
-    pub(crate) async fn runs_as(&mut self, id: &str) {
-        self.metadata = self.stack.metadata_server(&account(id)).await.unwrap().to_string();
+    pub(crate) fn runs_as(&mut self, id: &str) {
+        self.metadata = self.metadata_of(id);
         self.impersonates = false;
+    }
+
+    /// A metadata server that speaks for an account.
+    pub(crate) fn metadata_of(&self, id: &str) -> String {
+        tokio::task::block_in_place(|| {
+            let email = account(id);
+            let server = self.stack.metadata_server(&email);
+            tokio::runtime::Handle::current().block_on(server).unwrap().to_string()
+        })
     }
 
     /// What must never be shown.
@@ -226,16 +253,21 @@ impl Clinic {
             Part::All => "all",
         };
         command.args(["doctor", name, "--json"]).env_clear().env("HOME", self.directory.path());
-        let google = &self.worker["google"];
-        for name in ["pubsub", "storage", "vertex", "iam"] {
-            let value = google[format!("{name}_endpoint")].as_str().unwrap();
-            command.env(format!("BRANCHLINE_{}_ENDPOINT", name.to_uppercase()), value);
-        }
+        self.endpoints(&mut command);
         match part {
-            Part::Ci => self.ci(&mut command).await,
+            Part::Ci => {
+                self.job(&mut command);
+                self.ci(&mut command).await;
+            }
             Part::Worker | Part::Notifier | Part::All => {
                 command.env("GCE_METADATA_HOST", &self.metadata);
-                command.env("BRANCHLINE_GITLAB_TOKEN", &self.gitlab_token);
+                match &self.gitlab_token_file {
+                    Some(file) => command.env("BRANCHLINE_GITLAB_TOKEN_FILE", file),
+                    None => command.env("BRANCHLINE_GITLAB_TOKEN", &self.gitlab_token),
+                };
+                if let Some(key) = &self.key_file {
+                    command.env("GOOGLE_APPLICATION_CREDENTIALS", self.write("key.json", key));
+                }
                 command.args(["--gitlab-project", &self.project_id.to_string()]);
             }
         }
@@ -256,7 +288,10 @@ impl Clinic {
                 training(&mut command);
             }
             Part::Notifier => {
-                command.arg("--config").arg(notifier).args(["--account", &notifier_account]);
+                command.arg("--config").arg(notifier);
+                if self.impersonates {
+                    command.args(["--account", &notifier_account]);
+                }
             }
             Part::All => {
                 command.arg("--worker").arg(worker).arg("--notifier").arg(notifier);
@@ -265,6 +300,20 @@ impl Clinic {
                 training(&mut command);
             }
         }
+        Self::told(command).await
+    }
+
+    /// Runs the command that looks at a CI job, as the doctor has proposed it.
+    pub(crate) async fn look_again(&self, words: &[&str]) -> Told {
+        let ["branchline", arguments @ ..] = words else { panic!("{words:?}") };
+        let mut command = Command::new(executable());
+        command.args(arguments).arg("--json").env_clear().current_dir(self.directory.path());
+        self.endpoints(&mut command);
+        self.job(&mut command);
+        Self::told(command).await
+    }
+
+    async fn told(mut command: Command) -> Told {
         let started = Instant::now();
         let Output { status, stdout, stderr } = command.output().await.unwrap();
         let took = started.elapsed();
@@ -274,34 +323,78 @@ impl Clinic {
         Told { code: status.code().unwrap(), findings, stderr, took }
     }
 
-    async fn ci(&self, command: &mut Command) {
+    fn endpoints(&self, command: &mut Command) {
+        let google = &self.worker["google"];
+        for name in ["pubsub", "storage", "vertex", "iam"] {
+            let value = google[format!("{name}_endpoint")].as_str().unwrap();
+            command.env(format!("BRANCHLINE_{}_ENDPOINT", name.to_uppercase()), value);
+        }
+    }
+
+    /// What a CI job has.
+    fn job(&self, command: &mut Command) {
         if let Some(claims) = &self.own_token {
             command.env("BRANCHLINE_ID_TOKEN", self.signer.sign(claims).unwrap());
         }
-        let token = self.signer.sign(&self.google_token).unwrap();
-        std::fs::write(self.file("google-token"), token + self.behind_token).unwrap();
+        let mut token = self.signer.sign(&self.google_token).unwrap();
+        if self.tampered {
+            let last = if token.ends_with('A') { "Q" } else { "A" };
+            token.replace_range(token.len() - 1.., last);
+        }
+        token += self.behind_token;
+        let text = self.token_field.map(|it| json!({ it: token }).to_string()).unwrap_or(token);
+        std::fs::write(self.file("google-token"), text).unwrap();
         if let Some(credentials) = &self.credentials {
             command.env("GOOGLE_APPLICATION_CREDENTIALS", self.write("google.json", credentials));
         }
+        if let Some(metadata) = &self.runner {
+            command.env("GCE_METADATA_HOST", metadata);
+        }
+    }
+
+    async fn ci(&self, command: &mut Command) {
         command.args(["--topic", &topic(PROJECT, "artifact-ready"), "--bucket", ARTIFACTS]);
         command.args(["--ledger", LEDGER]);
-        if !self.shows_provider {
-            return;
+        if self.shows_provider {
+            command.arg("--provider").arg(self.describe().await);
         }
-        // As `gcloud … providers describe --format=json` prints it.
-        let iam = format!("http://{}/v1", self.stack.endpoints().iam);
-        let number = self.stack.iam.create_project(PROJECT);
-        let url = format!(
-            "{iam}/projects/{number}/locations/global/workloadIdentityPools/{POOL}/providers/{POOL}"
-        );
+    }
+
+    /// The provider, as `gcloud … providers describe --format=json` prints it.
+    pub(crate) async fn describe(&self) -> PathBuf {
+        let url = format!("{}/providers/{POOL}", self.pool());
         let described: Value =
             self.admin(reqwest::Method::GET, &url).send().await.unwrap().json().await.unwrap();
-        command.arg("--provider").arg(self.write("provider.json", &described));
+        self.write("provider.json", &described)
+    }
+
+    /// Where the pool is.
+    fn pool(&self) -> String {
+        let iam = format!("http://{}/v1", self.stack.endpoints().iam);
+        let number = self.stack.iam.create_project(PROJECT);
+        format!("{iam}/projects/{number}/locations/global/workloadIdentityPools/{POOL}")
+    }
+
+    /// Switches the pool off, and on again.
+    pub(crate) fn disable_pool(&self, disabled: bool) {
+        let body = json!({ "disabled": disabled });
+        let url = format!("{}?updateMask=disabled", self.pool());
+        sent(self.admin(reqwest::Method::PATCH, &url).json(&body));
     }
 
     pub(crate) async fn close(self) {
         self.stack.shutdown().await;
     }
+}
+
+/// Sends a request, which has to succeed.
+pub(crate) fn sent(request: reqwest::RequestBuilder) {
+    tokio::task::block_in_place(|| {
+        tokio::runtime::Handle::current().block_on(async {
+            let answer = request.send().await.unwrap();
+            assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
+        });
+    });
 }
 
 /// The claims of a token, whoever signed it.

@@ -10,10 +10,14 @@ use std::time::{Duration, Instant};
 use google_cloud_auth::credentials::CacheableResource;
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 use reqwest::{Client, Method};
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::config::Config;
+use crate::identity::IdTokens;
+
+mod provider;
+
+pub use provider::{Provider, Standing};
 
 /// Time for all questions together; an answer that comes later is none.
 const TIME_MAX: Duration = Duration::from_millis(2_500);
@@ -72,21 +76,6 @@ pub enum Refusal {
     Unusable(String),
 }
 
-/// A provider of a workload identity pool.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Provider {
-    /// Whose tokens it takes.
-    pub issuer: String,
-    /// Audiences that it takes; none means its own name.
-    pub audiences: Vec<String>,
-    /// CEL by attribute, `google.subject` among them.
-    pub mapping: Vec<(String, String)>,
-    /// CEL that has to hold, if any.
-    pub condition: Option<String>,
-    /// Whether it takes any at all.
-    pub enabled: bool,
-}
-
 /// The door.
 #[derive(Clone, Debug)]
 pub struct Iam {
@@ -124,6 +113,13 @@ impl Iam {
                 .ok_or_else(|| Refusal::Unusable("the credentials are anonymous".to_owned())),
             CacheableResource::NotModified => Err(Refusal::Unusable("no credentials".to_owned())),
         }
+    }
+
+    /// An ID token of whoever that is, which has its address in it; people have none, nor have those
+    /// who became somebody by another's token.
+    pub async fn own_id_token(&self) -> Option<String> {
+        let tokens = IdTokens::new(&self.config, "branchline-doctor").ok()?;
+        tokio::time::timeout(self.left(), tokens.token()).await.ok()?.ok()
     }
 
     /// A token of a CI job, exchanged at a provider: `//iam.googleapis.com/projects/N/…`.
@@ -226,11 +222,9 @@ impl Iam {
         Ok(answer["state"] == "ENABLED")
     }
 
-    /// A provider, `projects/N/locations/global/workloadIdentityPools/P/providers/X`.
-    pub async fn provider(&self, caller: &Caller, name: &str) -> Result<Provider, Refusal> {
-        let path = format!("v1/{name}");
-        let it = self.call(Some(caller), Method::GET, Api::Iam, &path, None).await?;
-        Provider::read(&it)
+    /// Where tokens are exchanged.
+    pub fn token_url(&self) -> String {
+        format!("{}/v1/token", self.config.host(Api::Sts).trim_end_matches('/'))
     }
 
     async fn call(
@@ -262,32 +256,6 @@ impl Iam {
         }
         let answer: Value = serde_json::from_slice(&bytes).unwrap_or_default();
         if status.is_success() { Ok(answer) } else { Err(said(status.as_u16(), &answer)) }
-    }
-}
-
-impl Provider {
-    /// Reads the JSON of IAM, as gcloud prints it too.
-    pub fn read(it: &Value) -> Result<Self, Refusal> {
-        #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Oidc {
-            issuer_uri: String,
-            #[serde(default)]
-            allowed_audiences: Vec<String>,
-        }
-        let oidc: Oidc = serde_json::from_value(it["oidc"].clone())
-            .map_err(|_| Refusal::Unusable("it is not an OpenID Connect provider".to_owned()))?;
-        let mapping = it["attributeMapping"].as_object().into_iter().flatten();
-        let mapping =
-            mapping.filter_map(|(name, cel)| Some((name.clone(), cel.as_str()?.to_owned())));
-        let condition = it["attributeCondition"].as_str().filter(|it| !it.is_empty());
-        Ok(Self {
-            issuer: oidc.issuer_uri,
-            audiences: oidc.allowed_audiences,
-            mapping: mapping.collect(),
-            condition: condition.map(str::to_owned),
-            enabled: it["disabled"] != true && it["state"].as_str().is_none_or(|it| it == "ACTIVE"),
-        })
     }
 }
 

@@ -9,6 +9,8 @@ use super::finding::Finding;
 
 /// How far a clock may be off.
 const SKEW_MAX_SECS: i64 = 60;
+/// Google takes no token that was issued before.
+const AGE_MAX_SECS: i64 = 24 * 60 * 60;
 
 /// The claims of a token, or that it is none.
 pub(crate) fn decode(token: &str) -> Option<Claims> {
@@ -31,6 +33,12 @@ pub(crate) fn audiences(claims: &Claims) -> Vec<String> {
 /// A claim as a text.
 pub(crate) fn text<'a>(claims: &'a Claims, name: &str) -> &'a str {
     claims.get(name).and_then(|it| it.as_str()).unwrap_or_default()
+}
+
+/// Whether it is the job of a fork's merge request, which runs in the project's name: the project in
+/// the token is the fork then, and whatever its author likes.
+pub(crate) fn is_fork(claims: &Claims) -> bool {
+    claims.get("job_project_id").is_some_and(|it| claims.get("project_id") != Some(it))
 }
 
 /// A token has to be for one audience. `name` is the variable that it comes in.
@@ -72,6 +80,19 @@ pub(crate) fn time(name: &str, claims: &Claims, now: Timestamp) -> Option<Findin
             format!("{name} expired {} s ago", now - expires),
             "a token lives as long as its job may run",
             "# in .gitlab-ci.yml, in the job\ntimeout: 2h",
+        )
+    })
+}
+
+/// Google takes no token that is older, however long its job may run.
+pub(crate) fn age(name: &str, claims: &Claims, now: Timestamp) -> Option<Finding> {
+    let issued = claims.get("iat")?.as_i64()?;
+    (now.as_second() - issued > AGE_MAX_SECS + SKEW_MAX_SECS).then(|| {
+        Finding::wrong(
+            "expired",
+            format!("{name} was issued more than 24 h ago"),
+            "Google takes no token that is older, however long its job may run",
+            "# publish in a job of its own, whose token is new",
         )
     })
 }
