@@ -9,12 +9,15 @@ mod faults;
 mod fixes;
 #[path = "doctor/good.rs"]
 mod good;
+#[path = "doctor/looks.rs"]
+mod looks;
 
 use std::time::Duration;
 
 use branchline_local::iam::Resource;
 use branchline_local::installation::OUTPUT;
-use clinic::{Clinic, Part, Told, account};
+use clinic::{Clinic, account};
+use looks::{Part, Told};
 use faults::{Fault, faults};
 use good::GOOD;
 use serde_json::json;

@@ -9,7 +9,8 @@ use branchline_local::iam::Resource;
 use branchline_local::installation::PROJECT;
 use serde_json::json;
 
-use crate::clinic::{Clinic, Part, account, now};
+use crate::clinic::{Clinic, account, now};
+use crate::looks::Part;
 
 /// One misconfiguration, and what the doctor has to say of it.
 pub(crate) struct Fault {

@@ -310,3 +310,10 @@ pub(crate) fn put_subscription(clinic: &Clinic, name: &str, new: &Value) {
     let url = format!("http://{}/v1/{name}", clinic.stack.endpoints().pubsub);
     sent(clinic.admin(Method::PUT, &url).json(new));
 }
+
+/// Takes one away, with all that is in it.
+pub(crate) fn delete_subscription(clinic: &Clinic, id: &str) {
+    let name = subscription(PROJECT, id);
+    let url = format!("http://{}/v1/{name}", clinic.stack.endpoints().pubsub);
+    sent(clinic.admin(Method::DELETE, &url));
+}

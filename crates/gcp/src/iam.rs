@@ -5,7 +5,9 @@
 //! Service says; so this door speaks JSON over HTTP itself.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, Instant, SystemTime};
 
 use google_cloud_auth::credentials::CacheableResource;
 use reqwest::header::{AUTHORIZATION, HeaderValue};
@@ -15,6 +17,7 @@ use serde_json::{Value, json};
 use crate::config::Config;
 use crate::identity::IdTokens;
 
+mod clock;
 mod provider;
 
 pub use provider::{Provider, Standing};
@@ -82,6 +85,8 @@ pub struct Iam {
     http: Client,
     config: Config,
     until: Instant,
+    /// Seconds by which this clock is ahead of Google's.
+    ahead: Arc<AtomicI64>,
 }
 
 impl Iam {
@@ -91,7 +96,14 @@ impl Iam {
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(|error| silent(&error))?;
-        Ok(Self { http, config: config.clone(), until: Instant::now() + TIME_MAX })
+        let (config, until) = (config.clone(), Instant::now() + TIME_MAX);
+        Ok(Self { http, config, until, ahead: Arc::default() })
+    }
+
+    /// Seconds by which this clock is ahead of Google's, as far as it has answered; less than none
+    /// where it is behind.
+    pub fn ahead(&self) -> i64 {
+        self.ahead.load(Ordering::Relaxed)
     }
 
     /// Time that is left.
@@ -191,6 +203,13 @@ impl Iam {
         self.call(Some(caller), Method::GET, Api::PubSub, &format!("v1/{name}"), None).await
     }
 
+    /// How many subscriptions a topic has, of those that one answer lists.
+    pub async fn subscribers(&self, caller: &Caller, topic: &str) -> Result<usize, Refusal> {
+        let path = format!("v1/{topic}/subscriptions");
+        let answer = self.call(Some(caller), Method::GET, Api::PubSub, &path, None).await?;
+        Ok(texts(&answer["subscriptions"]).len())
+    }
+
     /// Whether a topic or a subscription is there. What an account may do on one that is not,
     /// Pub/Sub answers with nothing.
     pub async fn exists(&self, caller: &Caller, resource: &Resource) -> Result<bool, Refusal> {
@@ -244,6 +263,9 @@ impl Iam {
             request = request.json(&body);
         }
         let mut response = request.send().await.map_err(|error| silent(&error.without_url()))?;
+        if let Some(ahead) = clock::ahead(response.headers(), SystemTime::now()) {
+            self.ahead.store(ahead, Ordering::Relaxed);
+        }
         let status = response.status();
         let mut bytes = Vec::new();
         while let Some(chunk) =

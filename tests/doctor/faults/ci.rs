@@ -5,7 +5,8 @@ use branchline_local::installation::{ARTIFACTS, PROJECT};
 use serde_json::json;
 
 use super::{Fault, at, bars, credentials, lose, one, provide};
-use crate::clinic::{POOL, Part, account};
+use crate::clinic::{POOL, account};
+use crate::looks::Part;
 
 const OF_TWO: &str = r#"assertion.namespace_path == "vision" && assertion.ref_protected == "true" || assertion.namespace_path == "sound""#;
 const OF_PLACE: &str = r#"assertion.environment + "!""#;

@@ -6,8 +6,9 @@ use branchline_local::installation::{ARTIFACTS, LEDGER, PROJECT, STAGING, subscr
 use serde_json::json;
 
 use super::{Fault, agent, lose, one};
-use crate::clinic::{Part, account};
-use crate::fixes::{patch_subscription, put_subscription};
+use crate::clinic::account;
+use crate::looks::Part;
+use crate::fixes::{delete_subscription, patch_subscription, put_subscription};
 
 pub(super) const FAULTS: &[Fault] = &[
     one(
@@ -159,6 +160,14 @@ pub(super) const FAULTS: &[Fault] = &[
         |it| patch_subscription(it, "artifact-ready-worker", &json!({"retryPolicy": null})),
         "subscription",
         "has no retry policy",
+    ),
+    one(
+        Part::Worker,
+        "dead letters",
+        "nobody who keeps dead letters",
+        |it| delete_subscription(it, "dead-letters-archive"),
+        "subscription",
+        "topics/dead-letters has no subscription",
     ),
     one(
         Part::Notifier,

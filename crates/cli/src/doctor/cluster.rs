@@ -13,6 +13,7 @@ use futures::future::join_all;
 
 use super::finding::{Finding, Level};
 use super::grants::{self, Grant, Member, Things};
+use super::job_token::clock;
 use super::{service_agent, subscription, whoami};
 
 /// One role's needs.
@@ -81,15 +82,17 @@ pub(crate) async fn probe(
         Err(finding) => return Ok(vec![finding]),
     };
     let Callers { own, role: its, member } = &callers;
-    let (lacks, settings, agent, apis, training) = futures::join!(
+    let (lacks, settings, lost, agent, apis, training) = futures::join!(
         grants::missing(iam, own, its, role.grants, &role.things, member),
         subscription::probe(iam, own, role),
+        subscription::dead_letters(iam, own, role),
         service_agent::probe(iam, own, role),
         join_all(["pubsub", "storage"].map(|it| api(iam, own, project_of(role.subscription), it))),
         join_all(role.training_projects.iter().map(|it| training(iam, own, google, it, role))),
     );
     let apis = apis.into_iter().flatten().chain(training.into_iter().flatten());
-    Ok(lacks.into_iter().chain(settings).chain(agent).chain(apis).collect())
+    let found = lacks.into_iter().chain(settings).chain(lost).chain(agent).chain(apis);
+    Ok(found.chain(clock(iam.ahead())).collect())
 }
 
 /// Something that may be as it should.

@@ -96,3 +96,28 @@ pub(crate) fn age(name: &str, claims: &Claims, now: Timestamp) -> Option<Finding
         )
     })
 }
+
+/// A clock that differs from Google's, as its answers tell it.
+pub(crate) fn clock(ahead: i64) -> Option<Finding> {
+    let is = if ahead > 0 { "ahead of" } else { "behind" };
+    (ahead.abs() > SKEW_MAX_SECS).then(|| {
+        Finding::wrong(
+            "clock",
+            format!("this clock is {} s {is} Google's", ahead.abs()),
+            "tokens are taken for expired, or for not valid yet",
+            "sudo chronyc makestep",
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_may_differ_by_a_minute() {
+        for (ahead, told) in [(0, false), (60, false), (-60, false), (61, true), (-61, true)] {
+            assert_eq!(clock(ahead).is_some(), told, "{ahead}");
+        }
+    }
+}

@@ -20,6 +20,28 @@ pub(super) async fn probe(iam: &Iam, caller: &Caller, role: &Role<'_>) -> Vec<Fi
     }
 }
 
+/// Whether anybody keeps what goes to the dead-letter topic. Who may not look has been told already
+/// that they see nothing here.
+pub(super) async fn dead_letters(
+    iam: &Iam,
+    caller: &Caller,
+    role: &Role<'_>,
+) -> Option<Finding> {
+    let topic = role.dead_letter_topic;
+    (iam.subscribers(caller, topic).await == Ok(0)).then(|| {
+        let name = topic.replace("/topics/", "/subscriptions/");
+        Finding::wrong(
+            "subscription",
+            format!("{topic} has no subscription"),
+            "Pub/Sub keeps nothing for nobody, so every dead letter is lost",
+            format!(
+                "gcloud pubsub subscriptions create {name}-archive --topic={topic} \
+                 --expiration-period=never --message-retention-duration=31d"
+            ),
+        )
+    })
+}
+
 /// Pure: what is wrong with a subscription.
 fn settings(role: &Role<'_>, it: &Value) -> Vec<Finding> {
     let name = role.subscription;
