@@ -17,9 +17,9 @@ use std::time::Duration;
 use branchline_local::iam::Resource;
 use branchline_local::installation::OUTPUT;
 use clinic::{Clinic, account};
-use looks::{Part, Told};
 use faults::{Fault, faults};
 use good::GOOD;
+use looks::{Part, Told};
 use serde_json::json;
 
 /// A diagnosis takes no longer, even on a machine that is busy with other tests.

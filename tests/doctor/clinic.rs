@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use branchline_local::gitlab::{Signer, Trigger};
 use branchline_local::iam::{Provider, Resource};
 use branchline_local::installation::{
-    self, ARTIFACTS, LEDGER, OUTPUT, PROJECT, QUEUE, REQUESTS, subscription, topic,
+    self, LEDGER, OUTPUT, PROJECT, QUEUE, REQUESTS, subscription, topic,
 };
 use branchline_local::stack::{Options, Stack};
 use jiff::Timestamp;

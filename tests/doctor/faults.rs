@@ -33,6 +33,10 @@ impl Fault {
     const fn by_hand(self, words: &'static str, mend: fn(&mut Clinic)) -> Self {
         Self { by_hand: Some((words, mend)), ..self }
     }
+
+    const fn barring(self) -> Self {
+        Self { bars: true, ..self }
+    }
 }
 
 const fn bars(

@@ -55,7 +55,7 @@ pub(super) const FAULTS: &[Fault] = &[
             });
         },
         "credentials",
-        "the token is a \"urn:ietf:params:oauth:token-type:saml2\"",
+        "urn:ietf:params:oauth:token-type:saml2",
     ),
     bars(
         "a token that is sent to somebody else",
@@ -63,7 +63,7 @@ pub(super) const FAULTS: &[Fault] = &[
             credentials(it, "/token_url", |_| "https://sts.example.com/v1/token".to_owned());
         },
         "credentials",
-        "has the token exchanged at \"https://sts.example.com",
+        "https://sts.example.com/v1/token",
     ),
     bars(
         "an address in the place of a provider's name",

@@ -7,8 +7,8 @@ use serde_json::json;
 
 use super::{Fault, agent, lose, one};
 use crate::clinic::account;
-use crate::looks::Part;
 use crate::fixes::{delete_subscription, patch_subscription, put_subscription};
+use crate::looks::Part;
 
 pub(super) const FAULTS: &[Fault] = &[
     one(
@@ -279,7 +279,8 @@ pub(super) const FAULTS: &[Fault] = &[
         },
         "subscription",
         "does not keep the order of events",
-    ),
+    )
+    .barring(),
     one(
         Part::Worker,
         "credentials",
@@ -291,7 +292,8 @@ pub(super) const FAULTS: &[Fault] = &[
         "credentials",
         "is the key of a service account",
     )
-    .by_hand("unset GOOGLE_APPLICATION_CREDENTIALS", |it| it.key_file = None),
+    .by_hand("unset GOOGLE_APPLICATION_CREDENTIALS", |it| it.key_file = None)
+    .barring(),
     one(
         Part::Notifier,
         "credentials",
@@ -304,7 +306,8 @@ pub(super) const FAULTS: &[Fault] = &[
         "credentials",
         "is the key of a service account",
     )
-    .by_hand("unset GOOGLE_APPLICATION_CREDENTIALS", |it| it.key_file = None),
+    .by_hand("unset GOOGLE_APPLICATION_CREDENTIALS", |it| it.key_file = None)
+    .barring(),
     one(
         Part::Notifier,
         "gitlab token",

@@ -193,7 +193,10 @@ fn where_to_run(clause: &Clause, claims: &Claims) -> &'static str {
     if is_fork(claims) {
         return "# this is a fork's pipeline: run the job in the project itself";
     }
-    if clause.claims.iter().any(|(name, _)| name.ends_with("_protected")) {
+    let open = |(name, value): &(String, Option<String>)| {
+        name.ends_with("_protected") && value.as_deref() != Some("true")
+    };
+    if clause.claims.iter().any(open) {
         return "# run the job on a protected branch or tag, or in a protected environment: the \
                 condition keeps everybody else out";
     }

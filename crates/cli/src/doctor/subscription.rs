@@ -22,11 +22,7 @@ pub(super) async fn probe(iam: &Iam, caller: &Caller, role: &Role<'_>) -> Vec<Fi
 
 /// Whether anybody keeps what goes to the dead-letter topic. Who may not look has been told already
 /// that they see nothing here.
-pub(super) async fn dead_letters(
-    iam: &Iam,
-    caller: &Caller,
-    role: &Role<'_>,
-) -> Option<Finding> {
+pub(super) async fn dead_letters(iam: &Iam, caller: &Caller, role: &Role<'_>) -> Option<Finding> {
     let topic = role.dead_letter_topic;
     (iam.subscribers(caller, topic).await == Ok(0)).then(|| {
         let name = topic.replace("/topics/", "/subscriptions/");
