@@ -9,7 +9,8 @@ use branchline_local::iam::Resource;
 use branchline_local::installation::PROJECT;
 use serde_json::json;
 
-use crate::clinic::{Clinic, Part, account, now};
+use crate::clinic::{Clinic, account, now};
+use crate::looks::Part;
 
 /// One misconfiguration, and what the doctor has to say of it.
 pub(crate) struct Fault {
@@ -24,6 +25,18 @@ pub(crate) struct Fault {
     pub(crate) check: &'static str,
     /// A part of the text that names its cause.
     pub(crate) says: &'static str,
+    /// Where the fix is told in words, some of them, and what whoever reads them does.
+    pub(crate) by_hand: Option<(&'static str, fn(&mut Clinic))>,
+}
+
+impl Fault {
+    const fn by_hand(self, words: &'static str, mend: fn(&mut Clinic)) -> Self {
+        Self { by_hand: Some((words, mend)), ..self }
+    }
+
+    const fn barring(self) -> Self {
+        Self { bars: true, ..self }
+    }
 }
 
 const fn bars(
@@ -32,7 +45,7 @@ const fn bars(
     check: &'static str,
     says: &'static str,
 ) -> Fault {
-    Fault { name, part: Part::Ci, of: "", bars: true, make, check, says }
+    Fault { name, part: Part::Ci, of: "", bars: true, make, check, says, by_hand: None }
 }
 
 const fn one(
@@ -43,7 +56,7 @@ const fn one(
     check: &'static str,
     says: &'static str,
 ) -> Fault {
-    Fault { name, part, of, bars: false, make, check, says }
+    Fault { name, part, of, bars: false, make, check, says, by_hand: None }
 }
 
 fn member(id: &str) -> String {
@@ -54,7 +67,7 @@ fn lose(clinic: &Clinic, on: &Resource, role: &str, id: &str) {
     clinic.stack.iam.unbind(on, role, &member(id));
 }
 
-fn agent(clinic: &Clinic) -> String {
+pub(crate) fn agent(clinic: &Clinic) -> String {
     let number = clinic.stack.iam.create_project(PROJECT);
     format!("serviceAccount:service-{number}@gcp-sa-pubsub.iam.gserviceaccount.com")
 }
