@@ -3,6 +3,7 @@
 use branchline_contract::{Outcome, Request, RunId};
 use branchline_gcp::storage::Objects as _;
 use branchline_ledger::{Body, RequestName, State, Verdict};
+use branchline_local::gitlab::AccessLevel;
 use branchline_local::installation::{LEDGER, QUEUE};
 use branchline_tests::eventually::eventually;
 use branchline_tests::world::{World, run_id};
@@ -173,5 +174,45 @@ async fn whoever_has_a_run_tried_again_does_not_approve_it() {
     assert_eq!(history.run.retried_by.as_deref(), Some("ada@example.com"));
     let told = answered(&world, &ask(&world, &approve("a2")).await).await;
     assert!(told.message.contains("another has to approve it"), "{told:?}");
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attempt_that_an_operator_began_wants_approvals_of_its_merge_request_anew() {
+    let (world, _policy) = start("{merge_request: 1}").await;
+    let (gitlab, broken) = (&world.stack.gitlab, Broken::new());
+    for user in ["ada", "ben", "cleo"] {
+        gitlab.create_user(user, AccessLevel::Developer).unwrap();
+    }
+    let request = world.request("iris", &json!([]), &broken.script());
+    world.publish(request.to_string()).await;
+    reaches(&world, &request, "it is held", |it| matches!(it, State::Held(_))).await;
+    gitlab.approve(world.project_id, world.iid, "ben").unwrap();
+    world.ended(&request, 1).await;
+
+    // Nobody knows which user of GitLab that account is.
+    let mut asked = retry(&world, "r1", &request);
+    asked["id_token"] = json!(token(&world, "notifier@example.com"));
+    let told = answered(&world, &ask(&world, &asked).await).await;
+    assert!(told.message.contains("does not say which user of"), "{told:?}");
+
+    (asked["id"], asked["id_token"]) = (json!("r2"), json!(token(&world, "ada@example.com")));
+    let told = answered(&world, &ask(&world, &asked).await).await;
+    assert!(told.message.contains("is held: it wants an approval"), "{told:?}");
+    // Ben's is older, and Ada is the operator.
+    broken.put_right();
+    gitlab.approve(world.project_id, world.iid, "ada").unwrap();
+    gitlab.approve(world.project_id, world.iid, "cleo").unwrap();
+    let history = world.ended(&request, 2).await;
+    assert_eq!(history.run.ending().unwrap().outcome, Outcome::Succeeded);
+    let approved: Vec<_> = history
+        .entries
+        .iter()
+        .filter_map(|it| match &it.fact.body {
+            Body::Approved { by, .. } => Some((it.fact.attempt, by.join(" "))),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(approved, [(1, "ben".to_owned()), (2, "cleo".to_owned())]);
     world.stop().await;
 }

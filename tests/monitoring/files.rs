@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
+use branchline_tests::processes::executable;
 use serde_json::Value;
 
 /// One of the files.
@@ -46,6 +48,34 @@ fn every_alert_says_what_it_means_and_what_to_run() {
         let severity = alert["labels"]["severity"].as_str().unwrap_or_default();
         assert!(["critical", "warning", "info"].contains(&severity), "{name}: {severity:?}");
     }
+}
+
+/// A text with something for each of Prometheus' variables.
+fn filled(text: &str) -> String {
+    let (reason, other) = ("permission-denied", "something");
+    let text = text.replace("{{ $labels.reason }}", reason);
+    let mut parts = text.split("{{");
+    let begin = parts.next().unwrap().to_owned();
+    parts.fold(begin, |all, it| all + other + it.split_once("}}").unwrap().1)
+}
+
+#[test]
+fn every_command_of_ours_is_one_that_the_executable_takes() {
+    let nowhere = tempfile::tempdir().unwrap();
+    let mut taken = 0;
+    for (name, alert) in alerts() {
+        let command = filled(alert["annotations"]["command"].as_str().unwrap());
+        let Some(arguments) = command.strip_prefix("branchline ") else { continue };
+        // It reads no configuration there and may not ask anybody: that is what stops it, and it
+        // comes after its arguments are understood.
+        let mut ours = Command::new(executable());
+        ours.args(arguments.split(' ')).current_dir(&nowhere).env_clear();
+        let ended = ours.env("BRANCHLINE_CREDENTIALS", "none of these").output().unwrap();
+        let said = String::from_utf8_lossy(&ended.stderr);
+        assert_eq!(ended.status.code(), Some(78), "{name}: {command}: {said}");
+        taken += 1;
+    }
+    assert!(taken > 5);
 }
 
 #[test]

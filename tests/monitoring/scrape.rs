@@ -1,15 +1,22 @@
 //! What one run leaves on `/metrics`, and whether alerts and dashboard ask for what is there.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use branchline_contract::{Envelope, RunEvent};
 use branchline_local::faults::Faults;
+use branchline_local::installation::{LEDGER, PROJECT, REQUESTS, topic};
+use branchline_local::stack::Stack;
 use branchline_tests::eventually::eventually;
-use branchline_tests::installation::Installation;
+use branchline_tests::installation::{Installation, REGION};
+use branchline_tests::processes::executable;
+use bytes::Bytes;
+use serde_json::json;
 use tokio::net::TcpStream;
+use tokio::process::Command;
 
 use crate::files::{expressions, file, names};
 
@@ -53,6 +60,65 @@ fn leave(scrapes: &BTreeMap<&str, String>) {
     fs::write(directory.join("dashboard.yaml"), rules).unwrap();
 }
 
+/// Lets an operator pause the only project and region, or let it go on.
+async fn operator(stack: &Stack, asks: &[&str]) {
+    let mut command = Command::new(executable());
+    command
+        .args(asks)
+        .arg(format!("{PROJECT}/{REGION}"))
+        .args(["--request-bucket", REQUESTS, "--ledger-bucket", LEDGER, "--actor", "anna"])
+        .env_clear()
+        .env("BRANCHLINE_CREDENTIALS", "anonymous")
+        .env("BRANCHLINE_STORAGE_ENDPOINT", format!("http://{}", stack.endpoints().storage));
+    let ended = command.output().await.unwrap();
+    assert!(ended.status.success(), "{asks:?}: {}", String::from_utf8_lossy(&ended.stderr));
+}
+
+/// Sends what cannot be handled: a request that is none, and an event of a run that is not there.
+fn send_poison(at: &Installation, stack: &Stack) {
+    let none = HashMap::new();
+    stack.pubsub.publish(&topic(PROJECT, "artifact-ready"), Bytes::from("{"), none).unwrap();
+    let event: RunEvent = serde_json::from_value(json!({
+        "run_id": "nobody-0123456789abcdef0123",
+        "run": "nobody",
+        "attempt": 1,
+        "phase": "queued",
+        "gitlab": {
+            "host": at.gitlab().trim_start_matches("http://"),
+            "project_id": 7,
+            "project_path": "team/iris",
+            "sha": "0123456789012345678901234567890123456789",
+            "ref": "main",
+            "pipeline_id": 1,
+            "job_id": 1,
+        },
+        "vertex": {"project": PROJECT, "region": REGION},
+        "ledger": {"sequence": 1, "sha256": "0".repeat(64)},
+        "requested_at": "2026-11-23T04:00:00Z",
+        "recorded_at": "2026-11-23T04:00:00Z",
+    }))
+    .unwrap();
+    let Envelope { data, attributes } = Envelope::run_event(&event);
+    let attributes = attributes.into_iter().collect();
+    stack.pubsub.publish(&topic(PROJECT, "run-events"), data.into(), attributes).unwrap();
+}
+
+/// What the worker shows while its only project and region is paused and a run waits there.
+async fn a_run_waits(working: &TcpStream) {
+    eventually("a run waits", async || {
+        let shown = scrape(working).await;
+        let line = ["project=\"demo-project\"", "region=\"europe-west4\""];
+        let moved: [(&str, &[&str]); 4] = [
+            ("branchline_runs", &["state=\"admitted\""]),
+            ("branchline_runs_blocked", &[]),
+            ("branchline_line_waiting", &line),
+            ("branchline_line_oldest_wait_seconds", &line),
+        ];
+        moved.iter().all(|(name, labels)| value(&shown, name, labels) > 0.0).then_some(())
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_alerts_and_dashboard_ask_for_is_exported_and_one_run_moves_it() {
     let at = Installation::new(Duration::from_secs(5)).unwrap();
@@ -66,15 +132,22 @@ async fn what_alerts_and_dashboard_ask_for_is_exported_and_one_run_moves_it() {
     assert!(exported(&first).contains("branchline_deliveries_total"), "{first}");
     assert!(first.lines().any(|it| settled.iter().all(|label| it.contains(label))), "{first}");
 
+    send_poison(&at, &stack);
+    operator(&stack, &["pause", "--yes", "--reason", "maintenance"]).await;
     at.publish().await.unwrap();
+    a_run_waits(&working).await;
+    operator(&stack, &["resume"]).await;
     let succeeded = ["outcome=\"succeeded\""];
-    eventually("the end is announced and reported", async || {
-        let announced =
-            value(&scrape(&working).await, "branchline_runs_finished_total", &succeeded) > 0.0;
+    eventually("the end is announced and reported, and a letter lies in the archive", async || {
+        let shown = scrape(&working).await;
+        let announced = value(&shown, "branchline_runs_finished_total", &succeeded) > 0.0;
+        // Looked for every 30 seconds.
+        let letter = ["reason=\"does-not-decode\""];
+        let counted = value(&shown, "branchline_dead_letters_unresolved", &letter) > 0.0;
         let written = ["operation=\"write a note\"", "result=\"ok\""];
         let reported =
             value(&scrape(&notifying).await, "branchline_gitlab_requests_total", &written) > 0.0;
-        (announced && reported).then_some(())
+        (announced && reported && counted).then_some(())
     })
     .await;
     let scrapes = BTreeMap::from([
@@ -109,7 +182,7 @@ fn asked_for(scrapes: &BTreeMap<&str, String>) {
 }
 
 fn moved(scrapes: &BTreeMap<&str, String>) {
-    let moved: [(&str, &str, &[&str]); 17] = [
+    let moved: [(&str, &str, &[&str]); 18] = [
         ("worker", "branchline_leader", &[]),
         ("worker", "branchline_ready", &["condition=\"lease\""]),
         ("worker", "branchline_rounds_total", &["result=\"done\""]),
@@ -125,15 +198,18 @@ fn moved(scrapes: &BTreeMap<&str, String>) {
         ("worker", "branchline_publish_requests_total", &["result=\"ok\""]),
         ("worker", "branchline_create_limit_per_second", &["region=\"europe-west4\""]),
         ("notifier", "branchline_deliveries_total", &["settlement=\"ack\""]),
+        ("notifier", "branchline_oldest_nacked_age_seconds", &[]),
         ("notifier", "branchline_storage_requests_total", &["result=\"ok\""]),
         ("notifier", "branchline_gitlab_request_duration_seconds_count", &[]),
     ];
     for (role, name, labels) in moved {
         assert!(value(&scrapes[role], name, labels) > 0.0, "{role}: {name} {labels:?} is still 0");
     }
-    let still: [(&str, &str); 3] = [
+    let still: [(&str, &str); 5] = [
         ("worker", "branchline_panics_total"),
-        ("worker", "branchline_dead_letters_unresolved"),
+        ("worker", "branchline_oldest_nacked_age_seconds"),
+        ("worker", "branchline_runs_blocked"),
+        ("worker", "branchline_line_waiting"),
         ("notifier", "branchline_panics_total"),
     ];
     for (role, name) in still {

@@ -1,14 +1,29 @@
 //! What is told where there is no terminal.
 
 use std::collections::BTreeMap;
+use std::process::Stdio;
+use std::time::Duration;
 
 use branchline_gcp::storage::Objects as _;
+use branchline_ledger::State;
 use branchline_local::installation::QUEUE;
+use branchline_tests::eventually::eventually;
 use branchline_tests::world::{World, run_id};
 use bytes::Bytes;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
+use tokio::process::ChildStdout;
+use tokio::time::timeout;
+
+/// Between two looks for further runs lie 10 seconds.
+const TOLD_WITHIN: Duration = Duration::from_secs(40);
+
+async fn reaches(world: &World, request: &Value, what: &str, is: impl Fn(&State) -> bool) {
+    eventually(what, async || is(&world.history(request).await?.run.state).then_some(())).await;
+}
 
 /// A world with a run that succeeded, and a later one that failed.
 async fn start() -> (World, String, String) {
@@ -70,7 +85,97 @@ async fn the_runs_that_are_asked_for_are_listed_newest_first() {
     assert!(told.stderr.starts_with("lost-0123456789abcdef0123 is listed"), "{}", told.stderr);
     let told = world.branchline(&["runs", "list", "--since", "2020-01-01"]).await;
     assert!(told.code == 64 && told.stderr.contains("--all"), "{}", told.stderr);
+    let told = world.branchline(&["runs", "list", "--name", "other", "--since", "2026-01-01T00:00:00Z"]).await;
+    assert!(told.stderr.contains("asked for since 2026-01-01T00:00:00Z"), "{}", told.stderr);
     world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_goes_on_is_listed_and_watched_however_old_it_is() {
+    let world = World::start().await;
+    let request = world.request("slow", &json!([]), "exec sleep 60");
+    world.publish(request.to_string()).await;
+    reaches(&world, &request, "it trains", |it| *it == State::Running).await;
+    // As when it was asked for before yesterday.
+    for line in world.stack.storage.list(QUEUE, "by-day/") {
+        let generation = world.storage.stat(QUEUE, &line.name, None).await.unwrap().generation;
+        world.storage.delete(QUEUE, &line.name, generation).await.unwrap();
+    }
+    let run = run_id(&request).to_string();
+    let cases: [(&[&str], bool); 6] = [
+        (&[], true),
+        (&["--state", "running"], true),
+        (&["--state", "held"], false),
+        (&["--state", "ended"], false),
+        (&["--outcome", "failed"], false),
+        (&["--since", "2026-01-01T00:00:00Z", "--until", "2026-01-02T00:00:00Z"], false),
+    ];
+    for (arguments, expected) in cases {
+        let told = world.branchline(&[&["runs", "list"], arguments].concat()).await;
+        assert_eq!(told.stdout.contains(&run), expected, "{arguments:?}: {}", told.stdout);
+        assert_eq!(told.stderr.contains("no run is one of these"), !expected, "{}", told.stderr);
+    }
+    let watch = ["runs", "watch", "--project", "team/iris", "--timeout", "3s"];
+    let told = world.branchline(&watch).await;
+    assert!(told.stdout.contains("requested slow by CI job"), "{}", told.stdout);
+    world.stop().await;
+}
+
+/// Training that fails at first, and then goes on until it is let go.
+fn twice(directory: &TempDir) -> String {
+    let (again, go) = (directory.path().join("again"), directory.path().join("go"));
+    let (again, go) = (again.display(), go.display());
+    format!("test -e {again} || exit 3; until test -e {go}; do sleep 0.05; done")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_is_tried_again_joins_those_that_are_watched() {
+    let (world, directory) = (World::start().await, TempDir::new().unwrap());
+    let request = world.request("again", &json!([]), &twice(&directory));
+    world.publish(request.to_string()).await;
+    world.ended(&request, 1).await;
+    std::fs::write(directory.path().join("again"), "").unwrap();
+    let other = world.request("other", &json!([]), &twice(&directory));
+    world.publish(other.to_string()).await;
+    reaches(&world, &other, "it trains", |it| *it == State::Running).await;
+
+    let run = run_id(&request).to_string();
+    let ours: [[&str; 2]; 2] = [["--sha", &world.job.sha], ["--project", "team/iris"]];
+    let mut watches = Vec::new();
+    for which in ours {
+        let mut watch = world.command(&[&["runs", "watch"], &which[..]].concat());
+        let mut watch = watch.stdout(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(watch.stdout.take().unwrap()).lines();
+        // What it found at first, the run that ended is told of or passed over.
+        until(&mut lines, &format!("{} attempt 1 running", run_id(&other))).await;
+        watches.push((watch, lines));
+    }
+    let retry = ["runs", "retry", &run, "--reason", "the zone is back"];
+    assert_eq!(world.branchline(&retry).await.code, 0);
+    for (_, lines) in &mut watches {
+        until(lines, &format!("{run} attempt 2 running")).await;
+    }
+    std::fs::write(directory.path().join("go"), "").unwrap();
+    for (mut watch, mut lines) in watches {
+        until(&mut lines, &format!("{run} attempt 2 finished")).await;
+        assert_eq!(watch.wait().await.unwrap().code(), Some(0));
+    }
+    world.stop().await;
+}
+
+/// Reads until a line says so.
+async fn until(lines: &mut Lines<BufReader<ChildStdout>>, text: &str) {
+    let mut seen = String::new();
+    let found = async {
+        while let Some(line) = lines.next_line().await.unwrap() {
+            seen += &format!("{line}\n");
+            if line.contains(text) {
+                return true;
+            }
+        }
+        false
+    };
+    assert!(timeout(TOLD_WITHIN, found).await.is_ok_and(|it| it), "{text}: {seen}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,9 +1,16 @@
 //! What is told on a terminal.
 
+use std::collections::BTreeMap;
+
 use branchline_contract::Outcome;
+use branchline_gcp::storage::Objects as _;
 use branchline_ledger::State;
+use branchline_local::installation::QUEUE;
 use branchline_tests::eventually::eventually;
 use branchline_tests::world::{World, run_id};
+use bytes::Bytes;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -61,8 +68,14 @@ async fn whoever_stops_watching_leaves_a_clean_terminal_and_the_run_goes_on() {
     }
     let (world, directory) = (World::start().await, TempDir::new().unwrap());
     let request = trains(&world, &directory).await;
+    // Whoever wrote that line in the listing died before the first fact.
+    let today = Timestamp::now().to_zoned(TimeZone::UTC).strftime("%Y%m%d").to_string();
+    let name = format!("by-day/{today}/lost-0123456789abcdef0123");
+    let project = BTreeMap::from([("project-id".to_owned(), world.project_id.to_string())]);
+    world.storage.create(QUEUE, &name, Bytes::new(), project).await.unwrap();
     let terminal = Terminal::run(&world, 120, &["runs", "watch", "--sha", &world.job.sha]);
     let table = terminal.shows("it runs", |it| it.contains(" running ")).await;
+    assert_eq!(table.matches("lost-0123456789abcdef0123 is listed").count(), 1, "{table}");
     assert!(table.starts_with("RUN ") && table.contains(run_id(&request).as_str()), "{table}");
     terminal.press(&["C-c"]);
     let last = terminal.shows("it has stopped", |it| it.contains("exit=")).await;

@@ -131,7 +131,7 @@ impl Api for Door {
             match (carried, answer) {
                 (Ok(()), Ok(body)) => {
                     let body = body.to_string().into_bytes();
-                    Ok(Answer { call: name, headers: [].into_iter().collect(), body })
+                    Ok(Answer { call: name, headers: [].into_iter().collect(), body, cut: false })
                 }
                 (Ok(()), Err((status, message))) => {
                     Err(Error::Status { call: name, status, message })

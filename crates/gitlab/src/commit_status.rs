@@ -125,7 +125,7 @@ impl Client {
             path: &format!("projects/{project_id}/statuses/{sha}"),
             query: &[],
             body: Some(&body.into()),
-            from_byte: None,
+            part: None,
             trace: None,
         };
         self.call(call).await?.json()

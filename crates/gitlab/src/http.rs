@@ -87,10 +87,19 @@ pub struct Call<'a> {
     pub query: &'a [(&'a str, String)],
     /// Sent as JSON.
     pub body: Option<&'a Value>,
-    /// Ask for what lies behind so many bytes only.
-    pub from_byte: Option<u64>,
+    /// Ask for so much behind so many bytes only. Whoever is sent more keeps the beginning.
+    pub part: Option<Part>,
     /// The trace that it is part of: the client fills its own in.
     pub trace: Option<TraceParent>,
+}
+
+/// A part of a document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// The byte that it begins at.
+    pub from: u64,
+    /// Bytes of it, at most.
+    pub len: u64,
 }
 
 /// The body and headers of a success.
@@ -102,6 +111,8 @@ pub struct Answer {
     pub headers: HeaderMap,
     /// As received.
     pub body: Vec<u8>,
+    /// The body is the beginning of what was sent: a part was asked for, and more came than is taken.
+    pub cut: bool,
 }
 
 impl Answer {
@@ -168,7 +179,7 @@ impl Client {
         query: &[(&str, String)],
     ) -> Result<Answer, Error> {
         let method = &Method::GET;
-        let call = Call { name, method, path, query, body: None, from_byte: None, trace: None };
+        let call = Call { name, method, path, query, body: None, part: None, trace: None };
         self.call(call).await
     }
 
@@ -192,7 +203,7 @@ impl Api for Http {
 
 impl Http {
     async fn call_once(&self, call: Call<'_>) -> Result<Answer, retry::Failure> {
-        let Call { name, method, path, query, body, from_byte, trace } = call;
+        let Call { name, method, path, query, body, part, trace } = call;
         let url = self.api.join(path).map_err(|_| Error::Address(path.to_owned()))?;
         let mut request = self
             .client
@@ -202,8 +213,9 @@ impl Http {
         if let Some(body) = body {
             request = request.json(body);
         }
-        if let Some(byte) = from_byte {
-            request = request.header(RANGE, format!("bytes={byte}-"));
+        if let Some(Part { from, len }) = part {
+            let last = from.saturating_add(len.saturating_sub(1));
+            request = request.header(RANGE, format!("bytes={from}-{last}"));
         }
         if let Some(trace) = trace {
             request = request.header(TRACEPARENT, trace.to_string());
@@ -215,9 +227,12 @@ impl Http {
         })?;
 
         let (status, headers) = (response.status(), response.headers().clone());
-        let body = read(name, response, ANSWER_MAX).await?;
+        let (body, cut) = read_up_to(name, response, ANSWER_MAX).await?;
+        if cut && part.is_none() {
+            return Err(Error::TooLarge { call: name, max: ANSWER_MAX }.into());
+        }
         if status.is_success() {
-            return Ok(Answer { call: name, headers, body });
+            return Ok(Answer { call: name, headers, body, cut });
         }
         Err(retry::Failure {
             // Both are answered before anything is done.
@@ -259,17 +274,31 @@ pub(crate) async fn read_public(
 
 async fn read(
     call: &'static str,
-    mut response: reqwest::Response,
+    response: reqwest::Response,
     max: usize,
 ) -> Result<Vec<u8>, Error> {
+    match read_up_to(call, response, max).await? {
+        (body, false) => Ok(body),
+        (_, true) => Err(Error::TooLarge { call, max }),
+    }
+}
+
+/// The body up to so many bytes, and whether there were more.
+async fn read_up_to(
+    call: &'static str,
+    mut response: reqwest::Response,
+    max: usize,
+) -> Result<(Vec<u8>, bool), Error> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|source| unanswered(call, source))? {
-        if body.len() + chunk.len() > max {
-            return Err(Error::TooLarge { call, max });
+        let room = max - body.len();
+        if chunk.len() > room {
+            body.extend_from_slice(&chunk[..room]);
+            return Ok((body, true));
         }
         body.extend_from_slice(&chunk);
     }
-    Ok(body)
+    Ok((body, false))
 }
 
 fn unanswered(call: &'static str, source: reqwest::Error) -> Error {

@@ -6,7 +6,10 @@ use reqwest::header::CONTENT_RANGE;
 use serde::Deserialize;
 
 use crate::error::Error;
-use crate::http::{Call, Client};
+use crate::http::{Call, Client, Part};
+
+/// Bytes of a log that are read at once, far below what an answer may have.
+const TRACE_PART: u64 = 8 << 20;
 
 /// A CI job as GitLab tells it.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -30,6 +33,19 @@ pub struct Trace {
     pub from: u64,
     /// What the runner wrote, with its markers and escape sequences. Foreign text.
     pub bytes: Vec<u8>,
+    /// What lies behind.
+    pub rest: Rest,
+}
+
+/// What lies behind a part of a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rest {
+    /// Nothing, by now.
+    Nothing,
+    /// More, which is to be asked for.
+    More,
+    /// More, and none of it can be had: GitLab sends all of the log or nothing, and that is too much.
+    Unreadable,
 }
 
 impl Client {
@@ -39,8 +55,8 @@ impl Client {
         self.get("read a CI job", &path, &[]).await?.json()
     }
 
-    /// What there is by now of a job's log behind so many bytes. Not every GitLab, and not every
-    /// proxy before one, gives a part: then it is all of it, from byte 0.
+    /// The next part, by now, of a job's log behind so many bytes. Not every GitLab, and not every
+    /// proxy before one, gives a part: then it is all of it, from byte 0, as far as it is taken.
     pub async fn trace(&self, project_id: u64, job_id: u64, from: u64) -> Result<Trace, Error> {
         let call = Call {
             name: "read the log of a CI job",
@@ -48,17 +64,30 @@ impl Client {
             path: &format!("projects/{project_id}/jobs/{job_id}/trace"),
             query: &[],
             body: None,
-            from_byte: (from > 0).then_some(from),
+            part: Some(Part { from, len: TRACE_PART }),
             trace: None,
         };
         let answer = match self.call(call).await {
             Ok(answer) => answer,
             // There is nothing behind that byte.
-            Err(Error::Status { status: 416, .. }) => return Ok(Trace { from, bytes: Vec::new() }),
+            Err(Error::Status { status: 416, .. }) => {
+                return Ok(Trace { from, bytes: Vec::new(), rest: Rest::Nothing });
+            }
             Err(error) => return Err(error),
         };
         let range = answer.headers.get(CONTENT_RANGE).and_then(|it| it.to_str().ok());
-        let start = range.and_then(|it| it.strip_prefix("bytes ")?.split('-').next()?.parse().ok());
-        Ok(Trace { from: start.unwrap_or(0), bytes: answer.body })
+        let part = range.and_then(|it| it.strip_prefix("bytes ")?.split_once('/'));
+        let start = part.and_then(|(part, _)| part.split('-').next()?.parse().ok());
+        let end = start.unwrap_or(0_u64).saturating_add(answer.body.len() as u64);
+        let rest = match part {
+            _ if answer.cut => Rest::Unreadable,
+            // Whoever does not know how long it is says `*`.
+            Some((_, total)) if !answer.body.is_empty() => match total.parse::<u64>() {
+                Ok(total) if total <= end => Rest::Nothing,
+                Ok(_) | Err(_) => Rest::More,
+            },
+            Some(_) | None => Rest::Nothing,
+        };
+        Ok(Trace { from: start.unwrap_or(0), bytes: answer.body, rest })
     }
 }

@@ -78,7 +78,7 @@ impl Client {
             path: &notes(project_id, iid),
             query: &[],
             body: Some(&json!({"body": body})),
-            from_byte: None,
+            part: None,
             trace: None,
         };
         self.call(call).await?.json()
@@ -98,7 +98,7 @@ impl Client {
             path: &format!("{}/{note}", notes(project_id, iid)),
             query: &[],
             body: Some(&json!({"body": body})),
-            from_byte: None,
+            part: None,
             trace: None,
         };
         self.call(call).await?.json()

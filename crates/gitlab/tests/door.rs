@@ -11,7 +11,7 @@ use axum::extract::Request;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use branchline_contract::CommitSha;
-use branchline_gitlab::{Class, Client, Error, NewStatus, StatusState, Trace};
+use branchline_gitlab::{Class, Client, Error, NewStatus, Rest, StatusState, Trace};
 use secrecy::SecretString;
 use tokio::net::TcpListener;
 
@@ -194,21 +194,33 @@ async fn a_note_is_looked_for_on_every_page_and_not_for_ever() {
 }
 
 #[tokio::test]
-async fn a_log_is_read_on_from_a_byte_where_gitlab_gives_a_part_and_else_as_a_whole() {
+async fn a_log_is_read_in_parts_where_gitlab_gives_parts_and_else_as_a_whole() {
     let script = [
-        answer(200, "one\n"),
+        answer(206, "one\n").with("content-range", "bytes 0-3/8"),
         answer(206, "two\n").with("content-range", "bytes 4-7/8"),
+        answer(206, "two\n").with("content-range", "bytes 4-7/*"),
         answer(416, "").with("content-range", "bytes */8"),
         answer(200, "one\ntwo\nthree\n"),
     ];
     let (gitlab, client) = GitLab::start(script).await;
-    for (from, expected, text) in
-        [(0, 0, "one\n"), (4, 4, "two\n"), (8, 8, ""), (8, 0, "one\ntwo\nthree\n")]
-    {
-        let trace = client.trace(7, 70, from).await.unwrap();
-        assert_eq!(trace, Trace { from: expected, bytes: text.into() });
+    for (asked, from, text, rest) in [
+        (0, 0, "one\n", Rest::More),
+        (4, 4, "two\n", Rest::Nothing),
+        (4, 4, "two\n", Rest::More),
+        (8, 8, "", Rest::Nothing),
+        (8, 0, "one\ntwo\nthree\n", Rest::Nothing),
+    ] {
+        let trace = client.trace(7, 70, asked).await.unwrap();
+        assert_eq!(trace, Trace { from, bytes: text.into(), rest });
     }
-    assert_eq!(gitlab.seen(), vec!["GET /api/v4/projects/7/jobs/70/trace"; 4]);
+    assert_eq!(gitlab.seen(), vec!["GET /api/v4/projects/7/jobs/70/trace"; 5]);
+}
+
+#[tokio::test]
+async fn a_log_that_is_too_large_keeps_its_beginning_where_gitlab_gives_no_parts() {
+    let (_, client) = GitLab::start([answer(200, vec![b'x'; 40 << 20])]).await;
+    let trace = client.trace(7, 70, 0).await.unwrap();
+    assert_eq!((trace.from, trace.bytes.len(), trace.rest), (0, 32 << 20, Rest::Unreadable));
 }
 
 #[tokio::test]

@@ -28,7 +28,7 @@ pub use name::FactName;
 pub use newest::{Line, Newest, Newests};
 pub use pause::{Applied, Order, Pause, Pauses};
 pub use places::{Place, Places};
-pub use queue::{Queue, Queued, Ticket};
+pub use queue::{Listed, Queue, Queued, Ticket};
 pub use request::{Answer, Asked, RequestName, Requests, Verdict};
 pub use run::{FoldError, Run};
 pub use state::{Ending, State};

@@ -14,8 +14,9 @@ use branchline_contract::{Invalid, RunId};
 use branchline_gcp::Error as GcpError;
 use branchline_gcp::storage::{Object, Objects};
 use bytes::Bytes;
-use jiff::Timestamp;
-use jiff::civil::Date;
+use jiff::civil::{Date, DateTime};
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, Zoned};
 
 use crate::bucket::Bucket;
 use crate::run::Run;
@@ -57,6 +58,17 @@ pub struct Queued {
     metageneration: i64,
 }
 
+/// A run of which attempts were asked for on a day, as that is listed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// The run.
+    pub run: RunId,
+    /// Its GitLab project, the other half of its place in the ledger.
+    pub project_id: u64,
+    /// When the newest of them was listed: none of them was asked for later. Unknown of copies.
+    pub at: Option<Timestamp>,
+}
+
 impl Ticket {
     /// The entry of an attempt that a message of that time asked for.
     pub fn new(published: Timestamp, run: RunId, attempt: u32) -> Self {
@@ -77,10 +89,20 @@ impl Ticket {
         format!("{PREFIX}{}-{}-{}", self.time, self.run, self.attempt)
     }
 
-    /// `by-day/<date>/<run id>`: finds the runs of a day without reading every ledger.
+    /// The time in its name, when the attempt was asked for.
+    pub fn time(&self) -> Option<Timestamp> {
+        let time = DateTime::strptime("%Y%m%dT%H%M%S%f", &self.time).ok()?;
+        time.to_zoned(TimeZone::UTC).ok().as_ref().map(Zoned::timestamp)
+    }
+
+    /// `by-day/<date>/<run id>`: finds the runs of a day without reading every ledger. Attempts behind
+    /// the first have their number behind a dot, so that each is listed when it is asked for.
     fn day(&self) -> String {
-        let date = self.time.split('T').next().unwrap_or_default();
-        format!("{DAYS}{date}/{}", self.run)
+        let (date, run) = (self.time.split('T').next().unwrap_or_default(), &self.run);
+        match self.attempt {
+            1 => format!("{DAYS}{date}/{run}"),
+            attempt => format!("{DAYS}{date}/{run}.{attempt}"),
+        }
     }
 
     fn parse(object: &str) -> Result<Self, Invalid> {
@@ -160,16 +182,22 @@ impl Queue {
         self.0.remove(&entry.ticket.object(), entry.generation).await
     }
 
-    /// The runs of which an attempt was asked for on a day, in UTC, each with its GitLab project.
-    /// Retention may have removed what is old, and what is no run's line is left out.
-    pub async fn of_day(&self, day: Date) -> Result<Vec<(RunId, u64)>, GcpError> {
+    /// The runs of which an attempt was asked for on a day, in UTC, by their ids. Retention may have
+    /// removed what is old, and what is no run's line is left out.
+    pub async fn of_day(&self, day: Date) -> Result<Vec<Listed>, GcpError> {
         let prefix = format!("{DAYS}{}/", day.strftime("%Y%m%d"));
-        let objects = self.0.list(&prefix, usize::MAX).await?;
-        let listed = objects.iter().filter_map(|it| {
-            let run = RunId::parse(it.name.strip_prefix(&prefix)?).ok()?;
-            Some((run, it.metadata.get(PROJECT_ID)?.parse().ok()?))
-        });
-        Ok(listed.collect())
+        let mut found = BTreeMap::<RunId, Listed>::new();
+        for object in self.0.list(&prefix, usize::MAX).await? {
+            let line = object.name.strip_prefix(&prefix).unwrap_or_default();
+            let run = line.split_once('.').map_or(line, |(run, _attempt)| run);
+            let project_id = object.metadata.get(PROJECT_ID).and_then(|it| it.parse().ok());
+            let (Ok(run), Some(project_id)) = (RunId::parse(run), project_id) else { continue };
+            let at = object.created;
+            let listed =
+                found.entry(run.clone()).or_insert_with(|| Listed { run, project_id, at });
+            listed.at = listed.at.max(at);
+        }
+        Ok(found.into_values().collect())
     }
 
     /// Every entry, oldest first. Objects that are no entries are told apart, not lost in silence.
@@ -237,5 +265,16 @@ mod tests {
         ] {
             assert!(Ticket::parse(name).is_err(), "{name}");
         }
+    }
+
+    #[test]
+    fn an_entry_s_time_is_the_one_that_it_was_named_by() {
+        let run = RunId::parse("iris-0123456789abcdef0123").unwrap();
+        for time in ["2026-11-26T15:19:23.000001Z", "2026-01-01T00:00:00Z"] {
+            let time = time.parse().unwrap();
+            assert_eq!(Ticket::new(time, run.clone(), 1).time(), Some(time));
+        }
+        let odd = Ticket::parse("queue/yesterday-iris-0123456789abcdef0123-1").unwrap();
+        assert_eq!(odd.time(), None);
     }
 }

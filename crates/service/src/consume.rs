@@ -136,7 +136,7 @@ pub async fn consume<H, F, B, G, E>(
             trace.span = field::Empty,
         );
         record_trace(&span, subscription, message.trace());
-        let received = counted.received(message.publish_time);
+        let received = counted.received(&message.id, message.publish_time);
         let work = settle(
             (delivery, received, metrics.clone()),
             handle(message.clone()),

@@ -254,7 +254,8 @@ impl Intake {
         let Some(gitlab) = gitlab.filter(|_| self.trust.policy.names_merge_requests()) else {
             return Ok(None);
         };
-        let found = timeout(GITLAB_MAX, merge_requests::of(gitlab, origin, requester)).await;
+        let asked = merge_requests::Asked { by: requester.map(|it| vec![it]), anew: None };
+        let found = timeout(GITLAB_MAX, merge_requests::of(gitlab, origin, &asked)).await;
         let found = found.map_err(|_| Error::NoAnswer)??;
         Ok(Some(found.into_iter().map(MergeRequest::from).collect()))
     }

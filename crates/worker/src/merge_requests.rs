@@ -1,16 +1,27 @@
 //! The merge requests of a run's commit as GitLab tells them, and whose approvals of them count:
-//! given since the newest push, and neither by who opened it nor by who asked for the run.
+//! given since the newest push, and since an operator had the run tried again; neither by who opened
+//! it nor by who asked for the run.
 
 use std::collections::BTreeSet;
 
 use branchline_contract::Gitlab;
 use branchline_gitlab::{Approval, Class, Client, Error, MergeRequest, Version};
 use branchline_ledger::MergeRequest as OnRecord;
+use jiff::Timestamp;
 
 /// Merge requests of one commit that are looked at.
 const MERGE_REQUESTS_MAX: usize = 10;
 /// Approvals of one that count.
 const APPROVERS_MAX: usize = 100;
+
+/// Who asked for an attempt, and when, as far as that keeps approvals from counting.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Asked {
+    /// Ids of the users who asked for it, where all of them are known.
+    pub by: Option<Vec<u64>>,
+    /// Approvals that are not younger were meant for the attempt before.
+    pub anew: Option<Timestamp>,
+}
 
 /// One of them.
 #[derive(Clone, Debug)]
@@ -21,12 +32,11 @@ pub(crate) struct Found {
     pub approvers: Vec<String>,
 }
 
-/// The merge requests whose newest commit is the origin's, or that it merged. `requester` is the
-/// id of the user who asks.
+/// The merge requests whose newest commit is the origin's, or that it merged.
 pub(crate) async fn of(
     gitlab: &Client,
     origin: &Gitlab,
-    requester: Option<u64>,
+    asked: &Asked,
 ) -> Result<Vec<Found>, Error> {
     let mut all = Vec::new();
     if let Some(named) = &origin.merge_request {
@@ -45,7 +55,7 @@ pub(crate) async fn of(
         let MergeRequest { project_id, iid, .. } = merge_request;
         let versions = gitlab.versions(project_id, iid).await?;
         let given = gitlab.approvals(project_id, iid).await?;
-        let approvers = approvers(&merge_request, requester, versions.first(), &given);
+        let approvers = approvers(&merge_request, asked, versions.first(), &given);
         found.push(Found { merge_request, approvers });
     }
     Ok(found)
@@ -78,18 +88,19 @@ fn is_of(sha: &str, it: &MergeRequest) -> bool {
 
 fn approvers(
     merge_request: &MergeRequest,
-    requester: Option<u64>,
+    asked: &Asked,
     newest: Option<&Version>,
     given: &[Approval],
 ) -> Vec<String> {
     let author = merge_request.author.as_ref().map(|it| it.id);
     let pushed = newest.filter(|it| Some(&it.head_commit_sha) == merge_request.sha.as_ref());
     // Where one of them is not known, anybody could be it.
-    let (Some(requester), Some(author), Some(pushed)) = (requester, author, pushed) else {
+    let (Some(askers), Some(author), Some(pushed)) = (&asked.by, author, pushed) else {
         return Vec::new();
     };
-    let since = |it: &&Approval| it.approved_at.is_some_and(|at| at > pushed.created_at);
-    let another = |it: &&Approval| it.user.id != author && it.user.id != requester;
+    let newest = asked.anew.map_or(pushed.created_at, |it| it.max(pushed.created_at));
+    let since = |it: &&Approval| it.approved_at.is_some_and(|at| at > newest);
+    let another = |it: &&Approval| it.user.id != author && !askers.contains(&it.user.id);
     let mut counts: Vec<_> = given.iter().filter(since).filter(another).collect();
     counts.sort_by_key(|it| it.user.id);
     counts.dedup_by_key(|it| it.user.id);
@@ -99,7 +110,7 @@ fn approvers(
 #[cfg(test)]
 mod tests {
     use branchline_gitlab::User;
-    use jiff::{SignedDuration, Timestamp};
+    use jiff::SignedDuration;
 
     use super::*;
 
@@ -158,9 +169,31 @@ mod tests {
         for (name, approvals, newest, author, requester, expected) in cases {
             let newest = newest.map(version);
             let it = merge_request("opened", SHA, author);
-            let found = approvers(&it, requester, newest.as_ref(), &approvals);
+            let asked = Asked { by: requester.map(|it| vec![it]), anew: None };
+            let found = approvers(&it, &asked, newest.as_ref(), &approvals);
             assert_eq!(found.len(), expected, "{name}");
         }
+    }
+
+    #[test]
+    fn an_attempt_that_an_operator_began_wants_approvals_anew_and_from_somebody_else() {
+        let anew = Some(pushed() + SignedDuration::from_secs(100));
+        let cases = [
+            ("another's", vec![given(4, 101)], Some(vec![7, 6]), 1),
+            ("of the attempt before", vec![given(4, 100)], Some(vec![7, 6]), 0),
+            ("the operator's", vec![given(6, 101)], Some(vec![7, 6]), 0),
+            ("the requester's", vec![given(7, 101)], Some(vec![7, 6]), 0),
+            ("where nobody knows the operator", vec![given(4, 101)], None, 0),
+        ];
+        for (name, approvals, by, expected) in cases {
+            let it = merge_request("opened", SHA, Some(5));
+            let found = approvers(&it, &Asked { by, anew }, Some(&version(SHA)), &approvals);
+            assert_eq!(found.len(), expected, "{name}");
+        }
+        // A push behind it counts as ever.
+        let asked = Asked { by: Some(vec![7]), anew: Some(pushed() - SignedDuration::from_secs(1)) };
+        let it = merge_request("opened", SHA, Some(5));
+        assert!(approvers(&it, &asked, Some(&version(SHA)), &[given(4, 0)]).is_empty());
     }
 
     #[test]

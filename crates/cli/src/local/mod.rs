@@ -61,7 +61,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "PORT", default_value_t = 8084)]
     iam_port: u16,
     /// Port of Cloud Logging
-    #[arg(long, value_name = "PORT", default_value_t = 8088)]
+    #[arg(long, value_name = "PORT", default_value_t = 8083)]
     logging_port: u16,
     /// What goes wrong, YAML
     #[arg(long, value_name = "FILE")]
@@ -100,4 +100,44 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<()> {
     stop.cancelled().await;
     stack.shutdown().await;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Args as _, FromArgMatches as _};
+
+    use super::*;
+
+    #[test]
+    fn the_examples_listen_beside_the_stack_and_ask_for_it_where_it_is() {
+        let command = Args::augment_args(clap::Command::new("local"));
+        let args = Args::from_arg_matches(&command.get_matches_from(["local"])).unwrap();
+        let stack = [
+            ("pubsub_endpoint", args.pubsub_port),
+            ("storage_endpoint", args.storage_port),
+            ("vertex_endpoint", args.vertex_port),
+            ("gitlab", args.gitlab_port),
+            ("- issuer", args.gitlab_port),
+            ("iam_endpoint", args.iam_port),
+            ("logging_endpoint", args.logging_port),
+        ];
+        let examples = [
+            include_str!("../../../../examples/local/worker.yaml"),
+            include_str!("../../../../examples/local/notifier.yaml"),
+        ];
+        let mut listening = Vec::new();
+        for line in examples.iter().flat_map(|it| it.lines()) {
+            let Some((key, port)) = line.split_once(": ").zip(line.rsplit_once(':')) else { continue };
+            let (key, Ok(port)) = (key.0.trim(), port.1.parse::<u16>()) else { continue };
+            if key == "listen" {
+                assert!(stack.iter().all(|(_, it)| *it != port), "{line}: the stack is there");
+                assert!(!listening.contains(&port), "{line}: another role is there");
+                listening.push(port);
+            } else {
+                let known = stack.iter().find(|(name, _)| *name == key);
+                assert_eq!(known.map(|(_, it)| *it), Some(port), "{line}");
+            }
+        }
+        assert_eq!(listening.len(), examples.len());
+    }
 }

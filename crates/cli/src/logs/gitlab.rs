@@ -1,7 +1,7 @@
 //! The log of one CI job, as GitLab keeps it, read on as it grows.
 
 use branchline_contract::RunId;
-use branchline_gitlab::{Client, Error};
+use branchline_gitlab::{Client, Error, Rest};
 use branchline_service::telemetry::chain;
 use jiff::Timestamp;
 
@@ -9,6 +9,9 @@ use super::story::CiJob;
 use super::trace::{Reader, TraceLine};
 use crate::env::Environment;
 use crate::roles::gitlab_token;
+
+/// Bytes of a log that are read. Whoever prints more says nothing that a person reads.
+const LOG_MAX: u64 = 256 << 20;
 
 /// How far a log has been read.
 #[derive(Debug, Default)]
@@ -18,6 +21,8 @@ pub(super) struct Reading {
     reader: Option<Reader>,
     /// The line of the publish was read.
     published: bool,
+    /// The log is longer than what is read of it.
+    pub(super) cut: bool,
     /// Nothing more will come.
     pub(super) ended: bool,
 }
@@ -30,6 +35,8 @@ pub(super) struct News {
     pub(super) finished_at: Option<Timestamp>,
     /// The first line behind the publish.
     pub(super) published: Option<usize>,
+    /// There is more to read at once.
+    pub(super) goes_on: bool,
 }
 
 impl Reading {
@@ -61,7 +68,7 @@ impl Reading {
         Ok(client)
     }
 
-    /// The lines since the last look.
+    /// The lines since the last look, or the first of them.
     pub(super) async fn look(
         &mut self,
         client: &Client,
@@ -76,13 +83,16 @@ impl Reading {
         let known = usize::try_from(self.bytes.saturating_sub(trace.from)).unwrap_or(usize::MAX);
         let new = trace.bytes.get(known..).unwrap_or_default();
         self.bytes += new.len() as u64;
-        self.ended = job.finished_at.is_some();
+        self.cut = trace.rest == Rest::Unreadable || self.bytes >= LOG_MAX;
+        // A server that has more and sends nothing of it is not asked for ever.
+        let goes_on = trace.rest == Rest::More && !new.is_empty() && !self.cut;
+        self.ended = self.cut || (job.finished_at.is_some() && !goes_on);
         let started = job.started_at.unwrap_or(of.asked_at);
         let reader = self.reader.get_or_insert_with(|| Reader::new(started));
         let lines = reader.read(new, self.ended);
         let published = if self.published { Some(0) } else { published(&lines, run) };
         self.published |= published.is_some();
-        Ok(News { lines, finished_at: job.finished_at, published })
+        Ok(News { lines, finished_at: job.finished_at, published, goes_on })
     }
 }
 

@@ -1,6 +1,7 @@
 //! `branchline runs logs`: what GitLab's CI job, the ledger and the job in Vertex AI say of a run,
 //! in one order.
 
+mod clocks;
 mod gitlab;
 mod line;
 mod merge;

@@ -12,6 +12,7 @@ use branchline_service::telemetry::chain;
 use jiff::{SignedDuration, Timestamp, Unit};
 use tokio::time::Instant;
 
+use super::clocks::Clocks;
 use super::line::{Form, Line, Source, Told, clean};
 use super::merge::{Bounds, Merge, Order, StreamId};
 use super::story::{CiJob, Job, Story};
@@ -35,8 +36,8 @@ pub(super) struct Session<'a> {
     form: Form,
     story: Story,
     merge: Merge,
-    ci_jobs: Vec<Log<gitlab::Reading>>,
-    jobs: Vec<Log<vertex::Reading>>,
+    ci_jobs: Vec<Log<gitlab::Reading, StreamId>>,
+    jobs: Vec<Log<vertex::Reading, Clocks>>,
     cloud: Option<vertex::Doors>,
     /// What was said on stderr.
     said: BTreeSet<String>,
@@ -45,13 +46,12 @@ pub(super) struct Session<'a> {
 }
 
 /// The log of one job of either kind, and how far it has been read.
-struct Log<T> {
-    stream: StreamId,
+struct Log<T, S> {
+    /// The stream of the merge that its lines are in, or several.
+    streams: S,
     reading: T,
     /// It cannot be read.
     lost: bool,
-    /// The latest time in it, by its own clock.
-    latest: Option<Timestamp>,
 }
 
 impl<'a> Session<'a> {
@@ -182,21 +182,33 @@ impl<'a> Session<'a> {
                     continue;
                 }
             };
-            match log.reading.look(&client, &of, &self.args.run).await {
-                Ok(news) => self.take_trace(at, &of, &news, first),
-                Err(error) => {
-                    let passes = error.class() == branchline_gitlab::Class::Transient;
-                    log.lost = !(passes && self.args.follow);
-                    let job = of.gitlab.job_id;
-                    self.note(&format!("gitlab is missing: CI job {job}: {}", chain(&error)));
+            loop {
+                match self.ci_jobs[at].reading.look(&client, &of, &self.args.run).await {
+                    Ok(news) => {
+                        self.take_trace(at, &of, &news, first);
+                        if news.goes_on {
+                            continue;
+                        }
+                    }
+                    Err(error) => {
+                        let passes = error.class() == branchline_gitlab::Class::Transient;
+                        self.ci_jobs[at].lost = !(passes && self.args.follow);
+                        let job = of.gitlab.job_id;
+                        self.note(&format!("gitlab is missing: CI job {job}: {}", chain(&error)));
+                    }
                 }
+                break;
+            }
+            if self.ci_jobs[at].reading.cut {
+                let job = of.gitlab.job_id;
+                self.note(&format!("the log of CI job {job} is cut: it is longer than what is read"));
             }
         }
     }
 
     /// Takes in what is new of a CI job's log. Lines before the publish come before its answer.
     fn take_trace(&mut self, at: usize, of: &CiJob, news: &gitlab::News, first: bool) {
-        let stream = self.ci_jobs[at].stream;
+        let stream = self.ci_jobs[at].streams;
         let published = news.published;
         if let (Some(finished), Some(_)) = (news.finished_at, published) {
             self.merge.at_least(stream, finished, of.asked_at);
@@ -240,16 +252,12 @@ impl<'a> Session<'a> {
     async fn look_at_vertex(&mut self, first: bool) {
         for at in 0..self.story.jobs.len() {
             if at == self.jobs.len() {
-                let stream = self.merge.stream(Order::ByTime);
-                self.jobs.push(Log::new(stream));
+                self.jobs.push(Log::new(Clocks::default()));
             }
             let of = self.story.jobs[at].clone();
             let log = &mut self.jobs[at];
             if let Some((fact, time)) = of.finished {
-                self.merge.end(log.stream, fact);
-                if let Some(latest) = log.latest {
-                    self.merge.at_most(log.stream, latest, time);
-                }
+                log.streams.end(&mut self.merge, fact, time);
             }
             let wanted = self.args.wants(Source::Vertex) && self.args.wants_attempt(of.attempt);
             if !wanted || log.lost {
@@ -285,11 +293,9 @@ impl<'a> Session<'a> {
     }
 
     fn take_entries(&mut self, at: usize, of: &Job, entries: &[LogEntry], first: bool) {
-        let stream = self.jobs[at].stream;
         for entry in entries {
             let time = entry.time.or(entry.received).unwrap_or(of.intended.1);
-            let log = &mut self.jobs[at];
-            log.latest = log.latest.max(Some(time));
+            let stream = self.jobs[at].streams.stream(&mut self.merge, entry, time);
             self.merge.at_least(stream, time, of.intended.1);
             // Both are Google's clocks.
             let most = [entry.received, of.finished.map(|it| it.1)];
@@ -316,7 +322,15 @@ impl<'a> Session<'a> {
                 self.merge.line(stream, line, bounds, ripe);
             }
         }
-        self.tell_correction(stream, of.name.rsplit('/').next().unwrap_or_default());
+        let job = of.name.rsplit('/').next().unwrap_or_default();
+        let streams: Vec<_> = self.jobs[at]
+            .streams
+            .streams()
+            .map(|(stream, task)| (stream, format!("{job} {}", clean(task))))
+            .collect();
+        for (stream, replica) in streams {
+            self.tell_correction(stream, replica.trim_end());
+        }
     }
 
     /// A clock that goes wrong is told once.
@@ -335,9 +349,9 @@ impl<'a> Session<'a> {
     }
 }
 
-impl<T: Default> Log<T> {
-    fn new(stream: StreamId) -> Self {
-        Self { stream, reading: T::default(), lost: false, latest: None }
+impl<T: Default, S> Log<T, S> {
+    fn new(streams: S) -> Self {
+        Self { streams, reading: T::default(), lost: false }
     }
 }
 

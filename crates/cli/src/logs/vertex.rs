@@ -56,25 +56,27 @@ impl Reading {
                 vertex.custom_jobs(of.kind, &of.name).await?
             }
         };
-        let Some(filter) = logging::of_jobs(of.kind, &of.name, &custom_jobs) else {
-            return Ok(Vec::new());
-        };
         let earlier = |it: Timestamp, by| it.saturating_sub(by).unwrap_or(it);
         let written = since.map_or(of.intended.1, |it| it.max(of.intended.1));
         let received = self.received.map(|it| earlier(it, RECEIVED_SLACK));
-        let filter = logging::since(&filter, Some(earlier(written, CLOCK_SLACK)), received);
-        let (mut new, mut token) = (Vec::new(), None);
-        for page in 1.. {
-            let listed = logging.list(of.project.as_str(), &filter, token).await?;
-            new.extend(listed.entries.into_iter().filter(|it| self.is_new(it)));
-            token = listed.next;
-            self.cut |= page == PAGES_MAX && token.is_some();
-            if token.is_none() || page == PAGES_MAX {
-                break;
+        let mut entries = Vec::new();
+        for filter in logging::of_jobs(of.kind, &of.name, &custom_jobs) {
+            let filter = logging::since(&filter, Some(earlier(written, CLOCK_SLACK)), received);
+            let mut token = None;
+            for page in 1.. {
+                let listed = logging.list(of.project.as_str(), &filter, token).await?;
+                entries.extend(listed.entries);
+                token = listed.next;
+                self.cut |= page == PAGES_MAX && token.is_some();
+                if token.is_none() || page == PAGES_MAX {
+                    break;
+                }
             }
         }
+        // Only now: what a failure keeps from being told is new again at the next look.
+        entries.retain(|it| self.is_new(it));
         self.forget();
-        Ok(new)
+        Ok(entries)
     }
 
     fn is_new(&mut self, entry: &LogEntry) -> bool {

@@ -1,8 +1,7 @@
 //! Finds runs: by the listing by day, or by a walk through the whole ledger.
 
-use std::collections::BTreeSet;
+use std::cmp::Reverse;
 use std::convert::Infallible;
-use std::pin::pin;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -10,9 +9,9 @@ use anyhow::Context as _;
 use branchline_contract::{RunId, RunName};
 use branchline_gcp::Config;
 use branchline_gcp::storage::Storage;
-use branchline_ledger::{FactName, History, Queue, Store, Trail};
+use branchline_ledger::{Error, FactName, History, Listed, Queue, Store, Trail};
 use branchline_service::telemetry::chain;
-use futures::{StreamExt as _, TryStreamExt as _, stream};
+use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
 use jiff::civil::Date;
 
@@ -85,19 +84,21 @@ pub(super) fn is_named(run: &RunId, name: Option<&RunName>) -> bool {
 }
 
 /// Where runs are on record.
+#[derive(Clone)]
 pub(super) struct Catalogue {
     pub(super) store: Store,
     trail: Trail,
     queue: Option<Queue>,
 }
 
-/// Why a run is not shown.
+/// A run that is not shown.
 #[derive(Debug)]
-pub(super) enum Unread {
-    /// It is listed, and nothing of it is on record.
-    Missing,
-    /// It is on record and does not make a run, or cannot be read.
-    Broken,
+pub(super) struct Unread {
+    pub(super) run: RunId,
+    /// It is on record and does not make a run, and never will. Otherwise nothing of it is there yet.
+    pub(super) is_broken: bool,
+    /// The same for people.
+    pub(super) message: String,
 }
 
 impl Catalogue {
@@ -129,81 +130,94 @@ impl Catalogue {
         Ok(self.store.load(project_id, run).await?)
     }
 
-    /// The runs that are listed under a day and may be among those, but for what is known already.
-    pub(super) async fn of_day(
-        &self,
-        day: Date,
-        which: &Which,
-        known: &BTreeSet<RunId>,
-    ) -> anyhow::Result<Vec<(RunId, u64)>> {
-        let queue = self.queue.as_ref().context("there is no bucket of the queue")?;
-        let mut listed = queue.of_day(day).await?;
-        listed.retain(|(run, project_id)| !known.contains(run) && which.may_be(*project_id));
+    /// The runs that are listed under a day and may be among those, newest first.
+    pub(super) async fn of_day(&self, day: Date, which: &Which) -> anyhow::Result<Vec<Listed>> {
+        let mut listed = self.queue()?.of_day(day).await?;
+        listed.retain(|it| which.may_be(it.project_id));
+        listed.sort_by_key(|it| Reverse(it.at));
         Ok(listed)
     }
 
-    /// Every run of which something was written in that time, from a walk through the ledger.
-    pub(super) async fn all(
-        &self,
-        which: &Which,
+    /// The runs that may be among those and have an attempt that is not announced to its end, however
+    /// old it is, newest first; with the newest such attempt of each.
+    pub(super) async fn unfinished(&self, which: &Which) -> anyhow::Result<Vec<(Listed, u32)>> {
+        let (entries, _strangers) = self.queue()?.list().await?;
+        let mut found: Vec<_> = entries
+            .into_iter()
+            .filter(|it| which.may_be(it.project_id))
+            .map(|it| {
+                let (at, attempt) = (it.ticket.time(), it.ticket.attempt);
+                (Listed { run: it.ticket.run, project_id: it.project_id, at }, attempt)
+            })
+            .collect();
+        found.sort_by(|(one, a), (other, b)| (&one.run, Reverse(a)).cmp(&(&other.run, Reverse(b))));
+        found.dedup_by(|(one, _), (other, _)| one.run == other.run);
+        found.sort_by_key(|(it, _)| Reverse(it.at));
+        Ok(found)
+    }
+
+    fn queue(&self) -> anyhow::Result<&Queue> {
+        self.queue.as_ref().context("there is no bucket of the queue")
+    }
+
+    /// Every run of which something was written in that time, from a walk through the ledger; with
+    /// the time of its newest fact.
+    pub(super) fn all<'a>(
+        &'a self,
+        which: &'a Which,
         since: Timestamp,
         until: Option<Timestamp>,
-    ) -> anyhow::Result<Vec<(RunId, u64)>> {
-        let mut found = Vec::new();
-        let mut runs = pin!(self.trail.runs());
-        while let Some(objects) = runs.try_next().await? {
+    ) -> impl Stream<Item = anyhow::Result<Listed>> + 'a {
+        let runs = self.trail.runs().map_err(anyhow::Error::from);
+        runs.try_filter_map(async move |objects| {
             let created = |at: Option<Timestamp>| at.is_none_or(|it| it >= since);
             let late = objects.last().is_some_and(|it| created(it.created));
             let early = objects
                 .first()
                 .is_some_and(|it| until.is_none_or(|until| it.created.is_none_or(|at| at < until)));
             let name = objects.first().and_then(|it| FactName::parse(&it.name));
-            if let Some(FactName { project_id, run, .. }) = name.filter(|_| late && early)
-                && which.may_be(project_id)
-            {
-                found.push((run, project_id));
-            }
-        }
-        Ok(found)
+            let name = name.filter(|it| late && early && which.may_be(it.project_id));
+            let at = objects.last().and_then(|it| it.created);
+            Ok(name.map(|FactName { project_id, run, .. }| Listed { run, project_id, at }))
+        })
     }
 
-    /// Reads runs, some at once. What cannot be shown is told on stderr, and so that it is known how.
-    pub(super) async fn read(
+    /// Reads runs, some at once, in their order. Nobody is told here of what cannot be shown.
+    pub(super) fn read(
         &self,
-        runs: Vec<(RunId, u64)>,
-    ) -> anyhow::Result<(Vec<History>, Vec<Unread>)> {
-        let reads = runs.into_iter().map(|(run, project_id)| async move {
-            let read = self.store.load(project_id, &run).await;
-            (run, read)
-        });
-        let mut reads = pin!(stream::iter(reads.collect::<Vec<_>>()).buffer_unordered(AT_ONCE));
-        let (mut found, mut unread) = (Vec::new(), Vec::new());
-        while let Some((run, read)) = reads.next().await {
-            match read {
-                Ok(Some(history)) => found.push(history),
-                Ok(None) => {
-                    eprintln!("{run} is listed, and its ledger is empty: was it just asked for?");
-                    unread.push(Unread::Missing);
-                }
-                // Whoever may not read one run may read none, and a dead service answers for no other.
-                Err(error @ branchline_ledger::Error::Storage(_)) => return Err(error.into()),
-                Err(error) => {
-                    eprintln!("error: {}", plain(&chain(&error)));
-                    unread.push(Unread::Broken);
-                }
+        runs: Vec<Listed>,
+    ) -> impl Stream<Item = anyhow::Result<(Listed, Result<History, Unread>)>> {
+        stream::iter(runs).map(|it| self.one(it)).buffered(AT_ONCE)
+    }
+
+    async fn one(&self, it: Listed) -> anyhow::Result<(Listed, Result<History, Unread>)> {
+        let run = it.run.clone();
+        let read = match self.store.load(it.project_id, &run).await {
+            Ok(Some(history)) => Ok(history),
+            Ok(None) => {
+                let message =
+                    format!("{run} is listed, and its ledger is empty: was it just asked for?");
+                Err(Unread { run, is_broken: false, message })
             }
-        }
-        Ok((found, unread))
+            // Whoever may not read one run may read none, and a dead service answers for no other.
+            Err(error @ Error::Storage(_)) => return Err(error.into()),
+            Err(error) => {
+                let message = format!("error: {}", plain(&chain(&error)));
+                Err(Unread { run, is_broken: true, message })
+            }
+        };
+        Ok((it, read))
     }
 }
 
-/// Whether somebody asked for an attempt of the run in that time.
-pub(super) fn is_asked_within(
+/// When somebody asked for the newest attempt of those that were asked for in that time.
+pub(super) fn asked_within(
     history: &History,
     since: Timestamp,
     until: Option<Timestamp>,
-) -> bool {
-    asked_at(&history.entries).any(|it| it >= since && until.is_none_or(|until| it < until))
+) -> Option<Timestamp> {
+    let within = |it: &Timestamp| *it >= since && until.is_none_or(|until| *it < until);
+    asked_at(&history.entries).filter(within).max()
 }
 
 #[cfg(test)]

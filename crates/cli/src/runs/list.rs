@@ -3,16 +3,19 @@
 use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::num::NonZeroUsize;
+use std::pin::pin;
 
 use anyhow::Context as _;
-use branchline_contract::{Outcome, RefName, RunId, RunName};
-use branchline_ledger::{History, State};
+use branchline_contract::{Outcome, RefName, RunName};
+use branchline_ledger::{History, Listed, State};
 use clap::ValueEnum;
+use futures::TryStreamExt as _;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, ToSpan as _};
 
-use super::find::{Catalogue, Unread, Which, is_asked_within, is_named};
+use super::find::{Catalogue, Which, asked_within, is_named};
+use super::newest::Newest;
 use super::record::record;
 use super::timeline::ended_at;
 use super::{AFTER_HELP, because, colour, span, word};
@@ -26,11 +29,13 @@ use crate::table::{Cell, Table};
 /// More days than this are faster found in the ledger itself.
 const DAYS_MAX: i32 = 366;
 const SHA_SHOWN: usize = 8;
+/// Runs of the whole ledger that are looked at together.
+const CHUNK: usize = 64;
 
-/// List runs, newest first: those of today and yesterday, or of another time
+/// List runs, newest first: those of today and yesterday and those that go on, or of another time
 ///
 /// The runs of a day, in UTC, are found in a listing in the queue's bucket, and each is read from
-/// the ledger. What counts is when an attempt was asked for.
+/// the ledger. What counts is when an attempt was asked for. Runs that go on are in the queue.
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Args {
@@ -109,43 +114,106 @@ struct Span {
     until: Option<Timestamp>,
 }
 
+/// What is read, and what of it is shown.
+struct Reading<'a> {
+    args: &'a Args,
+    catalogue: Catalogue,
+    within: Span,
+    newest: Newest,
+    is_broken: bool,
+}
+
 pub(crate) async fn run(args: &Args, environment: &Environment) -> anyhow::Result<u8> {
     let google = env::google(environment).map_err(Misplaced)?;
     let now = Timestamp::now();
     let within = args.within(now)?;
     let queue = args.queue_bucket.as_deref();
     let catalogue = Catalogue::connect(&args.ledger_bucket, queue, &google).await?;
-    let (mut found, mut unread) = (Vec::new(), Vec::new());
+    let newest = Newest::new(args.limit);
+    let mut reading = Reading { args, catalogue, within, newest, is_broken: false };
     if args.all {
-        let runs = catalogue.all(&args.which, within.since, within.until).await?;
-        args.take(&catalogue, runs, within, (&mut found, &mut unread)).await?;
+        reading.all().await?;
     } else {
-        let mut known = BTreeSet::new();
-        for day in days(within, now)? {
-            let runs = catalogue.of_day(day, &args.which, &known).await?;
-            known.extend(runs.iter().map(|(run, _)| run.clone()));
-            args.take(&catalogue, runs, within, (&mut found, &mut unread)).await?;
-            if found.len() >= args.limit.get() {
-                break;
-            }
-        }
+        reading.listed(days(within, now)?).await?;
     }
-    found.sort_by_key(|it: &History| std::cmp::Reverse(it.run.asked_at));
-    let more = found.len().saturating_sub(args.limit.get());
-    found.truncate(args.limit.get());
+    let Reading { newest, is_broken, .. } = reading;
     let text = if args.json {
-        found.iter().map(|it| record(it, now).to_string() + "\n").collect()
+        newest.iter().map(|it| record(it, now).to_string() + "\n").collect()
     } else {
-        table(&found, now).render(Style::stdout(environment))
+        table(newest.iter(), now).render(Style::stdout(environment))
     };
     std::io::stdout().write_all(text.as_bytes()).context("writing to stdout")?;
-    if found.is_empty() {
-        eprintln!("no run was asked for in that time that is one of these");
-    } else if more > 0 {
-        eprintln!("and {more} more, if not others: --limit shows more of them");
+    if newest.is_empty() {
+        eprintln!("{}", args.nothing(within));
+    } else if newest.has_more {
+        eprintln!("the newest {} of them; --limit shows more, if there are more", args.limit);
     }
-    let broken = unread.iter().any(|it| matches!(it, Unread::Broken));
-    Ok(if broken { exit::DATA } else { 0 })
+    Ok(if is_broken { exit::DATA } else { 0 })
+}
+
+impl Reading<'_> {
+    /// Reads the runs of these days, newest first, and those that go on; as many as are wanted.
+    async fn listed(&mut self, days: Vec<Date>) -> anyhow::Result<()> {
+        let mut known = BTreeSet::new();
+        for day in days {
+            let end = day.tomorrow().and_then(|it| it.to_zoned(TimeZone::UTC));
+            if self.newest.suffices(end.ok().map(|it| it.timestamp())) {
+                self.newest.has_more = true;
+                return Ok(());
+            }
+            let mut listed = self.catalogue.of_day(day, &self.args.which).await?;
+            listed.retain(|it| known.insert(it.run.clone()));
+            self.take(listed).await?;
+        }
+        if self.args.wants_unfinished() {
+            let unfinished = self.catalogue.unfinished(&self.args.which).await?;
+            let unfinished = unfinished.into_iter().map(|(it, _attempt)| it);
+            self.take(unfinished.filter(|it| !known.contains(&it.run)).collect()).await?;
+        }
+        Ok(())
+    }
+
+    /// Reads the runs of the whole ledger, but for those whose newest fact is older than all that
+    /// are shown.
+    async fn all(&mut self) -> anyhow::Result<()> {
+        let (args, catalogue) = (self.args, self.catalogue.clone());
+        let Span { since, until } = self.within;
+        let mut chunks = pin!(catalogue.all(&args.which, since, until).try_chunks(CHUNK));
+        while let Some(mut chunk) = chunks.try_next().await.map_err(|it| it.1)? {
+            chunk.sort_by_key(|it| std::cmp::Reverse(it.at));
+            self.take(chunk).await?;
+        }
+        Ok(())
+    }
+
+    /// Reads runs, newest first, until no other can be among those that are shown.
+    async fn take(&mut self, mut listed: Vec<Listed>) -> anyhow::Result<()> {
+        let args = self.args;
+        listed.retain(|it| is_named(&it.run, args.name.as_ref()));
+        if listed.first().is_some_and(|it| self.newest.suffices(it.at)) {
+            self.newest.has_more = true;
+            return Ok(());
+        }
+        let mut reads = pin!(self.catalogue.read(listed));
+        while let Some((listed, read)) = reads.try_next().await? {
+            if self.newest.suffices(listed.at) {
+                self.newest.has_more = true;
+                break;
+            }
+            match read {
+                Ok(history) => {
+                    if let Some(at) = args.counts(&history, self.within) {
+                        self.newest.add(at, history);
+                    }
+                }
+                Err(unread) => {
+                    eprintln!("{}", unread.message);
+                    self.is_broken |= unread.is_broken;
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Args {
@@ -167,20 +235,34 @@ impl Args {
         Ok(Span { since, until: self.until })
     }
 
-    /// Reads runs, and keeps those that are asked for.
-    async fn take(
-        &self,
-        catalogue: &Catalogue,
-        mut runs: Vec<(RunId, u64)>,
-        within: Span,
-        (found, unread): (&mut Vec<History>, &mut Vec<Unread>),
-    ) -> anyhow::Result<()> {
-        runs.retain(|(run, _)| is_named(run, self.name.as_ref()));
-        let (read, problems) = catalogue.read(runs).await?;
-        let asked = |it: &History| is_asked_within(it, within.since, within.until);
-        found.extend(read.into_iter().filter(|it| asked(it) && self.is(it)));
-        unread.extend(problems);
-        Ok(())
+    /// Whether what goes on is asked for however old it is: no time is named, and no end.
+    fn wants_unfinished(&self) -> bool {
+        let no_time = self.since.is_none() && self.until.is_none() && self.day.is_none();
+        let live = |it: &Standing| *it != Standing::Ended;
+        let some_live = self.state.is_empty() || self.state.iter().any(live);
+        no_time && !self.all && self.outcome.is_empty() && some_live
+    }
+
+    /// The time by which a run is ordered, if it is one of those that are asked for.
+    fn counts(&self, history: &History, Span { since, until }: Span) -> Option<Timestamp> {
+        let goes_on = self.wants_unfinished() && history.run.ending().is_none();
+        let at = asked_within(history, since, until);
+        at.or_else(|| goes_on.then_some(history.run.asked_at)).filter(|_| self.is(history))
+    }
+
+    /// That there is none, and where there might be.
+    fn nothing(&self, Span { since, until }: Span) -> String {
+        let none = "no run is one of these that was asked for";
+        let until = until.map(|it| format!(" and before {it}")).unwrap_or_default();
+        let more = "--since and --day look at other days, and --all at all of them";
+        match (self.all, self.since) {
+            (true, None) => format!("{none} at any time{until}"),
+            (true, Some(since)) => format!("{none} since {since}{until}"),
+            (false, _) if self.wants_unfinished() => {
+                format!("{none} since {since}, and none that goes on: {more}")
+            }
+            (false, _) => format!("{none} since {since}{until}: {more}"),
+        }
     }
 
     fn is(&self, history: &History) -> bool {
@@ -235,7 +317,7 @@ fn days(within: Span, now: Timestamp) -> Result<Vec<Date>, Usage> {
     Ok((0..count).filter_map(back).collect())
 }
 
-fn table(found: &[History], now: Timestamp) -> Table {
+fn table<'a>(found: impl Iterator<Item = &'a History>, now: Timestamp) -> Table {
     let headings = ["RUN", "PROJECT", "REF", "SHA", "STATE", "ATTEMPT", "AGE", "TOOK", "REASON"];
     let mut table = Table::new(&headings).right(5).right(6).right(7);
     for History { run, entries, .. } in found {

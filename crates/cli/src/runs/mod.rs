@@ -2,6 +2,7 @@
 
 mod find;
 pub(crate) mod list;
+mod newest;
 mod record;
 mod screen;
 pub(crate) mod show;

@@ -1,16 +1,17 @@
 //! `runs watch`: runs while they go on. It only looks; no run needs anybody to watch it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::Write as _;
+use std::pin::pin;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use branchline_contract::RunId;
 use branchline_gcp::Class;
-use branchline_ledger::{Entry, History};
+use branchline_ledger::{Entry, History, Listed};
 use branchline_service::Period;
 use branchline_service::telemetry::chain;
-use futures::{StreamExt as _, stream};
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan as _};
 use tokio::time::{Instant, sleep};
@@ -37,6 +38,8 @@ const DRAW_EVERY: Duration = Duration::from_millis(250);
 /// Runs that are looked at, at once.
 const AT_ONCE: usize = 16;
 const SHA_SHOWN: usize = 8;
+/// Runs that cannot be shown, of which that is shown.
+const UNREAD_SHOWN: usize = 3;
 
 const AFTER_HELP: &str = "\
 On a terminal the runs are drawn in place; elsewhere each new fact is a line. It ends once all of
@@ -58,7 +61,7 @@ Exit codes:
 /// Follow a run until it ends, or all runs of a commit or project
 ///
 /// Of a commit, runs of today and yesterday that have ended are shown too; of a project, those that
-/// go on. Runs that are asked for meanwhile join them.
+/// go on, however old they are. Runs that are asked for or tried again meanwhile join them.
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 #[command(group(clap::ArgGroup::new("which").required(true).multiple(true).args(["run", "project", "sha"])))]
@@ -93,8 +96,10 @@ struct Watch<'a> {
     environment: &'a Environment,
     catalogue: Catalogue,
     runs: BTreeMap<RunId, Followed>,
-    /// Every run that was seen, whether it is one of those or not.
-    known: BTreeSet<RunId>,
+    /// Runs that were read and are not shown, and up to which attempt they need not be read again.
+    passed: BTreeMap<RunId, u32>,
+    /// What was told of runs that cannot be shown.
+    unread: BTreeMap<RunId, String>,
     /// Facts that were told, by run.
     told: BTreeMap<RunId, usize>,
     /// Why the last look did not succeed.
@@ -113,8 +118,8 @@ pub(crate) async fn run(args: &Args, environment: &Environment) -> anyhow::Resul
         };
         runs.insert(run.clone(), Followed::known(catalogue.store.clone(), history));
     }
-    let (known, told) = (BTreeSet::new(), BTreeMap::new());
-    let watch = Watch { args, environment, catalogue, runs, known, told, trouble: None };
+    let (passed, unread, told) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+    let watch = Watch { args, environment, catalogue, runs, passed, unread, told, trouble: None };
     let (why, code) = tokio::select! {
         code = watch.until_the_end() => return code,
         () = sleep(args.timeout.get()) => ("the time to wait is over", exit::WAITED_TOO_LONG),
@@ -126,19 +131,19 @@ pub(crate) async fn run(args: &Args, environment: &Environment) -> anyhow::Resul
 
 impl Watch<'_> {
     async fn until_the_end(mut self) -> anyhow::Result<u8> {
-        let terminal = Style::stdout(self.environment).width.is_some();
         let mut screen =
-            if terminal { Some(Screen::new().context("writing to stdout")?) } else { None };
+            if self.draws() { Some(Screen::new().context("writing to stdout")?) } else { None };
         let (mut look_at, mut find_at) = (Instant::now(), Instant::now());
         loop {
             let now = Instant::now();
-            if self.args.run.is_none() && now >= find_at {
+            let finds = self.args.run.is_none() && now >= find_at;
+            if finds {
                 let found = self.find().await;
                 self.note(found)?;
                 find_at = Instant::now() + FIND_EVERY;
             }
-            if now >= look_at {
-                let looked = self.look().await;
+            if finds || now >= look_at {
+                let looked = self.look(finds).await;
                 self.note(looked)?;
                 look_at = Instant::now() + LOOK_EVERY;
             }
@@ -164,34 +169,72 @@ impl Watch<'_> {
         Some(codes.into_iter().find(|it| *it != 0).unwrap_or(0))
     }
 
-    /// Looks at every run that has not ended.
-    async fn look(&mut self) -> anyhow::Result<()> {
-        let live = self
-            .runs
-            .values_mut()
-            .filter(|it| it.history().is_none_or(|it| it.run.ending().is_none()));
-        let looks: Vec<_> = live.map(|it| async { it.look().await.map(drop) }).collect();
+    /// Whether the runs are drawn in place.
+    fn draws(&self) -> bool {
+        Style::stdout(self.environment).width.is_some()
+    }
+
+    /// Looks at every run that has not ended; or at all, for one that has may be tried again.
+    async fn look(&mut self, all: bool) -> anyhow::Result<()> {
+        let ended = |it: &Followed| it.history().is_some_and(|it| it.run.ending().is_some());
+        let due = self.runs.values_mut().filter(|it| all || !ended(it));
+        let looks: Vec<_> = due.map(|it| async { it.look().await.map(drop) }).collect();
         let looked: Vec<_> = stream::iter(looks).buffer_unordered(AT_ONCE).collect().await;
         looked.into_iter().collect::<Result<(), _>>().map_err(Into::into)
     }
 
-    /// Looks for runs that were asked for meanwhile.
+    /// Looks for runs that were asked for or tried again meanwhile. Those that go on are in the
+    /// queue, and of those that ended only a commit's are shown.
     async fn find(&mut self) -> anyhow::Result<()> {
-        let today = Timestamp::now().to_zoned(TimeZone::UTC).date();
-        for day in [today, today.checked_sub(1.day()).context("the clock is wrong")?] {
-            let listed = self.catalogue.of_day(day, &self.args.which, &self.known).await?;
-            let (found, _) = self.catalogue.read(listed).await?;
-            for history in found {
-                let id = history.run.id.clone();
-                let shown = history.run.ending().is_none() || self.args.which.sha.is_some();
-                if self.args.which.is(&history) && shown {
-                    let followed = Followed::known(self.catalogue.store.clone(), history);
-                    self.runs.entry(id.clone()).or_insert(followed);
+        let which = &self.args.which;
+        let unfinished = self.catalogue.unfinished(which).await?;
+        let new = |run: &RunId, attempt: u32| {
+            !self.runs.contains_key(run) && self.passed.get(run).is_none_or(|it| *it < attempt)
+        };
+        let mut listed: Vec<Listed> = unfinished
+            .into_iter()
+            .filter_map(|(it, attempt)| new(&it.run, attempt).then_some(it))
+            .collect();
+        if which.sha.is_some() {
+            let today = Timestamp::now().to_zoned(TimeZone::UTC).date();
+            for day in [today, today.checked_sub(1.day()).context("the clock is wrong")?] {
+                let of_day = self.catalogue.of_day(day, which).await?;
+                listed.extend(of_day.into_iter().filter(|it| new(&it.run, 1)));
+            }
+            listed.sort_by(|one, other| one.run.cmp(&other.run));
+            listed.dedup_by(|one, other| one.run == other.run);
+        }
+        let catalogue = self.catalogue.clone();
+        let mut reads = pin!(catalogue.read(listed));
+        while let Some((Listed { run, .. }, read)) = reads.try_next().await? {
+            match read {
+                Ok(history) => self.take_in(history),
+                Err(unread) => {
+                    if unread.is_broken {
+                        self.passed.insert(run.clone(), u32::MAX);
+                    }
+                    let is_news = self.unread.insert(run, unread.message.clone()).is_none();
+                    if is_news && !self.draws() {
+                        eprintln!("{}", unread.message);
+                    }
                 }
-                self.known.insert(id);
             }
         }
         Ok(())
+    }
+
+    /// Follows a run that was found, if it is one of those.
+    fn take_in(&mut self, history: History) {
+        let (id, which) = (history.run.id.clone(), &self.args.which);
+        self.unread.remove(&id);
+        if !which.is(&history) {
+            self.passed.insert(id, u32::MAX);
+        } else if history.run.ending().is_some() && which.sha.is_none() {
+            self.passed.insert(id, history.run.attempt);
+        } else {
+            self.passed.remove(&id);
+            self.runs.insert(id, Followed::known(self.catalogue.store.clone(), history));
+        }
     }
 
     /// What may pass is told, and waited for.
@@ -203,7 +246,7 @@ impl Watch<'_> {
             }
             Err(error) => return Err(error),
         };
-        if trouble != self.trouble && Style::stdout(self.environment).width.is_none() {
+        if trouble != self.trouble && !self.draws() {
             eprintln!("{}", trouble.as_deref().unwrap_or("the ledger answers again"));
         }
         self.trouble = trouble;
@@ -235,6 +278,8 @@ impl Watch<'_> {
             }
             (_, None) => vec!["no run of these is known yet".to_owned()],
         };
+        let unread = self.unread.values().take(UNREAD_SHOWN);
+        lines.extend(unread.map(|it| style.paint(Colour::Dim, it)));
         lines.extend(self.trouble.iter().map(|it| style.paint(Colour::Red, it)));
         lines
     }

@@ -1,6 +1,7 @@
 //! Approvals of held runs: an operator's, as one asks for it, and those that GitLab knows of the
-//! merge request. Who asked for a run does not approve it, nor who opened the merge request; who
-//! else wrote a commit of it is for GitLab's own settings to keep out.
+//! merge request. Who asked for a run does not approve it, nor the operator who had it tried again,
+//! nor who opened the merge request; who else wrote a commit of it is for GitLab's own settings to
+//! keep out.
 
 use std::time::Duration;
 
@@ -15,7 +16,8 @@ use tracing::warn;
 use super::leader::{AT_ONCE, Leader};
 use super::perform::{ACTOR, CAUSE};
 use super::requests::{Next, done, refused};
-use crate::merge_requests;
+use crate::merge_requests::{self, Asked};
+use crate::operators::Operators;
 
 /// Between two questions about one run, in rounds.
 const EVERY: u32 = 15;
@@ -40,7 +42,7 @@ impl Leader {
                 Err(error) => warn!(%error, "question about approvals not finished"),
             }
         }
-        let now = self.started.elapsed();
+        let (now, operators) = (self.started.elapsed(), self.trust.operators.clone());
         let due = self
             .runs
             .values_mut()
@@ -48,8 +50,9 @@ impl Leader {
         for it in due.take(AT_ONCE.saturating_sub(self.looks.len())) {
             it.memory.approvals_at = now + LOOK_MAX + self.settings.tick * EVERY;
             let (gitlab, run) = (gitlab.clone(), it.run.clone());
+            let asked = asked(&run, operators.as_deref());
             self.looks.spawn(async move {
-                let approved = timeout(LOOK_MAX, look(&gitlab, &run)).await;
+                let approved = timeout(LOOK_MAX, look(&gitlab, &run, &asked)).await;
                 Looked { run: run.id, attempt: run.attempt, approved }
             });
         }
@@ -126,16 +129,31 @@ pub(super) fn approve(run: &Run, attempt: Option<u32>, request: &Request, users:
 }
 
 /// The fact that a merge request of the run has all approvals that are wanted.
-async fn look(gitlab: &Client, run: &Run) -> Result<Option<Body>, GitlabError> {
-    let claims = run.grounds.as_ref().map(|it| &it.claims);
-    let requester = claims.and_then(|it| it.get("user_id")?.parse().ok());
-    let found = merge_requests::of(gitlab, &run.request.gitlab, requester).await?;
+async fn look(gitlab: &Client, run: &Run, asked: &Asked) -> Result<Option<Body>, GitlabError> {
+    let found = merge_requests::of(gitlab, &run.request.gitlab, asked).await?;
     let wanted = usize::try_from(run.wanted.merge_request).unwrap_or(usize::MAX);
     Ok(found.into_iter().find(|it| it.approvers.len() >= wanted).map(|it| Body::Approved {
         given: Approval::MergeRequest,
         by: it.approvers,
         reason: format!("approvals of merge request !{}", it.merge_request.iid),
     }))
+}
+
+/// Whose approvals do not count, and which are too old. An operator who is no user of that GitLab as
+/// far as anybody knows could be each of them.
+fn asked(run: &Run, operators: Option<&Operators>) -> Asked {
+    let claims = run.grounds.as_ref().map(|it| &it.claims);
+    let requester: Option<u64> = claims.and_then(|it| it.get("user_id")?.parse().ok());
+    let Some(operator) = &run.retried_by else {
+        return Asked { by: requester.map(|it| vec![it]), anew: None };
+    };
+    let users = operators.map(|it| it.users(operator, &run.request.gitlab.host));
+    let users = users.filter(|it| !it.is_empty());
+    let by = requester.zip(users).map(|(requester, mut users)| {
+        users.push(requester);
+        users
+    });
+    Asked { by, anew: Some(run.asked_at) }
 }
 
 /// Why an operator must not approve a run: they asked for it, or cannot be told from who did. Whoever

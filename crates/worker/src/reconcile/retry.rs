@@ -100,6 +100,16 @@ impl Leader {
             Ok(grounds) => Box::new(grounds),
             Err(reason) => return Ok(Err(reason)),
         };
+        let (operator, host) = (request.actor.as_str(), &history.run.request.gitlab.host);
+        let users = self.trust.operators.as_ref().map(|it| it.users(operator, host));
+        let is_known = users.is_some_and(|it| !it.is_empty());
+        if grounds.wanted.is_some_and(|it| it.merge_request > 0) && !is_known {
+            return Ok(Err(format!(
+                "it wants an approval of its merge request by somebody else, and the workers' \
+                 configuration does not say which user of {host} {operator} is: its CI job has to \
+                 ask again"
+            )));
+        }
         let operator = Some(Box::new(Reopened {
             request: request.id.to_string(),
             by: request.actor.to_string(),

@@ -86,7 +86,7 @@ pub(super) async fn job(api: Api, Path((project, job)): Path<(String, String)>) 
     ok(render_job(&state, state.job(project, id(&job)?)?))
 }
 
-/// A job's log, or what of it lies behind `Range: bytes=START-`.
+/// A job's log, or a part of it: `Range: bytes=START-LAST`, or `bytes=START-`.
 pub(super) async fn trace(
     api: Api,
     Path((project, job)): Path<(String, String)>,
@@ -97,16 +97,23 @@ pub(super) async fn trace(
     let trace = state.job(project, id(&job)?)?.trace.clone().into_bytes();
     let text = [(header::CONTENT_TYPE, "text/plain".to_owned())];
     let range = headers.get(header::RANGE).and_then(|it| it.to_str().ok());
-    let start = range.and_then(|it| it.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok());
-    let Some(start): Option<usize> = start else { return Ok((text, trace).into_response()) };
+    let bounds = range.and_then(|it| {
+        let (start, last) = it.strip_prefix("bytes=")?.split_once('-')?;
+        let last = if last.is_empty() { usize::MAX } else { last.parse().ok()? };
+        start.parse().ok().map(|start: usize| (start, last))
+    });
+    let Some((start, last)) = bounds.filter(|(start, last)| start <= last) else {
+        return Ok((text, trace).into_response());
+    };
     let len = trace.len();
     let range = |it: String| [(header::CONTENT_RANGE, it)];
     if start >= len {
         let range = range(format!("bytes */{len}"));
         return Ok((StatusCode::RANGE_NOT_SATISFIABLE, range).into_response());
     }
-    let range = range(format!("bytes {start}-{}/{len}", len - 1));
-    Ok((StatusCode::PARTIAL_CONTENT, text, range, trace[start..].to_vec()).into_response())
+    let last = last.min(len - 1);
+    let range = range(format!("bytes {start}-{last}/{len}"));
+    Ok((StatusCode::PARTIAL_CONTENT, text, range, trace[start..=last].to_vec()).into_response())
 }
 
 /// The pipelines of a merge request's head, newest first.
