@@ -85,7 +85,9 @@ async fn the_runs_that_are_asked_for_are_listed_newest_first() {
     assert!(told.stderr.starts_with("lost-0123456789abcdef0123 is listed"), "{}", told.stderr);
     let told = world.branchline(&["runs", "list", "--since", "2020-01-01"]).await;
     assert!(told.code == 64 && told.stderr.contains("--all"), "{}", told.stderr);
-    let told = world.branchline(&["runs", "list", "--name", "other", "--since", "2026-01-01T00:00:00Z"]).await;
+    let told = world
+        .branchline(&["runs", "list", "--name", "other", "--since", "2026-01-01T00:00:00Z"])
+        .await;
     assert!(told.stderr.contains("asked for since 2026-01-01T00:00:00Z"), "{}", told.stderr);
     world.stop().await;
 }
@@ -168,7 +170,8 @@ async fn until(lines: &mut Lines<BufReader<ChildStdout>>, text: &str) {
     let mut seen = String::new();
     let found = async {
         while let Some(line) = lines.next_line().await.unwrap() {
-            seen += &format!("{line}\n");
+            seen.push_str(&line);
+            seen.push('\n');
             if line.contains(text) {
                 return true;
             }

@@ -32,7 +32,7 @@ pub(crate) async fn keys(keys: &SigningKeys, issuers: &[Issuer]) -> Vec<Finding>
     found.collect()
 }
 
-fn keys_anew(Issuer { issuer, jwks_file, jwks_uri }: &Issuer) -> String {
+fn keys_anew(Issuer { issuer, jwks_file, jwks_uri, .. }: &Issuer) -> String {
     let fetch = |file: &str| {
         let url = quote(&format!("{issuer}/oauth/discovery/keys"));
         format!("# where it can be reached\ncurl --fail {url} >{}", quote(file))

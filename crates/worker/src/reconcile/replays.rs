@@ -56,7 +56,7 @@ pub(crate) struct Post {
 
 /// The task, and what it was given to do. It ends with this.
 pub(super) struct Replays {
-    replays: mpsc::UnboundedSender<Work>,
+    paced: mpsc::UnboundedSender<Work>,
     others: mpsc::UnboundedSender<Work>,
     given: Given,
     task: JoinHandle<()>,
@@ -76,11 +76,11 @@ struct Work {
 
 impl Replays {
     pub(super) fn start(post: Post) -> Self {
-        let ((replays, first), (others, second)) =
+        let ((paced, first), (others, second)) =
             (mpsc::unbounded_channel(), mpsc::unbounded_channel());
         let given = Given::default();
         let task = tokio::spawn(post.run([first, second], given.clone()));
-        Self { replays, others, given, task }
+        Self { paced, others, given, task }
     }
 
     /// Whether the task can take nothing more, because it panicked.
@@ -100,7 +100,7 @@ impl Replays {
             let (asked, name, request) = (asked.clone(), name.clone(), request.clone());
             // A task that panicked takes nothing more, and is started again.
             let lane = match &request.ask {
-                Ask::Replay { .. } => &self.replays,
+                Ask::Replay { .. } => &self.paced,
                 _ => &self.others,
             };
             drop(lane.send(Work { asked, name, request, proven }));
