@@ -71,6 +71,20 @@ fn grant(stack: &Stack) {
     }
 }
 
+/// As the README has it, but for the subject.
+fn provider(issuer: &str) -> Provider {
+    let mut provider = Provider::new(
+        issuer,
+        &[
+            ("google.subject", r#""project:" + assertion.project_id + ":ref:" + assertion.ref"#),
+            ("attribute.project_id", "assertion.project_id"),
+        ],
+    );
+    provider.condition =
+        Some(r#"assertion.namespace_path == "ml" && assertion.ref_protected == "true""#.to_owned());
+    provider
+}
+
 /// What worker and notifier are configured with.
 fn configurations(stack: &Stack, policy: &Path) -> (Value, Value) {
     let issuer = format!("http://{}", stack.endpoints().gitlab);
@@ -111,19 +125,7 @@ impl Clinic {
         let project_id = gitlab.create_project("ml/iris", "main", &[("a", b"a")]).unwrap();
         let job = gitlab.start_pipeline(project_id, Trigger::Push("main"), "train").unwrap();
         let issuer = format!("http://{}", stack.endpoints().gitlab);
-        let mut provider = Provider::new(
-            &issuer,
-            &[
-                (
-                    "google.subject",
-                    r#""project:" + assertion.project_id + ":ref:" + assertion.ref"#,
-                ),
-                ("attribute.project_id", "assertion.project_id"),
-            ],
-        );
-        provider.condition = Some(
-            r#"assertion.namespace_path == "ml" && assertion.ref_protected == "true""#.to_owned(),
-        );
+        let provider = provider(&issuer);
         let pool = iam.create_pool(PROJECT, POOL);
         let audience = iam.put_provider(PROJECT, POOL, POOL, provider.clone()).unwrap();
         let set = format!("principalSet:{pool}/attribute.project_id/{project_id}");

@@ -12,6 +12,9 @@ use serde_json::json;
 use crate::clinic::{Clinic, account, now};
 use crate::looks::Part;
 
+/// What somebody does to an installation.
+pub(crate) type Act = fn(&mut Clinic);
+
 /// One misconfiguration, and what the doctor has to say of it.
 pub(crate) struct Fault {
     pub(crate) name: &'static str,
@@ -20,17 +23,17 @@ pub(crate) struct Fault {
     pub(crate) of: &'static str,
     /// Whether it hides what lies behind it.
     pub(crate) bars: bool,
-    pub(crate) make: fn(&mut Clinic),
+    pub(crate) make: Act,
     /// The check that finds it.
     pub(crate) check: &'static str,
     /// A part of the text that names its cause.
     pub(crate) says: &'static str,
     /// Where the fix is told in words, some of them, and what whoever reads them does.
-    pub(crate) by_hand: Option<(&'static str, fn(&mut Clinic))>,
+    pub(crate) by_hand: Option<(&'static str, Act)>,
 }
 
 impl Fault {
-    const fn by_hand(self, words: &'static str, mend: fn(&mut Clinic)) -> Self {
+    const fn by_hand(self, words: &'static str, mend: Act) -> Self {
         Self { by_hand: Some((words, mend)), ..self }
     }
 
@@ -39,12 +42,7 @@ impl Fault {
     }
 }
 
-const fn bars(
-    name: &'static str,
-    make: fn(&mut Clinic),
-    check: &'static str,
-    says: &'static str,
-) -> Fault {
+const fn bars(name: &'static str, make: Act, check: &'static str, says: &'static str) -> Fault {
     Fault { name, part: Part::Ci, of: "", bars: true, make, check, says, by_hand: None }
 }
 
@@ -52,7 +50,7 @@ const fn one(
     part: Part,
     of: &'static str,
     name: &'static str,
-    make: fn(&mut Clinic),
+    make: Act,
     check: &'static str,
     says: &'static str,
 ) -> Fault {

@@ -113,28 +113,8 @@ async fn run(clinic: &mut Clinic, line: &str) {
             let project = option("--project=").unwrap();
             clinic.stack.iam.enable_api(project, service);
         }
-        ["gcloud", "iam", "workload-identity-pools", "providers", "update-oidc", ..] => {
-            update_provider(clinic, &words);
-        }
-        [
-            "gcloud",
-            "iam",
-            "workload-identity-pools",
-            "providers",
-            "describe",
-            ..,
-            ">provider.json",
-        ] => {
-            clinic.describe().await;
-        }
-        // Where nothing is deleted, gcloud says so.
-        ["gcloud", "iam", "workload-identity-pools", "undelete", ..] => {}
-        ["gcloud", "iam", "workload-identity-pools", "update", crate::clinic::POOL, ..] => {
-            assert!(words.contains(&"--no-disabled"), "{line}");
-            clinic.disable_pool(false);
-        }
-        ["gcloud", "iam", "workload-identity-pools", "create-cred-config", provider, ..] => {
-            create_credentials(clinic, provider, &words);
+        ["gcloud", "iam", "workload-identity-pools", rest @ ..] => {
+            run_on_pool(clinic, rest, line).await;
         }
         ["gcloud", "pubsub", "subscriptions", "update", name, ..] => {
             let id = name.rsplit('/').next().unwrap().to_owned();
@@ -170,6 +150,27 @@ async fn run(clinic: &mut Clinic, line: &str) {
                 .header("PRIVATE-TOKEN", owner)
                 .json(&fields.collect::<std::collections::BTreeMap<_, _>>());
             sent(request);
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn run_on_pool(clinic: &mut Clinic, words: &[&str], line: &str) {
+    match words {
+        ["providers", "update-oidc", ..] => {
+            update_provider(clinic, words);
+        }
+        ["providers", "describe", .., ">provider.json"] => {
+            clinic.describe().await;
+        }
+        // Where nothing is deleted, gcloud says so.
+        ["undelete", ..] => {}
+        ["update", crate::clinic::POOL, ..] => {
+            assert!(words.contains(&"--no-disabled"), "{line}");
+            clinic.disable_pool(false);
+        }
+        ["create-cred-config", provider, ..] => {
+            create_credentials(clinic, provider, words);
         }
         other => panic!("{other:?}"),
     }

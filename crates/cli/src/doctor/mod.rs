@@ -273,18 +273,17 @@ async fn whoami(iam: &Iam) -> Member {
 impl CiArgs {
     /// The same once more, with the provider that the command before it has written.
     fn again(&self) -> String {
-        let mut command = format!(
-            "branchline doctor ci --topic {} --bucket {}",
-            quote(&self.topic),
-            quote(&self.bucket)
-        );
-        if let Some(ledger) = &self.ledger {
-            command += &format!(" --ledger {}", quote(ledger));
-        }
-        if self.audience != AUDIENCE {
-            command += &format!(" --audience {}", quote(&self.audience));
-        }
-        command + " --provider provider.json"
+        let own = (self.audience != AUDIENCE).then_some(self.audience.as_str());
+        let options = [
+            ("topic", Some(self.topic.as_str())),
+            ("bucket", Some(&self.bucket)),
+            ("ledger", self.ledger.as_deref()),
+            ("audience", own),
+            ("provider", Some("provider.json")),
+        ];
+        let options = options.iter().filter_map(|(name, value)| Some((name, (*value)?)));
+        let words = options.map(|(name, value)| format!(" --{name} {}", quote(value)));
+        format!("branchline doctor ci{}", words.collect::<String>())
     }
 }
 

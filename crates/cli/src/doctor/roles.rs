@@ -87,14 +87,14 @@ fn not_started(role: &str, path: &Path, error: &(dyn std::error::Error + 'static
     let shown = path.display().to_string();
     let token =
         "# set BRANCHLINE_GITLAB_TOKEN, or BRANCHLINE_GITLAB_TOKEN_FILE to a file that holds it";
-    let of_a_file = error.source().is_some_and(|it| it.is::<std::io::Error>());
+    let io = error.source().and_then(|it| it.downcast_ref::<std::io::Error>());
     let fix = match error.downcast_ref() {
         Some(branchline_worker::Error::Trust(TrustError::File { path, .. })) => {
             format!("cat >{} <<'EOF'\n{MINIMAL_POLICY}\nEOF", quote(&path.display().to_string()))
         }
         Some(branchline_worker::Error::Trust(TrustError::NoToken)) => token.to_owned(),
         // Of files only the token's is read before anything is tried.
-        _ if error.is::<NoToken>() || of_a_file => token.to_owned(),
+        _ if error.is::<NoToken>() || io.is_some() => token.to_owned(),
         _ => format!("# change {shown}, and what it names"),
     };
     Finding::wrong("config", format!("a {role} with {shown} does not start"), chain(error), fix)

@@ -96,7 +96,7 @@ fn a_condition_is_widened_by_one_kind_of_job_or_not_at_all() {
         (r#"!(assertion.namespace_path == "ml")"#, None),
         (r#"assertion.namespace_path != "ml""#, None),
         (r#"assertion.namespace_path in ["a"]"#, None),
-        (r#"assertion.namespace_path == assertion.ref"#, None),
+        (r"assertion.namespace_path == assertion.ref", None),
         // Names that were not given, and one that is not there.
         (r#"assertion.ref_protected == "false""#, None),
         (r#"assertion.namespace_path == "a" && assertion.environment == "prod""#, None),
