@@ -43,7 +43,7 @@ use world::Fault;
 /// Enough for every fault to meet a run in every state.
 const ALL_PAIRS: u64 = 300;
 /// Enough for messages to die in every state of intake, and for others to come behind them.
-const DYING: u64 = 100;
+const DYING: u64 = 300;
 /// Enough for copies to be lost, repeated and interrupted.
 const COPYING: u64 = 60;
 

@@ -68,7 +68,7 @@ pub(crate) fn tell_of_copies(seed: u64) -> Told {
 
 /// The same where a message soon becomes a dead letter.
 pub(crate) fn tell_of_dead_letters(seed: u64) -> Told {
-    tell_of(seed, |state| state.deliveries_max = 2)
+    tell_of(seed, |state| state.deliveries_max = 3)
 }
 
 fn tell_of(seed: u64, change: impl FnOnce(&mut State)) -> Told {
