@@ -1,12 +1,16 @@
 //! Messages that people and accidents publish: nothing of them is lost.
 
 use std::collections::BTreeMap;
+use std::process::Command;
 use std::sync::Arc;
 
 use branchline_gcp::pubsub::{Message, Publish as _, Publisher};
 use branchline_ledger::{Archive, Letter};
+use branchline_local::iam::Resource;
 use branchline_local::installation::{PROJECT, topic};
 use branchline_tests::eventually::eventually;
+use branchline_tests::roles::account;
+use branchline_tests::world::World;
 use serde_json::Value;
 
 use crate::operator::Operator;
@@ -50,13 +54,7 @@ async fn what_nobody_understands_is_listed_shown_exported_and_imported_without_l
     assert_eq!(ada.lists(&["--text", "something.else"]).await.len(), 1);
 
     let exported = ada.says(&["dlq", "export"]).await;
-    let letters: Vec<Letter> = exported
-        .lines()
-        .map(|it| {
-            serde_json::from_value(serde_json::from_str::<Value>(it).unwrap()["letter"].take())
-        })
-        .collect::<Result<_, _>>()
-        .unwrap();
+    let letters = letters(&exported);
     for (data, attributes) in &sent {
         let found = letters.iter().find(|it| it.data.0 == *data).unwrap();
         assert_eq!(&found.attributes, attributes);
@@ -66,8 +64,8 @@ async fn what_nobody_understands_is_listed_shown_exported_and_imported_without_l
     world.stack.storage.create_bucket(OTHER).unwrap();
     let file = ada.path("letters.jsonl");
     std::fs::write(&file, &exported).unwrap();
-    let member = format!("serviceAccount:{}", branchline_tests::roles::account("operator"));
-    let bucket = branchline_local::iam::Resource::bucket(OTHER);
+    let member = format!("serviceAccount:{}", account("operator"));
+    let bucket = Resource::bucket(OTHER);
     world.stack.iam.bind(&bucket, "roles/storage.objectUser", &member).unwrap();
     let import = ["dlq", "import", file.to_str().unwrap(), "--dead-letter-bucket", OTHER];
     ada.says(&import).await;
@@ -84,4 +82,77 @@ async fn what_nobody_understands_is_listed_shown_exported_and_imported_without_l
     let said = String::from_utf8_lossy(&refused.stderr);
     assert!(said.contains("line 1: the body of"), "{said}");
     world.stop().await;
+}
+
+/// As somebody does it in a hurry: a body, and `--attribute`.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_gcloud_published_is_listed_shown_and_exported_as_it_was() {
+    if Command::new("gcloud").arg("--version").output().is_err() {
+        eprintln!("skipped: gcloud is not installed");
+        return;
+    }
+    let (world, ada) = Operator::start().await;
+    let many: BTreeMap<String, String> =
+        (0..100).map(|it| (format!("key-{it}"), format!("ü={it}"))).collect();
+    let sent = [
+        ("run again, please: ü \u{1b}[2J", BTreeMap::new()),
+        (r#"{"specversion": "1.0", "type": "dev.branchline.artifact.ready.v1"}"#, many),
+    ];
+    let token = ada.path("token");
+    let member =
+        format!("serviceAccount:{}", world.stack.iam.create_service_account(PROJECT, "somebody"));
+    let ready = topic(PROJECT, "artifact-ready");
+    world
+        .stack
+        .iam
+        .bind(&Resource::topic(PROJECT, "artifact-ready"), "roles/pubsub.publisher", &member)
+        .unwrap();
+    std::fs::write(&token, world.stack.iam.account_token(&account("somebody"))).unwrap();
+    for (body, attributes) in &sent {
+        let pairs: Vec<String> =
+            attributes.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        let mut publish = Command::new("gcloud");
+        publish.args(["pubsub", "topics", "publish", &ready, "--message", body]);
+        if !pairs.is_empty() {
+            publish.arg(format!("--attribute={}", pairs.join(",")));
+        }
+        let said = gcloud(publish, &world, &ada).output().unwrap();
+        assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+    }
+
+    let listed = eventually("both are in the archive", async || {
+        let listed = ada.lists(&["--reason", "does-not-decode"]).await;
+        (listed.len() == sent.len()).then_some(listed)
+    })
+    .await;
+    for it in &listed {
+        ada.says(&["dlq", "show", it["id"].as_str().unwrap()]).await;
+    }
+    let exported = ada.says(&["dlq", "export"]).await;
+    for (body, attributes) in &sent {
+        let found = letters(&exported).into_iter().find(|it| it.data.0 == *body.as_bytes());
+        assert_eq!(found.unwrap().attributes, *attributes);
+    }
+    world.stop().await;
+}
+
+/// gcloud with a directory of its own, in the local project.
+fn gcloud(mut command: Command, world: &World, ada: &Operator) -> Command {
+    let pubsub = format!("http://{}/", world.stack.endpoints().pubsub);
+    command
+        .env("CLOUDSDK_CONFIG", ada.path("gcloud"))
+        .env("CLOUDSDK_AUTH_ACCESS_TOKEN_FILE", ada.path("token"))
+        .env("CLOUDSDK_CORE_PROJECT", PROJECT)
+        .env("CLOUDSDK_CORE_DISABLE_PROMPTS", "1")
+        .env("CLOUDSDK_COMPONENT_MANAGER_DISABLE_UPDATE_CHECK", "true")
+        .env("CLOUDSDK_API_ENDPOINT_OVERRIDES_PUBSUB", pubsub);
+    command
+}
+
+fn letters(exported: &str) -> Vec<Letter> {
+    let letter = |line| {
+        let mut line: Value = serde_json::from_str(line).unwrap();
+        serde_json::from_value(line["letter"].take()).unwrap()
+    };
+    exported.lines().map(letter).collect()
 }
