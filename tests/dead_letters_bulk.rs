@@ -27,6 +27,7 @@ use futures::{StreamExt as _, stream};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::process::Command;
+use tokio::sync::Mutex;
 
 const GRACE: Duration = Duration::from_secs(3);
 /// As many letters ask for one run, each by a CI job of its own.
@@ -36,6 +37,8 @@ const WINDOW: usize = 400;
 const KEPT: &str = "artifact-ready-kept";
 /// What a killed process had comes again a minute later.
 const HANDLED_WITHIN: Duration = Duration::from_mins(4);
+/// They measure time, so one runs at a time.
+static ALONE: Mutex<()> = Mutex::const_new(());
 const REASONS: [(&str, &str); 4] = [
     ("permission-denied", "permission"),
     ("unavailable", "transient"),
@@ -195,6 +198,7 @@ impl Desk {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn looking_is_quick_and_a_dry_run_sends_nothing() {
+    let _alone = ALONE.lock().await;
     let letters = usize::try_from(number("LETTERS", 400)).unwrap();
     let slow = json!({"rules": [{"service": "storage", "fault": {"delay_ms": 40}}]});
     let desk = Desk::open(letters, Faults::default()).await;
@@ -221,6 +225,7 @@ async fn looking_is_quick_and_a_dry_run_sends_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rate_is_held_and_without_one_it_goes_as_fast_as_it_can() {
+    let _alone = ALONE.lock().await;
     let letters = usize::try_from(number("LETTERS", 600)).unwrap();
     let desk = Desk::open(letters, Faults::default()).await;
     let _worker = desk.at.worker().await.unwrap();
@@ -258,6 +263,7 @@ async fn a_rate_is_held_and_without_one_it_goes_as_fast_as_it_can() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_is_killed_every_letter_is_sent_and_each_run_trains_once() {
+    let _alone = ALONE.lock().await;
     let letters = usize::try_from(number("LETTERS", 900)).unwrap();
     // All of them take as many letters; fewer are still less than would be sent if all came twice.
     let planned = if letters < 2_000 { &DEATHS[..2] } else { &DEATHS[..] };

@@ -34,7 +34,8 @@ async fn start_faulty(rules: &str, faults: Faults) -> (World, tempfile::TempDir)
         "policy": policy,
         "operators": {
             "members": {
-                "ada@example.com": {"{GITLAB}": 8},
+                // The first user whom a test makes.
+                "ada@example.com": {"{GITLAB}": 3},
                 // Anna, who asks for runs as user 7, by her own address and by an account of hers.
                 "Anna@example.com": {"{GITLAB}": 8, "gitlab.example.com": 7},
                 ANNA: {"{GITLAB}": 7},
