@@ -168,7 +168,12 @@ impl GitLab {
 
     /// Protects a branch: only Maintainers push to it and set statuses there.
     pub fn protect_branch(&self, project_id: u64, branch: &str) -> Result<(), Error> {
-        self.lock().protect_branch(project_id, branch)
+        self.lock().protect_branch(project_id, branch, true)
+    }
+
+    /// Leaves it to every Developer.
+    pub fn unprotect_branch(&self, project_id: u64, branch: &str) -> Result<(), Error> {
+        self.lock().protect_branch(project_id, branch, false)
     }
 
     /// Tags a commit.

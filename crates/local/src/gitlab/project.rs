@@ -122,10 +122,15 @@ impl State {
         self.pushed(id, branch, sha)
     }
 
-    pub(super) fn protect_branch(&mut self, id: u64, branch: &str) -> Result<(), Error> {
+    pub(super) fn protect_branch(
+        &mut self,
+        id: u64,
+        branch: &str,
+        protected: bool,
+    ) -> Result<(), Error> {
         let mut project = self.project(id)?.clone();
         let tip = project.branches.get_mut(branch).ok_or(Error::NotFound("Branch"))?;
-        tip.protected = true;
+        tip.protected = protected;
         self.projects.put(id, project)?;
         Ok(())
     }

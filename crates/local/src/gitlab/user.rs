@@ -8,6 +8,8 @@ use super::state::State;
 /// A role, the same in every project of this instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum AccessLevel {
+    /// Is no member of anything, and sees no project.
+    None,
     /// Reads code, pipelines and merge requests, and comments on them.
     Reporter,
     /// Also pushes to unprotected branches and sets statuses on their commits.
@@ -20,6 +22,7 @@ impl AccessLevel {
     /// GitLab's number for it.
     pub(super) const fn number(self) -> u32 {
         match self {
+            Self::None => 0,
             Self::Reporter => 20,
             Self::Developer => 30,
             Self::Maintainer => 40,
@@ -28,10 +31,21 @@ impl AccessLevel {
 
     pub(super) const fn name(self) -> &'static str {
         match self {
+            Self::None => "none",
             Self::Reporter => "reporter",
             Self::Developer => "developer",
             Self::Maintainer => "maintainer",
         }
+    }
+}
+
+impl TryFrom<u32> for AccessLevel {
+    type Error = Error;
+
+    fn try_from(number: u32) -> Result<Self, Error> {
+        let members = [Self::Reporter, Self::Developer, Self::Maintainer];
+        let found = members.into_iter().find(|it| it.number() == number);
+        found.ok_or_else(|| Error::Parameter("access_level does not have a valid value".to_owned()))
     }
 }
 

@@ -119,6 +119,10 @@ const ROLES: &[Role] = &[
             OWNED,
         ],
     ),
+    (
+        "roles/pubsub.editor",
+        &[PUBSUB_READ, &["pubsub.subscriptions.consume", "pubsub.topics.publish"]],
+    ),
     ("roles/pubsub.publisher", &[&["pubsub.topics.publish"]]),
     (
         "roles/pubsub.subscriber",

@@ -3,6 +3,7 @@
 
 mod approvals;
 mod commits;
+mod members;
 mod merge_requests;
 mod notes;
 mod openid;
@@ -59,6 +60,8 @@ pub(super) fn router(gitlab: GitLab) -> Router {
         .route("/{iid}/notes/{note}", note);
     let project = Router::new()
         .route("/", get(projects::one))
+        .route("/members", post(members::create))
+        .route("/members/{user}", put(members::edit))
         .route("/statuses/{sha}", post(statuses::create))
         .route("/pipelines", get(pipelines::list))
         .route("/pipelines/{pipeline}", get(pipelines::one))

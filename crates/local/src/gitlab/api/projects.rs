@@ -10,6 +10,7 @@ use crate::gitlab::error::{Error, FORBIDDEN};
 use crate::gitlab::project::{Branch, Project};
 use crate::gitlab::repository::Changes;
 use crate::gitlab::state::{State, iso};
+use crate::gitlab::user::AccessLevel;
 
 pub(super) async fn list(api: Api, params: Params) -> Answer {
     let search = params.text("search")?.unwrap_or_default();
@@ -20,7 +21,11 @@ pub(super) async fn list(api: Api, params: Params) -> Answer {
 
 pub(super) async fn one(api: Api, Path(project): Path<String>) -> Answer {
     let state = api.state();
-    let mut body = render(&state, state.project_by(&project)?);
+    let project = state.project_by(&project)?;
+    if api.user.access_level == AccessLevel::None {
+        return Err(Error::NotFound("Project"));
+    }
+    let mut body = render(&state, project);
     let access = json!({"access_level": api.user.access_level.number(), "notification_level": 3});
     body["permissions"] = json!({"project_access": access, "group_access": null});
     ok(body)
@@ -105,6 +110,8 @@ fn render_branch(state: &State, api: &Api, project: &Project, name: &str, tip: &
         "commit": state.commits.get(&tip.sha).map(|it| commits::render(state, project, it)),
         "default": name == project.default_branch,
         "protected": tip.protected,
+        "developers_can_push": false,
+        "developers_can_merge": false,
         "merged": false,
         "can_push": project.may_update(&api.user, name),
         "web_url": format!("{}/-/tree/{name}", state.project_url(project)),

@@ -1,11 +1,11 @@
 //! How requests are read, who may make them, and what outlives a restart.
 
 use axum::body::Body;
-use axum::http::{Request, header};
+use axum::http::{Method, Request, header};
 use serde_json::json;
 
 use super::{Fixture, column, send};
-use crate::gitlab::{GitLab, JobEnd, Trigger};
+use crate::gitlab::{AccessLevel, GitLab, JobEnd, Trigger};
 
 #[tokio::test]
 async fn a_form_a_json_body_and_a_query_are_the_same() {
@@ -121,4 +121,28 @@ async fn everything_is_there_after_a_restart() {
     let out = tempfile::tempdir().unwrap();
     fixture.gitlab.checkout(project, "main", out.path()).unwrap();
     assert_eq!(std::fs::read(out.path().join("a.txt")).unwrap(), b"\xff\x00");
+}
+
+#[tokio::test]
+async fn a_member_is_added_once_and_given_another_role() {
+    let fixture = Fixture::new();
+    let stranger = fixture.as_user("stranger", AccessLevel::None);
+    let id = fixture.gitlab.lock().user_by_token(&stranger.token).unwrap().id;
+    let (add, edit) = (format!("/members?user_id={id}"), format!("/members/{id}?"));
+    let cases = [
+        (Method::PUT, format!("{edit}access_level=40"), 404),
+        (Method::POST, format!("{add}&access_level=31"), 400),
+        (Method::POST, format!("{add}&access_level=20"), 201),
+        (Method::POST, format!("{add}&access_level=40"), 409),
+        (Method::PUT, format!("{edit}access_level=40"), 200),
+    ];
+    assert_eq!(stranger.get("").await.status, 404);
+    for (method, path, expected) in cases {
+        let reply = fixture.call(method, &path).await;
+        assert_eq!(reply.status, expected, "{path}: {}", reply.body);
+    }
+    let permissions = &stranger.get("").await.body["permissions"];
+    assert_eq!(permissions["project_access"]["access_level"], 40);
+    let other = fixture.as_user("other", AccessLevel::Developer);
+    assert_eq!(other.call(Method::PUT, &format!("{edit}access_level=20")).await.status, 403);
 }
