@@ -9,10 +9,13 @@ use branchline_gcp::{Config, Credentials};
 /// Variables by name.
 pub(crate) type Environment = BTreeMap<String, String>;
 
-/// The environment of this process. What is not UTF-8 is none of ours.
+/// What stands for bytes of a value that are no UTF-8.
+const FOREIGN: char = char::REPLACEMENT_CHARACTER;
+
+/// The environment of this process. What is not UTF-8 is none of ours, but it is there for others.
 pub(crate) fn process() -> Environment {
     let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
-        Some((name.into_string().ok()?, value.into_string().ok()?))
+        Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
     };
     std::env::vars_os().filter_map(text).collect()
 }
@@ -60,41 +63,46 @@ pub(crate) fn google_with_any_key(environment: &Environment) -> Result<Config, S
     }
 }
 
-/// Credentials that Google's libraries would find are the key of a service account.
+/// Credentials that Google's libraries would find are the key of a service account, or may be.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "{} is the key of a service account: whoever copies it is that account until somebody notices. \
-     Use Workload Identity, or in CI a credential file of the type external_account; \
-     allow_key_files: true below google (BRANCHLINE_ALLOW_KEY_FILES=true) takes it all the same",
-    .0.display()
-)]
-pub(crate) struct KeyFile(PathBuf);
+pub(crate) enum KeyFile {
+    #[error(
+        "{} is the key of a service account: whoever copies it is that account until somebody \
+         notices. Use Workload Identity, or in CI a credential file of the type external_account; \
+         allow_key_files: true below google (BRANCHLINE_ALLOW_KEY_FILES=true) takes it all the same",
+        .0.display()
+    )]
+    Key(PathBuf),
+    #[error("{0} is a path that is no UTF-8: nobody can tell here whether a key lies there")]
+    Foreign(&'static str),
+}
 
 /// Refuses key files, unless they are allowed. They are looked for where Google's libraries do.
 pub(crate) fn keyless(environment: &Environment, config: &Config) -> Result<(), KeyFile> {
-    #[derive(serde::Deserialize)]
-    struct File {
-        #[serde(rename = "type")]
-        kind: String,
-    }
     let own = config.credentials == Credentials::ApplicationDefault;
     if config.allow_key_files || config.metadata_endpoint.is_some() || !own {
         return Ok(());
     }
     let get = |name: &str| environment.get(name).filter(|it| !it.is_empty());
-    let path = match (get("GOOGLE_APPLICATION_CREDENTIALS"), get("HOME")) {
-        (Some(path), _) => PathBuf::from(path),
+    let (variable, path) = match (get("GOOGLE_APPLICATION_CREDENTIALS"), get("HOME")) {
+        (Some(path), _) => ("GOOGLE_APPLICATION_CREDENTIALS", PathBuf::from(path)),
         (None, Some(home)) => {
-            Path::new(home).join(".config/gcloud/application_default_credentials.json")
+            let path = Path::new(home).join(".config/gcloud/application_default_credentials.json");
+            ("HOME", path)
         }
         (None, None) => return Ok(()),
     };
-    // What is no credential file is told by who needs credentials.
-    let file = std::fs::read(&path).ok().and_then(|it| serde_json::from_slice::<File>(&it).ok());
-    match file {
-        Some(File { kind }) if kind == "service_account" => Err(KeyFile(path)),
-        Some(_) | None => Ok(()),
+    if path.to_string_lossy().contains(FOREIGN) {
+        return Err(KeyFile::Foreign(variable));
     }
+    // What is no credential file is told by who needs credentials.
+    let file = std::fs::read(&path).ok().and_then(|it| serde_json::from_slice(&it).ok());
+    if file.as_ref().is_some_and(is_key) { Err(KeyFile::Key(path)) } else { Ok(()) }
+}
+
+/// Whether credentials are a key, or stand for another account by means of one.
+fn is_key(file: &serde_json::Value) -> bool {
+    [file, &file["source_credentials"]].iter().any(|it| it["type"] == "service_account")
 }
 
 /// The Google ID token of whoever operates.

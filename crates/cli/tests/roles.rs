@@ -1,5 +1,8 @@
 //! What a role says when it cannot start: one sentence, and exit code 78.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 use std::process::Command;
 
 /// Starts a role with this configuration and tells exit code and stderr.
@@ -91,10 +94,14 @@ fn a_worker_that_believes_nobody_or_has_no_policy_does_not_start() {
     }
 }
 
+const IMPERSONATED: &str = r#"{"type": "impersonated_service_account",
+    "source_credentials": {"type": "service_account", "private_key": "-"}}"#;
+
 #[test]
 fn nobody_starts_with_the_key_of_a_service_account() {
     let key = tempfile::NamedTempFile::new().expect("a file can be made");
     std::fs::write(&key, r#"{"type": "service_account", "private_key": "-"}"#).expect("it is ours");
+    let other = tempfile::NamedTempFile::new().expect("a file can be made");
     let home = tempfile::tempdir().expect("a directory can be made");
     let known = home.path().join(".config/gcloud");
     std::fs::create_dir_all(&known).expect("it is ours");
@@ -103,7 +110,7 @@ fn nobody_starts_with_the_key_of_a_service_account() {
         .replace("examples/local/policy.yaml", "/none.yaml");
     let notifier = include_str!("../../../examples/local/notifier.yaml").to_owned();
     let named = ("GOOGLE_APPLICATION_CREDENTIALS", key.path());
-    let run = |role: &str, config: &str, variable: (&str, &std::path::Path)| {
+    let run = |role: &str, config: &str, variable: (&str, &Path)| {
         let file = tempfile::NamedTempFile::new().expect("a file can be made");
         std::fs::write(&file, config).expect("it is ours");
         let output = Command::new(env!("CARGO_BIN_EXE_branchline"))
@@ -123,6 +130,14 @@ fn nobody_starts_with_the_key_of_a_service_account() {
             assert_eq!(code, Some(78), "{role}: {text}");
             assert!(text.contains("is the key of a service account"), "{role}: {text}");
             assert_eq!(text.lines().count(), 1, "{text}");
+        }
+        // As whom somebody else's key acts, it is a key.
+        std::fs::write(&other, IMPERSONATED).expect("it is ours");
+        let foreign = Path::new(OsStr::from_bytes(b"/run/key\xff.json"));
+        for path in [other.path(), foreign] {
+            let (code, text) =
+                run(role, &keyless(config), ("GOOGLE_APPLICATION_CREDENTIALS", path));
+            assert_eq!(code, Some(78), "{role}: {text}");
         }
         let allowed = keyless(config).replace("google:", "google:\n  allow_key_files: true");
         let (_, text) = run(role, &allowed, named);
