@@ -9,19 +9,24 @@ mod faults;
 mod fixes;
 #[path = "doctor/good.rs"]
 mod good;
+#[path = "doctor/looks.rs"]
+mod looks;
 
 use std::time::Duration;
 
-use clinic::{Clinic, Part, Told};
+use branchline_local::iam::Resource;
+use branchline_local::installation::OUTPUT;
+use clinic::{Clinic, account};
 use faults::{Fault, faults};
 use good::GOOD;
+use looks::{Part, Told};
 use serde_json::json;
 
 /// A diagnosis takes no longer, even on a machine that is busy with other tests.
 const WITHIN: Duration = Duration::from_secs(3);
 
 /// Applies what is proposed until nothing is wrong, which a second look has to confirm.
-async fn heal(clinic: &mut Clinic, part: Part, name: &str) {
+async fn heal(clinic: &mut Clinic, part: Part, name: &str, faults: &[&Fault]) {
     for _ in 0..3 {
         let told = clinic.look(part).await;
         if told.findings.is_empty() {
@@ -30,7 +35,14 @@ async fn heal(clinic: &mut Clinic, part: Part, name: &str) {
         }
         for finding in &told.findings {
             let fix = finding["fix"].as_str().unwrap_or_else(|| panic!("{name}: {finding}"));
-            fixes::apply(clinic, fix).await;
+            if !fixes::is_in_words(fix) {
+                fixes::apply(clinic, fix).await;
+                continue;
+            }
+            let mut by_hand = faults.iter().filter_map(|it| it.by_hand);
+            let read = by_hand.find(|(words, _)| fix.contains(words));
+            let (_, mend) = read.unwrap_or_else(|| panic!("{name}: {finding}"));
+            mend(clinic);
         }
     }
     let left = clinic.look(part).await;
@@ -69,7 +81,7 @@ async fn every_misconfiguration_is_named_and_its_fix_works() {
         assert_eq!(told.code, 78, "{}", fault.name);
         slowest = slowest.max(told.took);
         never_shown(&clinic, &told, fault.name);
-        heal(&mut clinic, fault.part, fault.name).await;
+        heal(&mut clinic, fault.part, fault.name, &[fault]).await;
         clinic.close().await;
     }
     println!("{} misconfigurations, the slowest diagnosis took {slowest:?}", all.len());
@@ -94,7 +106,7 @@ async fn two_misconfigurations_at_once_are_both_named() {
                 assert!(named(&told.findings, fault), "{name}: {:?}", told.findings);
             }
             assert_eq!(told.findings.len(), 2, "{name}: {:?}", told.findings);
-            heal(&mut clinic, one.part, &name).await;
+            heal(&mut clinic, one.part, &name, &[one, other]).await;
             clinic.close().await;
             pairs += 1;
         }
@@ -113,14 +125,15 @@ async fn a_fault_behind_another_is_named_once_the_first_is_mended() {
         (behind.make)(&mut clinic);
         let told = clinic.look(fault.part).await;
         assert!(named(&told.findings, fault), "{}: {:?}", fault.name, told.findings);
-        heal(&mut clinic, fault.part, fault.name).await;
+        heal(&mut clinic, fault.part, fault.name, &[fault, behind]).await;
         clinic.close().await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_refusal_of_a_provider_that_is_not_shown_tells_where_to_look() {
-    let from_text = ["audience", "issuer", "condition", "subject", "expired", "provider"];
+    let from_text =
+        ["audience", "issuer", "condition", "subject", "expired", "provider", "pool", "signature"];
     let mut looked = 0;
     for fault in faults().into_iter().filter(|it| it.bars && from_text.contains(&it.check)) {
         let mut clinic = Clinic::open().await;
@@ -129,10 +142,18 @@ async fn the_refusal_of_a_provider_that_is_not_shown_tells_where_to_look() {
         let told = clinic.look(Part::Ci).await;
         let [found] = &told.findings[..] else { panic!("{}: {:?}", fault.name, told.findings) };
         assert_eq!(found["level"], "wrong", "{}: {found}", fault.name);
-        let fix = found["fix"].as_str().unwrap();
-        let leads = fix.contains("--provider provider.json") || found["check"] == fault.check;
-        assert!(leads, "{}: {found}", fault.name);
         looked += 1;
+        if found["check"] != fault.check {
+            // Who looks where it says finds the cause.
+            let fix = found["fix"].as_str().unwrap();
+            let (before, again) = fix.rsplit_once('\n').unwrap();
+            fixes::apply(&mut clinic, before).await;
+            let words = fixes::words(again);
+            let words: Vec<_> = words.iter().map(String::as_str).collect();
+            let told = clinic.look_again(&words).await;
+            assert_eq!(told.code, 78, "{again}: {}", told.stderr);
+            assert!(named(&told.findings, fault), "{}: {:?}", fault.name, told.findings);
+        }
         clinic.close().await;
     }
     assert!(looked >= from_text.len(), "{looked}");
@@ -142,7 +163,16 @@ async fn the_refusal_of_a_provider_that_is_not_shown_tells_where_to_look() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_an_account_may_not_see_is_told_to_be_unknown() {
     let mut clinic = Clinic::open().await;
-    clinic.runs_as("worker").await;
+    clinic.runs_as("worker");
+    let (bucket, role) = (Resource::bucket(OUTPUT), "roles/storage.objectViewer");
+    let worker = format!("serviceAccount:{}", account("worker"));
+    clinic.stack.iam.unbind(&bucket, role, &worker);
+    let told = clinic.look(Part::Worker).await;
+    // What it lacks itself is known, and who it is.
+    let lacks = &told.findings[0];
+    let fix = lacks["fix"].as_str().unwrap();
+    assert!(fix.contains(&format!(" --member={worker} ")), "{lacks}");
+    fixes::apply(&mut clinic, fix).await;
     let told = clinic.look(Part::Worker).await;
     assert_eq!(told.code, 75, "{:?}", told.findings);
     let checks: Vec<_> = told.findings.iter().map(|it| (&it["check"], &it["level"])).collect();

@@ -1,41 +1,20 @@
 //! A whole installation with IAM enforced, in which everything is as it should be until it is
-//! changed, and `branchline doctor` run on it.
+//! changed.
 
 use std::path::{Path, PathBuf};
-use std::process::Output;
-use std::time::{Duration, Instant};
 
 use branchline_local::gitlab::{Signer, Trigger};
 use branchline_local::iam::{Provider, Resource};
 use branchline_local::installation::{
-    self, ARTIFACTS, LEDGER, OUTPUT, PROJECT, QUEUE, REQUESTS, subscription, topic,
+    self, LEDGER, OUTPUT, PROJECT, QUEUE, REQUESTS, subscription, topic,
 };
 use branchline_local::stack::{Options, Stack};
-use branchline_tests::processes::executable;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::process::Command;
 
 pub(crate) const POOL: &str = "gitlab";
 const GRANTS: &str = include_str!("../../deploy/grants.yaml");
-
-/// What is looked at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Part {
-    Ci,
-    Worker,
-    Notifier,
-    All,
-}
-
-/// What a look found.
-pub(crate) struct Told {
-    pub(crate) code: i32,
-    pub(crate) findings: Vec<Value>,
-    pub(crate) stderr: String,
-    pub(crate) took: Duration,
-}
 
 pub(crate) struct Clinic {
     pub(crate) stack: Stack,
@@ -47,22 +26,34 @@ pub(crate) struct Clinic {
     /// Claims of its token for Google.
     pub(crate) google_token: Value,
     /// Whether it becomes the role's account.
-    impersonates: bool,
+    pub(crate) impersonates: bool,
     /// Whether the doctor is shown the provider.
     pub(crate) shows_provider: bool,
     /// What is written behind that in its file.
     pub(crate) behind_token: &'static str,
+    /// Whether somebody changed it behind its signature.
+    pub(crate) tampered: bool,
+    /// The field of JSON that it lies in, if it does.
+    pub(crate) token_field: Option<&'static str>,
     /// The job's credential file; none for no file.
     pub(crate) credentials: Option<Value>,
+    /// As it should be.
+    pub(crate) good_credentials: Value,
+    /// The metadata server of a runner that is somebody itself.
+    pub(crate) runner: Option<String>,
+    /// What the roles find in `GOOGLE_APPLICATION_CREDENTIALS`.
+    pub(crate) key_file: Option<Value>,
     pub(crate) worker: Value,
     pub(crate) notifier: Value,
     pub(crate) training_accounts: Vec<String>,
     /// The token of the notifier.
     pub(crate) gitlab_token: String,
+    /// A file that it is read from instead.
+    pub(crate) gitlab_token_file: Option<PathBuf>,
     admin: String,
-    metadata: String,
-    signer: Signer,
-    directory: TempDir,
+    pub(crate) metadata: String,
+    pub(crate) signer: Signer,
+    pub(crate) directory: TempDir,
 }
 
 /// Address of a service account of the installation.
@@ -78,6 +69,20 @@ fn grant(stack: &Stack) {
     for role in ["roles/owner", "roles/iam.serviceAccountTokenCreator"] {
         stack.iam.bind(&Resource::project(PROJECT), role, &admin).unwrap();
     }
+}
+
+/// As the README has it, but for the subject.
+fn provider(issuer: &str) -> Provider {
+    let mut provider = Provider::new(
+        issuer,
+        &[
+            ("google.subject", r#""project:" + assertion.project_id + ":ref:" + assertion.ref"#),
+            ("attribute.project_id", "assertion.project_id"),
+        ],
+    );
+    provider.condition =
+        Some(r#"assertion.namespace_path == "ml" && assertion.ref_protected == "true""#.to_owned());
+    provider
 }
 
 /// What worker and notifier are configured with.
@@ -117,19 +122,7 @@ impl Clinic {
         let project_id = gitlab.create_project("ml/iris", "main", &[("a", b"a")]).unwrap();
         let job = gitlab.start_pipeline(project_id, Trigger::Push("main"), "train").unwrap();
         let issuer = format!("http://{}", stack.endpoints().gitlab);
-        let mut provider = Provider::new(
-            &issuer,
-            &[
-                (
-                    "google.subject",
-                    r#""project:" + assertion.project_id + ":ref:" + assertion.ref"#,
-                ),
-                ("attribute.project_id", "assertion.project_id"),
-            ],
-        );
-        provider.condition = Some(
-            r#"assertion.namespace_path == "ml" && assertion.ref_protected == "true""#.to_owned(),
-        );
+        let provider = provider(&issuer);
         let pool = iam.create_pool(PROJECT, POOL);
         let audience = iam.put_provider(PROJECT, POOL, POOL, provider.clone()).unwrap();
         let set = format!("principalSet:{pool}/attribute.project_id/{project_id}");
@@ -160,12 +153,18 @@ impl Clinic {
         let (worker, notifier) = configurations(&stack, &policy);
         Self {
             gitlab_token: gitlab.token(),
+            gitlab_token_file: None,
             signer: gitlab.signer().unwrap(),
             admin: iam.account_token(&account("admin")),
             training_accounts: vec![account("trainer")],
             own_token: Some(own_token),
-            credentials: Some(credentials),
+            credentials: Some(credentials.clone()),
+            good_credentials: credentials,
             behind_token: "",
+            tampered: false,
+            token_field: None,
+            runner: None,
+            key_file: None,
             impersonates: true,
             shows_provider: true,
             provider,
@@ -185,9 +184,18 @@ impl Clinic {
     }
 
     /// Runs the doctor as the account of a role, as in its pod.
-    pub(crate) async fn runs_as(&mut self, id: &str) {
-        self.metadata = self.stack.metadata_server(&account(id)).await.unwrap().to_string();
+    pub(crate) fn runs_as(&mut self, id: &str) {
+        self.metadata = self.metadata_of(id);
         self.impersonates = false;
+    }
+
+    /// A metadata server that speaks for an account.
+    pub(crate) fn metadata_of(&self, id: &str) -> String {
+        tokio::task::block_in_place(|| {
+            let email = account(id);
+            let server = self.stack.metadata_server(&email);
+            tokio::runtime::Handle::current().block_on(server).unwrap().to_string()
+        })
     }
 
     /// What must never be shown.
@@ -208,100 +216,47 @@ impl Clinic {
         reqwest::Client::new().request(method, url).bearer_auth(&self.admin)
     }
 
-    fn write(&self, name: &str, value: &Value) -> PathBuf {
+    pub(crate) fn write(&self, name: &str, value: &Value) -> PathBuf {
         let path = self.file(name);
         std::fs::write(&path, value.to_string()).unwrap();
         path
     }
 
-    /// Runs the doctor.
-    pub(crate) async fn look(&self, part: Part) -> Told {
-        let (worker, notifier) =
-            (self.write("worker.yaml", &self.worker), self.write("notifier.yaml", &self.notifier));
-        let mut command = Command::new(executable());
-        let name = match part {
-            Part::Ci => "ci",
-            Part::Worker => "worker",
-            Part::Notifier => "notifier",
-            Part::All => "all",
-        };
-        command.args(["doctor", name, "--json"]).env_clear().env("HOME", self.directory.path());
-        let google = &self.worker["google"];
-        for name in ["pubsub", "storage", "vertex", "iam"] {
-            let value = google[format!("{name}_endpoint")].as_str().unwrap();
-            command.env(format!("BRANCHLINE_{}_ENDPOINT", name.to_uppercase()), value);
-        }
-        match part {
-            Part::Ci => self.ci(&mut command).await,
-            Part::Worker | Part::Notifier | Part::All => {
-                command.env("GCE_METADATA_HOST", &self.metadata);
-                command.env("BRANCHLINE_GITLAB_TOKEN", &self.gitlab_token);
-                command.args(["--gitlab-project", &self.project_id.to_string()]);
-            }
-        }
-        let (worker_account, notifier_account) = (account("worker"), account("notifier"));
-        let training = |command: &mut Command| {
-            command.args(["--artifact-bucket", ARTIFACTS, "--training-project", PROJECT]);
-            for it in &self.training_accounts {
-                command.args(["--training-account", it]);
-            }
-        };
-        match part {
-            Part::Ci => {}
-            Part::Worker => {
-                command.arg("--config").arg(worker);
-                if self.impersonates {
-                    command.args(["--account", &worker_account]);
-                }
-                training(&mut command);
-            }
-            Part::Notifier => {
-                command.arg("--config").arg(notifier).args(["--account", &notifier_account]);
-            }
-            Part::All => {
-                command.arg("--worker").arg(worker).arg("--notifier").arg(notifier);
-                command.args(["--worker-account", &worker_account]);
-                command.args(["--notifier-account", &notifier_account]);
-                training(&mut command);
-            }
-        }
-        let started = Instant::now();
-        let Output { status, stdout, stderr } = command.output().await.unwrap();
-        let took = started.elapsed();
-        let text = String::from_utf8(stdout).unwrap();
-        let findings = text.lines().map(|it| serde_json::from_str(it).unwrap()).collect();
-        let stderr = String::from_utf8(stderr).unwrap();
-        Told { code: status.code().unwrap(), findings, stderr, took }
-    }
-
-    async fn ci(&self, command: &mut Command) {
-        if let Some(claims) = &self.own_token {
-            command.env("BRANCHLINE_ID_TOKEN", self.signer.sign(claims).unwrap());
-        }
-        let token = self.signer.sign(&self.google_token).unwrap();
-        std::fs::write(self.file("google-token"), token + self.behind_token).unwrap();
-        if let Some(credentials) = &self.credentials {
-            command.env("GOOGLE_APPLICATION_CREDENTIALS", self.write("google.json", credentials));
-        }
-        command.args(["--topic", &topic(PROJECT, "artifact-ready"), "--bucket", ARTIFACTS]);
-        command.args(["--ledger", LEDGER]);
-        if !self.shows_provider {
-            return;
-        }
-        // As `gcloud … providers describe --format=json` prints it.
-        let iam = format!("http://{}/v1", self.stack.endpoints().iam);
-        let number = self.stack.iam.create_project(PROJECT);
-        let url = format!(
-            "{iam}/projects/{number}/locations/global/workloadIdentityPools/{POOL}/providers/{POOL}"
-        );
+    /// The provider, as `gcloud … providers describe --format=json` prints it.
+    pub(crate) async fn describe(&self) -> PathBuf {
+        let url = format!("{}/providers/{POOL}", self.pool());
         let described: Value =
             self.admin(reqwest::Method::GET, &url).send().await.unwrap().json().await.unwrap();
-        command.arg("--provider").arg(self.write("provider.json", &described));
+        self.write("provider.json", &described)
+    }
+
+    /// Where the pool is.
+    fn pool(&self) -> String {
+        let iam = format!("http://{}/v1", self.stack.endpoints().iam);
+        let number = self.stack.iam.create_project(PROJECT);
+        format!("{iam}/projects/{number}/locations/global/workloadIdentityPools/{POOL}")
+    }
+
+    /// Switches the pool off, and on again.
+    pub(crate) fn disable_pool(&self, disabled: bool) {
+        let body = json!({ "disabled": disabled });
+        let url = format!("{}?updateMask=disabled", self.pool());
+        sent(self.admin(reqwest::Method::PATCH, &url).json(&body));
     }
 
     pub(crate) async fn close(self) {
         self.stack.shutdown().await;
     }
+}
+
+/// Sends a request, which has to succeed.
+pub(crate) fn sent(request: reqwest::RequestBuilder) {
+    tokio::task::block_in_place(|| {
+        tokio::runtime::Handle::current().block_on(async {
+            let answer = request.send().await.unwrap();
+            assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
+        });
+    });
 }
 
 /// The claims of a token, whoever signed it.

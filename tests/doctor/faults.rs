@@ -9,7 +9,11 @@ use branchline_local::iam::Resource;
 use branchline_local::installation::PROJECT;
 use serde_json::json;
 
-use crate::clinic::{Clinic, Part, account, now};
+use crate::clinic::{Clinic, account, now};
+use crate::looks::Part;
+
+/// What somebody does to an installation.
+pub(crate) type Act = fn(&mut Clinic);
 
 /// One misconfiguration, and what the doctor has to say of it.
 pub(crate) struct Fault {
@@ -19,31 +23,38 @@ pub(crate) struct Fault {
     pub(crate) of: &'static str,
     /// Whether it hides what lies behind it.
     pub(crate) bars: bool,
-    pub(crate) make: fn(&mut Clinic),
+    pub(crate) make: Act,
     /// The check that finds it.
     pub(crate) check: &'static str,
     /// A part of the text that names its cause.
     pub(crate) says: &'static str,
+    /// Where the fix is told in words, some of them, and what whoever reads them does.
+    pub(crate) by_hand: Option<(&'static str, Act)>,
 }
 
-const fn bars(
-    name: &'static str,
-    make: fn(&mut Clinic),
-    check: &'static str,
-    says: &'static str,
-) -> Fault {
-    Fault { name, part: Part::Ci, of: "", bars: true, make, check, says }
+impl Fault {
+    const fn by_hand(self, words: &'static str, mend: Act) -> Self {
+        Self { by_hand: Some((words, mend)), ..self }
+    }
+
+    const fn barring(self) -> Self {
+        Self { bars: true, ..self }
+    }
+}
+
+const fn bars(name: &'static str, make: Act, check: &'static str, says: &'static str) -> Fault {
+    Fault { name, part: Part::Ci, of: "", bars: true, make, check, says, by_hand: None }
 }
 
 const fn one(
     part: Part,
     of: &'static str,
     name: &'static str,
-    make: fn(&mut Clinic),
+    make: Act,
     check: &'static str,
     says: &'static str,
 ) -> Fault {
-    Fault { name, part, of, bars: false, make, check, says }
+    Fault { name, part, of, bars: false, make, check, says, by_hand: None }
 }
 
 fn member(id: &str) -> String {
@@ -54,7 +65,7 @@ fn lose(clinic: &Clinic, on: &Resource, role: &str, id: &str) {
     clinic.stack.iam.unbind(on, role, &member(id));
 }
 
-fn agent(clinic: &Clinic) -> String {
+pub(crate) fn agent(clinic: &Clinic) -> String {
     let number = clinic.stack.iam.create_project(PROJECT);
     format!("serviceAccount:service-{number}@gcp-sa-pubsub.iam.gserviceaccount.com")
 }

@@ -1,12 +1,18 @@
-//! Does what the doctor proposes, as a person would who pastes it: commands of gcloud's against
-//! the local stack, and what is written in files.
+//! Does what the doctor proposes, as a person would who pastes it: commands of gcloud's and glab's
+//! against the local stack, and what is written in files. Nothing is filled in that is not said.
 
+use branchline_local::gitlab::AccessLevel;
 use branchline_local::iam::Resource;
 use branchline_local::installation::{PROJECT, subscription};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::clinic::{Clinic, now};
+use crate::clinic::{Clinic, now, sent};
+
+/// Whether it is told in words, and there is nothing to paste.
+pub(crate) fn is_in_words(fix: &str) -> bool {
+    fix.lines().all(|it| it.starts_with("# "))
+}
 
 /// Applies a fix, line by line.
 pub(crate) async fn apply(clinic: &mut Clinic, fix: &str) {
@@ -14,30 +20,22 @@ pub(crate) async fn apply(clinic: &mut Clinic, fix: &str) {
     if lines[0].starts_with("# in .gitlab-ci.yml") {
         return write_job(clinic, &lines);
     }
-    if lines[0]
-        == "# in worker.yaml, a region of https://cloud.google.com/vertex-ai/docs/general/locations"
-    {
-        let written: Value = serde_saphyr::from_str(lines[1]).unwrap();
-        clinic.worker["regions"] = written["regions"].clone();
-        return;
-    }
     if let [first, text @ .., "EOF"] = &lines[..]
         && let Some(file) = first.strip_prefix("cat >").and_then(|it| it.strip_suffix(" <<'EOF'"))
     {
         std::fs::write(file, text.join("\n")).unwrap();
         return;
     }
-    if let [curl, "# in worker.yaml", written] = &lines[..] {
-        run(clinic, curl).await;
-        let written: Value = serde_saphyr::from_str(written).unwrap();
-        clinic.worker["identity"] = written["identity"].clone();
-        // Where the command wrote it.
-        let file = clinic.file(written["identity"]["issuers"][0]["jwks_file"].as_str().unwrap());
-        clinic.worker["identity"]["issuers"][0]["jwks_file"] = json!(file);
-        return;
-    }
-    for line in lines.into_iter().filter(|it| !it.starts_with('#')) {
-        run(clinic, line).await;
+    let mut in_notifier = false;
+    for line in lines {
+        if line.starts_with('#') {
+            in_notifier = line == "# in notifier.yaml";
+        } else if in_notifier {
+            let written: Value = serde_saphyr::from_str(line).unwrap();
+            clinic.notifier.as_object_mut().unwrap().extend(written.as_object().unwrap().clone());
+        } else {
+            run(clinic, line).await;
+        }
     }
 }
 
@@ -56,7 +54,11 @@ fn write_job(clinic: &mut Clinic, lines: &[&str]) {
                 other => panic!("{other}"),
             }
         }
-        [_, "printf %s \"$GOOGLE_ID_TOKEN\" >google-token"] => clinic.behind_token = "",
+        [_, write] if write.starts_with("printf ") => {
+            let file = clinic.file("google-token");
+            assert_eq!(*write, format!("printf %s \"$GOOGLE_ID_TOKEN\" >{}", file.display()));
+            (clinic.behind_token, clinic.tampered) = ("", false);
+        }
         // The job runs again, and longer.
         [_, "timeout: 2h"] => {
             clinic.google_token["iat"] = json!(now());
@@ -66,30 +68,63 @@ fn write_job(clinic: &mut Clinic, lines: &[&str]) {
     }
 }
 
+/// What nobody can paste: something that the reader has to put a name in the place of.
+fn has_placeholder(line: &str) -> bool {
+    let known = ["GOOGLE_ID_TOKEN", "POST"];
+    let words = line.split(|it: char| !it.is_ascii_alphanumeric() && it != '_');
+    let shouted =
+        |it: &str| it.len() > 3 && it.bytes().all(|it| it.is_ascii_uppercase() || it == b'_');
+    line.contains(['…', '<']) || words.into_iter().any(|it| shouted(it) && !known.contains(&it))
+}
+
+#[test]
+fn a_placeholder_is_known_when_it_is_seen() {
+    let cases = [
+        ("gcloud projects add-iam-policy-binding p --member=MEMBER", true),
+        ("gcloud x create-cred-config projects/NUMBER/locations/global", true),
+        ("glab api --method POST projects/7/members -f user_id=USER", true),
+        ("export BRANCHLINE_GITLAB_TOKEN=…", true),
+        ("gcloud x --member=principal://iam.googleapis.com/subject/SUBJECT", true),
+        ("gcloud pubsub topics create projects/p/topics/t --condition=None", false),
+        ("glab api --method POST projects/7/members -f user_id=3", false),
+    ];
+    for (line, expected) in cases {
+        assert_eq!(has_placeholder(line), expected, "{line}");
+    }
+}
+
 async fn run(clinic: &mut Clinic, line: &str) {
+    assert!(!has_placeholder(line), "this cannot be pasted: {line}");
     let words = words(line);
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let option = |name: &str| words.iter().find_map(|it| it.strip_prefix(name));
     match &words[..] {
         ["gcloud", rest @ ..] if rest.contains(&"add-iam-policy-binding") => {
             let at = rest.iter().position(|it| *it == "add-iam-policy-binding").unwrap();
-            let on = resource(&rest[..at].join(" "), rest[at + 1]);
+            let group = rest[..at].join(" ");
+            let on = resource(&group, rest[at + 1]);
             let (member, role) = (option("--member=").unwrap(), option("--role=").unwrap());
+            // gcloud knows no conditions of Pub/Sub's, and asks about them elsewhere.
+            let expected = (!group.starts_with("pubsub")).then_some("None");
+            assert_eq!(option("--condition="), expected, "{line}");
             clinic.stack.iam.bind(&on, role, member).unwrap();
         }
         ["gcloud", "services", "enable", service, ..] => {
             let project = option("--project=").unwrap();
             clinic.stack.iam.enable_api(project, service);
         }
-        ["gcloud", "iam", "workload-identity-pools", "providers", "update-oidc", ..] => {
-            update_provider(clinic, &words);
-        }
-        ["gcloud", "iam", "workload-identity-pools", "create-cred-config", provider, ..] => {
-            create_credentials(clinic, provider, option("--service-account="));
+        ["gcloud", "iam", "workload-identity-pools", rest @ ..] => {
+            run_on_pool(clinic, rest, line).await;
         }
         ["gcloud", "pubsub", "subscriptions", "update", name, ..] => {
             let id = name.rsplit('/').next().unwrap().to_owned();
             patch_subscription(clinic, &id, &changes(&words));
+        }
+        ["gcloud", "pubsub", "subscriptions", "create", name, ..] => {
+            let mut new = changes(&words);
+            new["topic"] = json!(option("--topic=").unwrap());
+            new["enableMessageOrdering"] = json!(words.contains(&"--enable-message-ordering"));
+            put_subscription(clinic, name, &new);
         }
         ["gcloud", "pubsub", "topics", "create", name] => {
             clinic.stack.pubsub.create_topic(name).unwrap();
@@ -106,20 +141,43 @@ async fn run(clinic: &mut Clinic, line: &str) {
             clinic.google_token["iat"] = json!(now());
             clinic.google_token["nbf"] = json!(now() - 5);
         }
-        ["export", "BRANCHLINE_GITLAB_TOKEN=…"] => {
-            clinic.gitlab_token = clinic.stack.gitlab.token();
+        ["glab", "api", "--hostname", host, "--method", method, path, fields @ ..] => {
+            let owner = clinic.stack.gitlab.create_user("owner", AccessLevel::Maintainer).unwrap();
+            assert_eq!(*host, clinic.stack.endpoints().gitlab.to_string());
+            let fields = fields.chunks(2).map(|it| it[1].split_once('=').unwrap());
+            let request = reqwest::Client::new()
+                .request(method.parse().unwrap(), format!("http://{host}/api/v4/{path}"))
+                .header("PRIVATE-TOKEN", owner)
+                .json(&fields.collect::<std::collections::BTreeMap<_, _>>());
+            sent(request);
         }
-        // An owner makes the user of the token a Developer: here, another user's token.
-        ["glab", "api", ..] if option("access_level=") == Some("30") => {
-            let level = branchline_local::gitlab::AccessLevel::Developer;
-            clinic.gitlab_token = clinic.stack.gitlab.create_user("developer", level).unwrap();
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn run_on_pool(clinic: &mut Clinic, words: &[&str], line: &str) {
+    match words {
+        ["providers", "update-oidc", ..] => {
+            update_provider(clinic, words);
+        }
+        ["providers", "describe", .., ">provider.json"] => {
+            clinic.describe().await;
+        }
+        // Where nothing is deleted, gcloud says so.
+        ["undelete", ..] => {}
+        ["update", crate::clinic::POOL, ..] => {
+            assert!(words.contains(&"--no-disabled"), "{line}");
+            clinic.disable_pool(false);
+        }
+        ["create-cred-config", provider, ..] => {
+            create_credentials(clinic, provider, words);
         }
         other => panic!("{other:?}"),
     }
 }
 
 /// Words as a shell takes them.
-fn words(line: &str) -> Vec<String> {
+pub(crate) fn words(line: &str) -> Vec<String> {
     let (mut words, mut word, mut quoted, mut depth) = (Vec::new(), String::new(), false, 0);
     for it in line.chars() {
         match it {
@@ -162,11 +220,7 @@ fn update_provider(clinic: &mut Clinic, words: &[&str]) {
             "--no-disabled" => provider.disabled = false,
             "--issuer-uri" => value.clone_into(&mut provider.issuer),
             "--attribute-condition" => provider.condition = Some(value.to_owned()),
-            "--attribute-mapping" => {
-                let pairs = value.split(',').map(|it| it.split_once('=').unwrap());
-                let pairs = pairs.map(|(name, it)| (name.to_owned(), it.to_owned()));
-                provider.mapping = pairs.collect();
-            }
+            "--attribute-mapping" => provider.mapping = pairs(value),
             "--jwk-json-path" => {
                 let path = clinic.file(value);
                 clinic.provider.jwks = Some(std::fs::read_to_string(path).unwrap());
@@ -177,27 +231,43 @@ fn update_provider(clinic: &mut Clinic, words: &[&str]) {
     clinic.put_provider();
 }
 
+/// A map as gcloud reads it: joined by commas, or by what stands between two `^` in front.
+fn pairs(value: &str) -> std::collections::BTreeMap<String, String> {
+    let own = value.strip_prefix('^').and_then(|it| it.split_once('^'));
+    let (sign, text) = own.unwrap_or((",", value));
+    let pairs = text.split(sign).map(|it| it.split_once('=').unwrap_or_else(|| panic!("{it}")));
+    pairs.map(|(name, it)| (name.to_owned(), it.to_owned())).collect()
+}
+
 /// gcloud writes the file anew, here with the addresses of the local stack.
-fn create_credentials(clinic: &mut Clinic, provider: &str, account: Option<&str>) {
+fn create_credentials(clinic: &mut Clinic, provider: &str, words: &[&str]) {
+    let option = |name: &str| words.iter().find_map(|it| it.strip_prefix(name));
     let number = clinic.stack.iam.create_project(PROJECT);
     let described =
         format!("$(gcloud projects describe {PROJECT} --format='value(projectNumber)')");
-    let provider = provider
-        .replace(&described, &number)
-        .replace("NUMBER", &number)
-        .replace("POOL", crate::clinic::POOL)
-        .replace("PROVIDER", crate::clinic::POOL);
     let iam = clinic.worker["google"]["iam_endpoint"].as_str().unwrap().to_owned();
-    let account = account.map_or_else(|| crate::clinic::account("ci"), str::to_owned);
-    clinic.credentials = Some(json!({
+    // In the job, which the clinic runs elsewhere.
+    let source = clinic.file(option("--credential-source-file=").unwrap());
+    assert_eq!(clinic.file(option("--output-file=").unwrap()), clinic.file("google.json"));
+    let mut file = json!({
         "type": "external_account",
-        "audience": format!("//iam.googleapis.com/{provider}"),
+        "audience": format!("//iam.googleapis.com/{}", provider.replace(&described, &number)),
         "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
         "token_url": format!("{iam}/v1/token"),
-        "credential_source": {"file": clinic.file("google-token")},
-        "service_account_impersonation_url":
-            format!("{iam}/v1/projects/-/serviceAccounts/{account}:generateAccessToken"),
-    }));
+        "credential_source": {"file": source},
+    });
+    if let Some(account) = option("--service-account=") {
+        let url = format!("{iam}/v1/projects/-/serviceAccounts/{account}:generateAccessToken");
+        file["service_account_impersonation_url"] = json!(url);
+    }
+    if let Some(kind) = option("--credential-source-type=") {
+        let field = option("--credential-source-field-name=").unwrap();
+        file["credential_source"]["format"] =
+            json!({"type": kind, "subject_token_field_name": field});
+    }
+    // Nothing of what was right is lost.
+    assert_eq!(file, clinic.good_credentials);
+    clinic.credentials = Some(file);
 }
 
 /// The fields of a subscription that flags of gcloud's set.
@@ -232,13 +302,19 @@ pub(crate) fn patch_subscription(clinic: &Clinic, id: &str, changes: &Value) {
     // A field of the mask that is not there is cleared.
     patch.as_object_mut().unwrap().retain(|_, it| !it.is_null());
     let url = format!("http://{}/v1/{name}", clinic.stack.endpoints().pubsub);
-    let request = clinic
-        .admin(Method::PATCH, &url)
-        .json(&json!({"subscription": patch, "updateMask": mask.join(",")}));
-    tokio::task::block_in_place(|| {
-        tokio::runtime::Handle::current().block_on(async {
-            let answer = request.send().await.unwrap();
-            assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
-        });
-    });
+    let body = json!({"subscription": patch, "updateMask": mask.join(",")});
+    sent(clinic.admin(Method::PATCH, &url).json(&body));
+}
+
+/// Makes one, by its full name.
+pub(crate) fn put_subscription(clinic: &Clinic, name: &str, new: &Value) {
+    let url = format!("http://{}/v1/{name}", clinic.stack.endpoints().pubsub);
+    sent(clinic.admin(Method::PUT, &url).json(new));
+}
+
+/// Takes one away, with all that is in it.
+pub(crate) fn delete_subscription(clinic: &Clinic, id: &str) {
+    let name = subscription(PROJECT, id);
+    let url = format!("http://{}/v1/{name}", clinic.stack.endpoints().pubsub);
+    sent(clinic.admin(Method::DELETE, &url));
 }

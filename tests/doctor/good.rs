@@ -1,10 +1,12 @@
 //! Installations with nothing wrong in them, each set up in another way.
 
+use branchline_local::gitlab::AccessLevel;
 use branchline_local::iam::Resource;
 use branchline_local::installation::{ARTIFACTS, LEDGER, PROJECT, STAGING};
 use serde_json::json;
 
 use crate::clinic::{Clinic, POOL, account};
+use crate::faults::agent;
 
 type Make = fn(&mut Clinic);
 
@@ -42,6 +44,37 @@ pub(crate) const GOOD: &[(&str, Make)] = &[
         it.stack.iam.bind(&ci, role, &subject).unwrap();
         it.provider.mapping.remove("attribute.project_id");
         it.put_provider();
+    }),
+    ("a runner that is somebody itself", |it| {
+        it.credentials = None;
+        it.runner = Some(it.metadata_of("ci"));
+    }),
+    ("a token in JSON", |it| {
+        let format = json!({"type": "json", "subject_token_field_name": "value"});
+        it.credentials.as_mut().unwrap()["credential_source"]["format"] = format;
+        it.token_field = Some("value");
+    }),
+    ("a mapping with IAM's own function", |it| {
+        let path = r#"assertion.sub.extract("project_path:{path}:ref_type")"#;
+        it.provider.mapping.insert("attribute.path".to_owned(), path.to_owned());
+        it.provider.condition = Some(r#"attribute.path == "ml/iris""#.to_owned());
+        it.put_provider();
+    }),
+    ("a service agent that has its role on the project", |it| {
+        let agent = agent(it);
+        let all = [
+            (Resource::topic(PROJECT, "dead-letters"), "roles/pubsub.publisher"),
+            (Resource::subscription(PROJECT, "artifact-ready-worker"), "roles/pubsub.subscriber"),
+            (Resource::subscription(PROJECT, "run-events-notifier"), "roles/pubsub.subscriber"),
+        ];
+        for (on, role) in all {
+            it.stack.iam.unbind(&on, role, &agent);
+        }
+        it.stack.iam.bind(&Resource::project(PROJECT), "roles/pubsub.editor", &agent).unwrap();
+    }),
+    ("a Developer who reports, and no branch is protected", |it| {
+        it.stack.gitlab.unprotect_branch(it.project_id, "main").unwrap();
+        it.gitlab_token = it.stack.gitlab.create_user("d", AccessLevel::Developer).unwrap();
     }),
     ("copies of the inputs", |it| it.worker["staging"] = json!({"bucket": STAGING})),
     ("a condition with functions, and roles for the whole project", |it| {

@@ -5,15 +5,22 @@
 //! Service says; so this door speaks JSON over HTTP itself.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, Instant, SystemTime};
 
 use google_cloud_auth::credentials::CacheableResource;
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 use reqwest::{Client, Method};
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::config::Config;
+use crate::identity::IdTokens;
+
+mod clock;
+mod provider;
+
+pub use provider::{Provider, Standing};
 
 /// Time for all questions together; an answer that comes later is none.
 const TIME_MAX: Duration = Duration::from_millis(2_500);
@@ -72,27 +79,14 @@ pub enum Refusal {
     Unusable(String),
 }
 
-/// A provider of a workload identity pool.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Provider {
-    /// Whose tokens it takes.
-    pub issuer: String,
-    /// Audiences that it takes; none means its own name.
-    pub audiences: Vec<String>,
-    /// CEL by attribute, `google.subject` among them.
-    pub mapping: Vec<(String, String)>,
-    /// CEL that has to hold, if any.
-    pub condition: Option<String>,
-    /// Whether it takes any at all.
-    pub enabled: bool,
-}
-
 /// The door.
 #[derive(Clone, Debug)]
 pub struct Iam {
     http: Client,
     config: Config,
     until: Instant,
+    /// Seconds by which this clock is ahead of Google's.
+    ahead: Arc<AtomicI64>,
 }
 
 impl Iam {
@@ -102,7 +96,14 @@ impl Iam {
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(|error| silent(&error))?;
-        Ok(Self { http, config: config.clone(), until: Instant::now() + TIME_MAX })
+        let (config, until) = (config.clone(), Instant::now() + TIME_MAX);
+        Ok(Self { http, config, until, ahead: Arc::default() })
+    }
+
+    /// Seconds by which this clock is ahead of Google's, as far as it has answered; less than none
+    /// where it is behind.
+    pub fn ahead(&self) -> i64 {
+        self.ahead.load(Ordering::Relaxed)
     }
 
     /// Time that is left.
@@ -124,6 +125,13 @@ impl Iam {
                 .ok_or_else(|| Refusal::Unusable("the credentials are anonymous".to_owned())),
             CacheableResource::NotModified => Err(Refusal::Unusable("no credentials".to_owned())),
         }
+    }
+
+    /// An ID token of whoever that is, which has its address in it; people have none, nor have those
+    /// who became somebody by another's token.
+    pub async fn own_id_token(&self) -> Option<String> {
+        let tokens = IdTokens::new(&self.config, "branchline-doctor").ok()?;
+        tokio::time::timeout(self.left(), tokens.token()).await.ok()?.ok()
     }
 
     /// A token of a CI job, exchanged at a provider: `//iam.googleapis.com/projects/N/…`.
@@ -195,6 +203,13 @@ impl Iam {
         self.call(Some(caller), Method::GET, Api::PubSub, &format!("v1/{name}"), None).await
     }
 
+    /// How many subscriptions a topic has, of those that one answer lists.
+    pub async fn subscribers(&self, caller: &Caller, topic: &str) -> Result<usize, Refusal> {
+        let path = format!("v1/{topic}/subscriptions");
+        let answer = self.call(Some(caller), Method::GET, Api::PubSub, &path, None).await?;
+        Ok(texts(&answer["subscriptions"]).len())
+    }
+
     /// Whether a topic or a subscription is there. What an account may do on one that is not,
     /// Pub/Sub answers with nothing.
     pub async fn exists(&self, caller: &Caller, resource: &Resource) -> Result<bool, Refusal> {
@@ -226,11 +241,9 @@ impl Iam {
         Ok(answer["state"] == "ENABLED")
     }
 
-    /// A provider, `projects/N/locations/global/workloadIdentityPools/P/providers/X`.
-    pub async fn provider(&self, caller: &Caller, name: &str) -> Result<Provider, Refusal> {
-        let path = format!("v1/{name}");
-        let it = self.call(Some(caller), Method::GET, Api::Iam, &path, None).await?;
-        Provider::read(&it)
+    /// Where tokens are exchanged.
+    pub fn token_url(&self) -> String {
+        format!("{}/v1/token", self.config.host(Api::Sts).trim_end_matches('/'))
     }
 
     async fn call(
@@ -250,6 +263,9 @@ impl Iam {
             request = request.json(&body);
         }
         let mut response = request.send().await.map_err(|error| silent(&error.without_url()))?;
+        if let Some(ahead) = clock::ahead(response.headers(), SystemTime::now()) {
+            self.ahead.store(ahead, Ordering::Relaxed);
+        }
         let status = response.status();
         let mut bytes = Vec::new();
         while let Some(chunk) =
@@ -262,32 +278,6 @@ impl Iam {
         }
         let answer: Value = serde_json::from_slice(&bytes).unwrap_or_default();
         if status.is_success() { Ok(answer) } else { Err(said(status.as_u16(), &answer)) }
-    }
-}
-
-impl Provider {
-    /// Reads the JSON of IAM, as gcloud prints it too.
-    pub fn read(it: &Value) -> Result<Self, Refusal> {
-        #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Oidc {
-            issuer_uri: String,
-            #[serde(default)]
-            allowed_audiences: Vec<String>,
-        }
-        let oidc: Oidc = serde_json::from_value(it["oidc"].clone())
-            .map_err(|_| Refusal::Unusable("it is not an OpenID Connect provider".to_owned()))?;
-        let mapping = it["attributeMapping"].as_object().into_iter().flatten();
-        let mapping =
-            mapping.filter_map(|(name, cel)| Some((name.clone(), cel.as_str()?.to_owned())));
-        let condition = it["attributeCondition"].as_str().filter(|it| !it.is_empty());
-        Ok(Self {
-            issuer: oidc.issuer_uri,
-            audiences: oidc.allowed_audiences,
-            mapping: mapping.collect(),
-            condition: condition.map(str::to_owned),
-            enabled: it["disabled"] != true && it["state"].as_str().is_none_or(|it| it == "ACTIVE"),
-        })
     }
 }
 

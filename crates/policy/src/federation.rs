@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use cel::common::ast::{Expr, LiteralValue, operators};
 use cel::extractors::This;
 use cel::{Context, ExecutionError, Program, Value};
 use regex::Regex;
@@ -12,11 +13,28 @@ use serde_json::{Map, Value as Json, json};
 
 use crate::expression::{environment, to_cel};
 
+/// As long as Google takes a condition, in characters.
+const CONDITION_MAX: usize = 4_096;
+
 /// Claims of a token, by name.
 pub type Claims = Map<String, Json>;
 
 /// What the mapping makes of a token: `google.subject`, `attribute.NAME`.
 pub type Attributes = BTreeMap<String, String>;
+
+/// Why an expression has no value.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unclear {
+    /// It asks for something that is not there, so Google has no value either.
+    #[error("the token has no {0}")]
+    Missing(String),
+    /// It has a value of another type than is wanted.
+    #[error("it is {0}")]
+    Type(&'static str),
+    /// Nobody can tell here: it is no CEL, or more than is known of CEL here.
+    #[error("{0}")]
+    Unknown(String),
+}
 
 /// A part of a condition that does not hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,23 +45,29 @@ pub struct Clause {
     pub claims: Vec<(String, Option<String>)>,
     /// Whether it would hold if capital letters were small ones.
     pub but_for_case: bool,
-    /// With the token's value instead of the one that it is compared with, where it is so simple.
-    pub mended: Option<String>,
 }
 
-/// Maps a token. An expression that cannot be evaluated is told with the reason.
+/// A condition that lets more in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Widened {
+    /// As it is written.
+    pub condition: String,
+    /// Who is let in besides: whose claims have these values.
+    pub besides: Vec<(String, String)>,
+}
+
+/// Maps a token. An expression that has no value is told with the reason.
 pub fn map(
     mapping: &[(String, String)],
     claims: &Claims,
-) -> BTreeMap<String, Result<String, String>> {
+) -> BTreeMap<String, Result<String, Unclear>> {
     let variables = json!({ "assertion": claims });
     let mapped = mapping.iter().map(|(name, expression)| {
-        let value = match evaluate(expression, &variables) {
-            Ok(Value::String(it)) => Ok(it.as_str().to_owned()),
-            Ok(Value::List(it)) => Ok(format!("{} values", it.len())),
-            Ok(_) => Err("it is no text".to_owned()),
-            Err(reason) => Err(reason),
-        };
+        let value = evaluate(expression, &variables).and_then(|it| match it {
+            Value::String(it) => Ok(it.as_str().to_owned()),
+            Value::List(it) => Ok(format!("{} values", it.len())),
+            _ => Err(Unclear::Type("no text")),
+        });
         (name.clone(), value)
     });
     mapped.collect()
@@ -55,26 +79,50 @@ pub fn failing(
     condition: &str,
     claims: &Claims,
     attributes: &Attributes,
-) -> Result<Vec<Clause>, String> {
+) -> Result<Vec<Clause>, Unclear> {
     let variables = variables(claims, attributes);
-    if holds(condition, &variables)? {
-        return Ok(Vec::new());
+    // A claim that is not there keeps a token out as a wrong one does.
+    let fails = |it: &Result<bool, Unclear>| matches!(it, Ok(false) | Err(Unclear::Missing(_)));
+    let whole = holds(condition, &variables);
+    if !fails(&whole) {
+        return whole.map(|_| Vec::new());
     }
-    let mut failing = Vec::new();
-    for text in clauses(condition) {
-        // One that is false because of a claim that is not there cannot be evaluated alone either.
-        if holds(text, &variables).unwrap_or(false) {
-            continue;
+    let small = small_letters(&variables);
+    let failing = clauses(condition).into_iter().filter(|it| fails(&holds(it, &variables)));
+    let clause = |text: &str| Clause {
+        text: text.to_owned(),
+        claims: named(text, claims),
+        but_for_case: holds(&text.to_lowercase(), &small).unwrap_or(false),
+    };
+    Ok(failing.map(clause).collect())
+}
+
+/// The condition, or else the same with the token's values in the place of those that it fails by.
+/// Nothing where one of these is no plain comparison of a claim of `names`: what is let in then is
+/// not to be told in a sentence.
+pub fn widened(
+    condition: &str,
+    failing: &[Clause],
+    claims: &Claims,
+    names: &[&str],
+) -> Option<Widened> {
+    let mut besides = Vec::new();
+    let mut instead = |text: &str| {
+        if failing.iter().all(|it| it.text != text) {
+            return Some(text.to_owned());
         }
-        let small = small_letters(&variables);
-        failing.push(Clause {
-            text: text.to_owned(),
-            claims: named(text, claims),
-            but_for_case: holds(&text.to_lowercase(), &small).unwrap_or(false),
-            mended: mended(text, claims),
-        });
-    }
-    Ok(failing)
+        let name = compared(text).filter(|it| names.contains(&it.as_str()))?;
+        let value = claims.get(&name)?.as_str()?.to_owned();
+        let plain = |it: char| it.is_ascii_alphanumeric() || "-_./:@".contains(it);
+        let same = value.chars().all(plain).then(|| format!("assertion.{name} == \"{value}\""));
+        besides.push((name, value));
+        same
+    };
+    let other: Option<Vec<_>> = clauses(condition).into_iter().map(&mut instead).collect();
+    let condition = format!("({condition}) || ({})", other?.join(" && "));
+    // What follows a comment would be one.
+    let fits = condition.chars().count() <= CONDITION_MAX && !condition.contains("//");
+    fits.then_some(Widened { condition, besides })
 }
 
 fn variables(claims: &Claims, attributes: &Attributes) -> Json {
@@ -89,17 +137,21 @@ fn variables(claims: &Claims, attributes: &Attributes) -> Json {
     json!({"assertion": claims, "google": google, "attribute": attribute})
 }
 
-fn holds(expression: &str, variables: &Json) -> Result<bool, String> {
+fn holds(expression: &str, variables: &Json) -> Result<bool, Unclear> {
     match evaluate(expression, variables)? {
         Value::Bool(it) => Ok(it),
-        _ => Err("it is neither true nor false".to_owned()),
+        _ => Err(Unclear::Type("neither true nor false")),
     }
 }
 
 /// The parser is a library's, and the text somebody's configuration.
-fn evaluate(expression: &str, variables: &Json) -> Result<Value, String> {
-    let program = catch_unwind(|| Program::compile(expression));
-    let program = program.ok().and_then(Result::ok).ok_or("it is no CEL")?;
+fn compile(expression: &str) -> Option<Program> {
+    catch_unwind(|| Program::compile(expression)).ok()?.ok()
+}
+
+fn evaluate(expression: &str, variables: &Json) -> Result<Value, Unclear> {
+    let unknown = |why: &str| Unclear::Unknown(why.to_owned());
+    let program = compile(expression).ok_or_else(|| unknown("it is no CEL"))?;
     let mut context = Context::with_env(environment());
     for (name, value) in variables.as_object().into_iter().flatten() {
         context.add_variable_from_value(name.as_str(), to_cel(value));
@@ -108,17 +160,51 @@ fn evaluate(expression: &str, variables: &Json) -> Result<Value, String> {
         let wrong = |_| ExecutionError::function_error("matches", "no pattern");
         Regex::new(&pattern).map(|it| it.is_match(&text)).map_err(wrong)
     };
-    context.add_function("matches", matches).map_err(|_| "no pattern can be matched")?;
+    let extract = |This(text): This<Arc<String>>, template: Arc<String>| extract(&text, &template);
+    let added = context.add_function("matches", matches);
+    let added = added.and_then(|()| context.add_function("extract", extract));
+    added.map_err(|_| unknown("its functions are not known here"))?;
     let result = catch_unwind(AssertUnwindSafe(|| program.execute(&context)));
-    let result = result.map_err(|_| "it cannot be evaluated".to_owned())?;
-    result.map_err(|error| match error {
-        ExecutionError::NoSuchKey(name) => format!("the token has no {name}"),
-        other => other.to_string(),
+    result.map_err(|_| unknown("it cannot be evaluated"))?.map_err(|error| match error {
+        ExecutionError::NoSuchKey(name) => Unclear::Missing(name.as_str().to_owned()),
+        other => Unclear::Unknown(other.to_string()),
     })
 }
 
-/// What `&&` joins at the outermost level.
+/// IAM's own: what the text has where the template has `{name}`, or nothing.
+fn extract(text: &str, template: &str) -> String {
+    let found = template.split_once('{').and_then(|(before, rest)| {
+        let (_, after) = rest.split_once('}')?;
+        let (_, found) = text.split_once(before)?;
+        if after.is_empty() { Some(found) } else { found.split_once(after).map(|it| it.0) }
+    });
+    found.unwrap_or_default().to_owned()
+}
+
+/// What `&&` joins at the outermost level, or the whole where it is joined by something else.
 fn clauses(condition: &str) -> Vec<&str> {
+    let parts = split(condition);
+    // Who binds more tightly than whom only the parser knows, and what a comment is.
+    let whole = conjuncts(condition);
+    let together: Option<usize> = parts.iter().map(|it| conjuncts(it)).sum();
+    if whole.is_some() && whole == together { parts } else { vec![condition.trim()] }
+}
+
+/// How many expressions `&&` joins, within brackets too.
+fn conjuncts(text: &str) -> Option<usize> {
+    fn count(expression: &Expr) -> usize {
+        match expression {
+            Expr::Call(it) if it.func_name == operators::LOGICAL_AND => {
+                it.args.iter().map(|it| count(&it.expr)).sum()
+            }
+            _ => 1,
+        }
+    }
+    compile(text).map(|it| count(&it.expression().expr))
+}
+
+/// At every `&&` outside of brackets and texts.
+fn split(condition: &str) -> Vec<&str> {
     let (mut found, mut from, mut depth, mut quote) = (Vec::new(), 0, 0_i32, None);
     let bytes = condition.as_bytes();
     let mut at = 0;
@@ -129,10 +215,6 @@ fn clauses(condition: &str) -> Vec<&str> {
             (None, it @ (b'"' | b'\'')) => quote = Some(it),
             (None, b'(' | b'[' | b'{') => depth += 1,
             (None, b')' | b']' | b'}') => depth -= 1,
-            (None, b'|') if depth == 0 && bytes.get(at + 1) == Some(&b'|') => {
-                // The whole is one clause: any of its parts would do.
-                return vec![condition.trim()];
-            }
             (None, b'&') if depth == 0 && bytes.get(at + 1) == Some(&b'&') => {
                 found.push(condition[from..at].trim());
                 from = at + 2;
@@ -160,13 +242,18 @@ fn named(clause: &str, claims: &Claims) -> Vec<(String, Option<String>)> {
     found
 }
 
-/// `assertion.NAME == "VALUE"` with the token's value.
-fn mended(clause: &str, claims: &Claims) -> Option<String> {
-    let (name, _) = clause.split_once("==")?;
-    let name = name.trim().strip_prefix("assertion.")?;
-    let value = claims.get(name)?.as_str()?;
-    let plain = |it: char| it.is_ascii_alphanumeric() || "-_./:@".contains(it);
-    value.chars().all(plain).then(|| format!("assertion.{name} == \"{value}\""))
+/// The claim, if this is `assertion.NAME == "VALUE"` and nothing else.
+fn compared(clause: &str) -> Option<String> {
+    let program = compile(clause)?;
+    let Expr::Call(call) = &program.expression().expr else { return None };
+    let [left, right] = &call.args[..] else { return None };
+    let (Expr::Select(claim), Expr::Literal(LiteralValue::String(_))) = (&left.expr, &right.expr)
+    else {
+        return None;
+    };
+    let plain = call.func_name == operators::EQUALS && !claim.test;
+    let of_token = matches!(&claim.operand.expr, Expr::Ident(it) if it == "assertion");
+    (plain && of_token).then(|| claim.field.clone())
 }
 
 fn text(value: &Json) -> String {
@@ -186,76 +273,4 @@ fn small_letters(value: &Json) -> Json {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn claims() -> Claims {
-        let claims = json!({
-            "namespace_path": "ml", "project_path": "ml/Iris", "ref_protected": "true",
-            "ref": "main", "project_id": "7", "sub": "project_path:ml/iris",
-        });
-        claims.as_object().unwrap().clone()
-    }
-
-    fn names(condition: &str) -> Vec<String> {
-        let attributes = Attributes::from([("attribute.project_id".to_owned(), "7".to_owned())]);
-        let failing = failing(condition, &claims(), &attributes).unwrap();
-        failing.into_iter().map(|it| it.text).collect()
-    }
-
-    #[test]
-    fn the_clauses_that_keep_a_token_out_are_named() {
-        let cases: [(&str, &[&str]); 9] = [
-            (r#"assertion.namespace_path == "ml""#, &[]),
-            (
-                r#"assertion.namespace_path == "ml" && assertion.ref == "dev""#,
-                &[r#"assertion.ref == "dev""#],
-            ),
-            (
-                r#"assertion.ref == "a && b" && assertion.ref == 'c && d'"#,
-                &[r#"assertion.ref == "a && b""#, "assertion.ref == 'c && d'"],
-            ),
-            (
-                r#"(assertion.ref == "x" && true) && assertion.namespace_path == "ml""#,
-                &[r#"(assertion.ref == "x" && true)"#],
-            ),
-            (
-                r#"assertion.ref == "x" || assertion.ref == "y""#,
-                &[r#"assertion.ref == "x" || assertion.ref == "y""#],
-            ),
-            (r#"assertion.ref.matches("^v[0-9]+$")"#, &[r#"assertion.ref.matches("^v[0-9]+$")"#]),
-            (r#"assertion.ref in ["main", "next"]"#, &[]),
-            (r#"attribute.project_id == "7""#, &[]),
-            (r#"assertion.ref.startsWith("m")"#, &[]),
-        ];
-        for (condition, expected) in cases {
-            assert_eq!(names(condition), expected, "{condition}");
-        }
-    }
-
-    #[test]
-    fn a_clause_tells_the_values_and_what_would_hold() {
-        let condition = r#"assertion.project_path == "ml/iris""#;
-        let found = failing(condition, &claims(), &Attributes::new()).unwrap();
-        assert_eq!(found[0].claims, [("project_path".to_owned(), Some("ml/Iris".to_owned()))]);
-        assert!(found[0].but_for_case);
-        assert_eq!(found[0].mended.as_deref(), Some(r#"assertion.project_path == "ml/Iris""#));
-        let found = failing(r#"assertion.ref == "dev""#, &claims(), &Attributes::new()).unwrap();
-        assert!(!found[0].but_for_case);
-    }
-
-    #[test]
-    fn a_token_is_mapped_and_what_cannot_be_is_told() {
-        let mapping = [
-            ("google.subject", "\"p:\" + assertion.project_id"),
-            ("attribute.none", "assertion.nobody"),
-            ("attribute.wrong", "assertion."),
-        ]
-        .map(|(name, it)| (name.to_owned(), it.to_owned()));
-        let mapped = map(&mapping, &claims());
-        assert_eq!(mapped["google.subject"], Ok("p:7".to_owned()));
-        assert_eq!(mapped["attribute.none"], Err("the token has no nobody".to_owned()));
-        assert_eq!(mapped["attribute.wrong"], Err("it is no CEL".to_owned()));
-        assert!(failing("assertion.", &claims(), &Attributes::new()).is_err());
-    }
-}
+mod tests;

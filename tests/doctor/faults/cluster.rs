@@ -2,12 +2,13 @@
 
 use branchline_local::gitlab::AccessLevel;
 use branchline_local::iam::Resource;
-use branchline_local::installation::{ARTIFACTS, LEDGER, PROJECT, STAGING, topic};
+use branchline_local::installation::{ARTIFACTS, LEDGER, PROJECT, STAGING, subscription, topic};
 use serde_json::json;
 
 use super::{Fault, agent, lose, one};
-use crate::clinic::{Part, account};
-use crate::fixes::patch_subscription;
+use crate::clinic::account;
+use crate::fixes::{delete_subscription, patch_subscription, put_subscription};
+use crate::looks::Part;
 
 pub(super) const FAULTS: &[Fault] = &[
     one(
@@ -107,7 +108,8 @@ pub(super) const FAULTS: &[Fault] = &[
         |it| it.worker["regions"] = json!(["mars-north1"]),
         "region",
         "no Vertex AI in mars-north1",
-    ),
+    )
+    .by_hand("below regions", |it| it.worker["regions"] = json!(["europe-west4"])),
     one(
         Part::Worker,
         "bucket",
@@ -160,6 +162,14 @@ pub(super) const FAULTS: &[Fault] = &[
         "has no retry policy",
     ),
     one(
+        Part::Worker,
+        "dead letters",
+        "nobody who keeps dead letters",
+        |it| delete_subscription(it, "dead-letters-archive"),
+        "subscription",
+        "topics/dead-letters has no subscription",
+    ),
+    one(
         Part::Notifier,
         "deadline",
         "an ack deadline that is too short",
@@ -196,7 +206,8 @@ pub(super) const FAULTS: &[Fault] = &[
         },
         "gitlab-scope",
         "the scope read_api, and not api",
-    ),
+    )
+    .by_hand("make a token with the scope api", |it| it.gitlab_token = it.stack.gitlab.token()),
     one(
         Part::Notifier,
         "gitlab token",
@@ -204,7 +215,99 @@ pub(super) const FAULTS: &[Fault] = &[
         |it| "glpat-nothing".clone_into(&mut it.gitlab_token),
         "gitlab-token",
         "does not take the token",
+    )
+    .by_hand("make a token with the scope api", |it| it.gitlab_token = it.stack.gitlab.token()),
+    one(
+        Part::Notifier,
+        "gitlab token",
+        "no token",
+        |it| it.gitlab_token.clear(),
+        "config",
+        "there is no token for GitLab",
+    )
+    .by_hand("set BRANCHLINE_GITLAB_TOKEN", |it| it.gitlab_token = it.stack.gitlab.token()),
+    one(
+        Part::Notifier,
+        "gitlab token",
+        "a file with a token that is not there",
+        |it| it.gitlab_token_file = Some(it.file("none")),
+        "config",
+        "reading GitLab's token from",
+    )
+    .by_hand("set BRANCHLINE_GITLAB_TOKEN", |it| it.gitlab_token_file = None),
+    one(
+        Part::Notifier,
+        "gitlab token",
+        "a user who may set no status on main",
+        |it| {
+            it.gitlab_token =
+                it.stack.gitlab.create_user("developer", AccessLevel::Developer).unwrap();
+        },
+        "gitlab-role",
+        "no status of others on the protected branch main",
     ),
+    one(
+        Part::Notifier,
+        "gitlab token",
+        "a user who is no member",
+        |it| {
+            it.gitlab_token = it.stack.gitlab.create_user("stranger", AccessLevel::None).unwrap();
+        },
+        "gitlab-role",
+        "does not see project",
+    ),
+    one(
+        Part::Notifier,
+        "deadline",
+        "events out of order",
+        |it| {
+            let name = subscription(PROJECT, "run-events-mixed");
+            let settings = json!({
+                "topic": topic(PROJECT, "run-events"), "ackDeadlineSeconds": 60,
+                "expirationPolicy": {},
+                "retryPolicy": {"minimumBackoff": "10s", "maximumBackoff": "600s"},
+                "deadLetterPolicy": {"deadLetterTopic": topic(PROJECT, "dead-letters"),
+                    "maxDeliveryAttempts": 100},
+            });
+            put_subscription(it, &name, &settings);
+            it.notifier["subscription"] = json!(name);
+            let on = Resource::subscription(PROJECT, "run-events-mixed");
+            let notifier = format!("serviceAccount:{}", account("notifier"));
+            for member in [notifier, agent(it)] {
+                it.stack.iam.bind(&on, "roles/pubsub.subscriber", &member).unwrap();
+            }
+        },
+        "subscription",
+        "does not keep the order of events",
+    )
+    .barring(),
+    one(
+        Part::Worker,
+        "credentials",
+        "a pod with the key of a service account",
+        |it| {
+            it.impersonates = false;
+            it.key_file = Some(json!({"type": "service_account", "private_key": "-"}));
+        },
+        "credentials",
+        "is the key of a service account",
+    )
+    .by_hand("unset GOOGLE_APPLICATION_CREDENTIALS", |it| it.key_file = None)
+    .barring(),
+    one(
+        Part::Notifier,
+        "credentials",
+        "a pod that acts as somebody by another's key",
+        |it| {
+            it.impersonates = false;
+            it.key_file = Some(json!({"type": "impersonated_service_account",
+                "source_credentials": {"type": "service_account", "private_key": "-"}}));
+        },
+        "credentials",
+        "is the key of a service account",
+    )
+    .by_hand("unset GOOGLE_APPLICATION_CREDENTIALS", |it| it.key_file = None)
+    .barring(),
     one(
         Part::Notifier,
         "gitlab token",
@@ -213,6 +316,6 @@ pub(super) const FAULTS: &[Fault] = &[
             it.gitlab_token = it.stack.gitlab.create_user("reader", AccessLevel::Reporter).unwrap();
         },
         "gitlab-role",
-        "not a Developer",
+        "not a Maintainer",
     ),
 ];

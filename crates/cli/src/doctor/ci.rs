@@ -4,18 +4,21 @@
 use std::path::PathBuf;
 
 use branchline_gcp::iam::{Caller, Iam, Provider, Refusal, Resource};
-use branchline_policy::federation::{self, Claims};
+use branchline_policy::federation;
 use jiff::Timestamp;
-use serde::Deserialize;
 
+use super::credentials::{self, Credentials};
 use super::finding::Finding;
-use super::grants::{self, Grants, Things};
-use super::job_token::{audience, decode, text, time, wanted};
+use super::grants::{self, Grants, Member, Things};
+use super::job_token::{age, audience, clock, decode, is_fork, text, time, wanted};
 use super::pool::ProviderName;
-use super::provider::{mapping, of_provider, of_text, unreachable};
+use super::provider::{flag, of_provider, of_text, unreachable};
+use super::whoami;
 
 const OURS: &str = "BRANCHLINE_ID_TOKEN";
 const THEIRS: &str = "the token in credential_source.file";
+const BY_PROJECT: &str = "attribute.project_id";
+const BECOME: &str = "roles/iam.workloadIdentityUser";
 
 /// What the job has.
 pub(crate) struct Job {
@@ -27,27 +30,12 @@ pub(crate) struct Job {
     pub credentials: Option<PathBuf>,
     /// The provider as gcloud describes it, where Google does not let us ask.
     pub provider: Option<Provider>,
+    /// The command that looks again, with the provider.
+    pub again: String,
+    /// What is said of a key that the libraries would find without being told.
+    pub key_file: Option<Finding>,
     /// What it publishes to and writes.
     pub things: Things,
-}
-
-/// A credential file of the kind `external_account`, as far as it matters.
-#[derive(Debug, Deserialize)]
-struct Credentials {
-    #[serde(rename = "type")]
-    kind: String,
-    #[serde(default)]
-    audience: String,
-    #[serde(default)]
-    service_account_impersonation_url: Option<String>,
-    #[serde(default)]
-    credential_source: Source,
-}
-
-#[derive(Debug, Default, Deserialize)]
-struct Source {
-    #[serde(default)]
-    file: Option<PathBuf>,
 }
 
 /// Probes every hop, up to the first of each kind that bars the way.
@@ -61,6 +49,9 @@ pub(crate) async fn probe(iam: &Iam, job: &Job, now: Timestamp) -> Vec<Finding> 
             );
         }
         Err(more) => found.extend(more),
+    }
+    if found.iter().all(|it| it.check != "clock") {
+        found.extend(clock(iam.ahead()));
     }
     found
 }
@@ -91,133 +82,99 @@ async fn own_account(
     iam: &Iam,
     job: &Job,
     now: Timestamp,
-) -> Result<(Caller, String), Vec<Finding>> {
-    let credentials = read(job)?;
-    let account = credentials.impersonated();
-    let name = ProviderName::parse(&credentials.audience, account.as_deref());
-    let name = name.map_err(|it| vec![it])?;
-    let (token, claims) = subject_token(&credentials)?;
-    let caller = match iam.exchange(&credentials.audience, &token).await {
-        Ok(caller) => caller,
-        Err(refusal) => return Err(refused(iam, job, &name, &claims, &refusal, now).await),
-    };
-    let subject = job.provider.as_ref().and_then(|it| subject(it, &claims));
-    let principal = name.principal(subject.as_deref().unwrap_or("SUBJECT"));
-    let Some(email) = account else { return Ok((caller, principal)) };
-    match iam.impersonate(&caller, &email).await {
-        Ok(caller) => Ok((caller, format!("serviceAccount:{email}"))),
-        Err(refusal) => Err(vec![not_impersonated(job, &name, &claims, &email, &refusal)]),
-    }
-}
-
-fn read(job: &Job) -> Result<Credentials, Vec<Finding>> {
-    let create = "gcloud iam workload-identity-pools create-cred-config \
-                  projects/NUMBER/locations/global/workloadIdentityPools/POOL/providers/PROVIDER \
-                  --credential-source-file=google-token --output-file=google.json\n\
-                  # in .gitlab-ci.yml: variables: {GOOGLE_APPLICATION_CREDENTIALS: google.json}";
-    let wrong = |what: String, why: &str| vec![Finding::wrong("credentials", what, why, create)];
+) -> Result<(Caller, Member), Vec<Finding>> {
     let Some(path) = &job.credentials else {
-        let what = "GOOGLE_APPLICATION_CREDENTIALS is not set".to_owned();
-        return Err(wrong(what, "nothing says how the job's token becomes an account"));
+        return match &job.key_file {
+            Some(finding) => Err(vec![finding.clone()]),
+            None => machine(iam).await,
+        };
     };
-    let shown = path.display();
-    let bytes = std::fs::read(path)
-        .map_err(|why| wrong(format!("{shown} cannot be read"), &why.to_string()))?;
-    let file: Credentials = serde_json::from_slice(&bytes)
-        .map_err(|why| wrong(format!("{shown} is no credential file"), &why.to_string()))?;
-    match file.kind.as_str() {
-        "external_account" => Ok(file),
-        "service_account" => Err(wrong(
-            format!("{shown} is the key of a service account"),
-            "whoever copies it is the account until somebody notices",
-        )),
-        other => Err(wrong(
-            format!("{shown} holds credentials of the kind {other:?}"),
-            "a CI job has an ID token, and external_account is what exchanges it",
-        )),
+    let shown = job.provider.as_ref().map(|it| it.name.as_str()).filter(|it| !it.is_empty());
+    let read = credentials::read(iam, path, shown).map_err(|it| vec![it])?;
+    let caller = match iam.exchange(&read.audience, &read.token).await {
+        Ok(caller) => caller,
+        Err(refusal) => return Err(refused(job, &read, &refusal, now)),
+    };
+    let Some(email) = &read.account else {
+        return Ok((caller, federated(job.provider.as_ref(), &read)));
+    };
+    match iam.impersonate(&caller, email).await {
+        Ok(caller) => Ok((caller, Ok(format!("serviceAccount:{email}")))),
+        Err(refusal) => Err(vec![not_impersonated(job, &read, email, &refusal)]),
     }
 }
 
-impl Credentials {
-    /// The service account that the job becomes, if any.
-    fn impersonated(&self) -> Option<String> {
-        let url = self.service_account_impersonation_url.as_ref()?;
-        let (_, account) = url.rsplit_once("/serviceAccounts/")?;
-        Some(account.strip_suffix(":generateAccessToken").unwrap_or(account).to_owned())
+/// The runner's own account, as in a pod with Workload Identity: then no token is exchanged.
+async fn machine(iam: &Iam) -> Result<(Caller, Member), Vec<Finding>> {
+    match iam.own().await {
+        Ok(caller) => Ok((caller, whoami(iam).await)),
+        Err(_) => Err(vec![credentials::none()]),
     }
 }
 
-fn subject_token(credentials: &Credentials) -> Result<(String, Claims), Vec<Finding>> {
-    let write =
-        "# in .gitlab-ci.yml, in the job's script\nprintf %s \"$GOOGLE_ID_TOKEN\" >google-token";
-    let wrong = |what: String, why: &str| vec![Finding::wrong("credentials", what, why, write)];
-    let Some(path) = &credentials.credential_source.file else {
-        return Err(vec![Finding::unknown(
-            "credentials",
-            "the job's token for Google comes from no file",
-            "only credential_source.file is looked at here",
-        )]);
-    };
-    let shown = path.display();
-    let token = std::fs::read_to_string(path)
-        .map_err(|why| wrong(format!("{shown} cannot be read"), &why.to_string()))?;
-    if token.trim() != token {
-        return Err(wrong(
-            format!("{shown} has white space around its token"),
-            "Google's clients send the file as it is, with its line feed",
-        ));
+/// How IAM names a job that becomes no service account: all jobs of its project, where the provider
+/// maps that, or else this one.
+fn federated(provider: Option<&Provider>, read: &Credentials) -> Member {
+    if is_fork(&read.claims) {
+        return Err("a fork's pipeline, to which nothing should be granted");
     }
-    let claims = decode(&token)
-        .ok_or_else(|| wrong(format!("{shown} holds no token"), "it is what is exchanged"))?;
-    Ok((token, claims))
+    let provider = provider.ok_or("--provider shows me how IAM names it")?;
+    let mapped = federation::map(&provider.mapping, &read.claims);
+    let value = |name: &str| mapped.get(name).and_then(|it| it.clone().ok());
+    let name = &read.provider;
+    match (of_project(provider), value(BY_PROJECT), value("google.subject")) {
+        (Some(true), Some(id), _) => Ok(name.attribute("project_id", &id)),
+        (_, _, Some(subject)) => Ok(name.principal(&subject)),
+        _ => Err("whose name cannot be evaluated here"),
+    }
+}
+
+/// Whether the provider maps the project's id to the attribute of that name; nothing where it maps
+/// nothing to it.
+fn of_project(provider: &Provider) -> Option<bool> {
+    let (_, cel) = provider.mapping.iter().find(|(name, _)| name == BY_PROJECT)?;
+    Some(matches!(cel.as_str(), "assertion.project_id" | "assertion.job_project_id"))
 }
 
 /// Why the Security Token Service refused, from what it says and from what is known without it.
-async fn refused(
-    iam: &Iam,
-    job: &Job,
-    name: &ProviderName,
-    claims: &Claims,
-    refusal: &Refusal,
-    now: Timestamp,
-) -> Vec<Finding> {
+fn refused(job: &Job, read: &Credentials, refusal: &Refusal, now: Timestamp) -> Vec<Finding> {
     let Refusal::Said { message, .. } = refusal else {
         return vec![Finding::unknown("exchange", "Google was not reached", refusal.to_string())];
     };
-    let described = match &job.provider {
-        Some(provider) => Ok(provider.clone()),
-        None => match iam.own().await {
-            Ok(caller) => iam.provider(&caller, name.as_str()).await,
-            Err(error) => Err(error),
-        },
-    };
-    let mut found: Vec<_> = time(THEIRS, claims, now).into_iter().collect();
-    match described {
-        Ok(provider) => found.extend(of_provider(&provider, name, claims)),
-        Err(_) if found.is_empty() => found.extend(of_text(name, claims, message)),
-        Err(_) => {}
-    }
+    let Credentials { provider: name, claims, write, .. } = read;
+    let late = time(THEIRS, claims, now).or_else(|| age(THEIRS, claims, now));
+    let mut found: Vec<_> = late.into_iter().collect();
+    found.extend(job.provider.iter().flat_map(|it| of_provider(it, name, claims, message)));
     if message.contains("Error connecting to the given credential's issuer") {
         found.push(unreachable(name, text(claims, "iss")));
     }
+    // The provider is there and works, so it is not that which is off.
+    if found.is_empty() && job.provider.is_some() && message.contains("parameters is invalid") {
+        found.push(name.pool_off());
+    }
+    if found.is_empty() {
+        found = of_text(name, claims, message, &look(job, name), write);
+    }
     if found.is_empty() {
         let what = "Google does not take the job's token";
-        found.push(Finding::wrong("exchange", what, message.clone(), name.describe()));
+        found.push(Finding::wrong("exchange", what, message.clone(), look(job, name)));
     }
     found
 }
 
-fn subject(provider: &Provider, claims: &Claims) -> Option<String> {
-    federation::map(&provider.mapping, claims).remove("google.subject")?.ok()
+/// How to find out more.
+fn look(job: &Job, name: &ProviderName) -> String {
+    let Job { again, provider, .. } = job;
+    let why = match provider {
+        Some(_) => {
+            "# nothing of what --provider shows explains it: is that how the provider is now?"
+        }
+        None => "# names the cause",
+    };
+    format!("{why}\n{}\n{again}", name.describe())
 }
 
-fn not_impersonated(
-    job: &Job,
-    name: &ProviderName,
-    claims: &Claims,
-    email: &str,
-    refusal: &Refusal,
-) -> Finding {
+fn not_impersonated(job: &Job, read: &Credentials, email: &str, refusal: &Refusal) -> Finding {
     let Refusal::Said { status, reason, message } = refusal else {
         return Finding::unknown("impersonation", "Google was not reached", refusal.to_string());
     };
@@ -228,29 +185,47 @@ fn not_impersonated(
     if !matches!(status, 403 | 404) {
         return Finding::unknown("impersonation", format!("no token of {email}"), message.clone());
     }
-    let provider = job.provider.as_ref();
-    let by_project = provider
-        .is_some_and(|it| it.mapping.iter().any(|(name, _)| name == "attribute.project_id"));
-    // Where the mapping is not known, it is taken to have what the README's has.
-    let set = name.attribute("project_id", text(claims, "project_id"));
-    if let Some(it) = provider.filter(|_| !by_project) {
-        return Finding::wrong(
-            "impersonation",
-            format!("the job may not become {email}"),
-            format!(
-                "{message}; {name} maps nothing to attribute.project_id, so no binding by project fits"
-            ),
-            format!(
-                "{}\n{}",
-                name.update(&mapping(it, "attribute.project_id")),
-                grants::bind(&resource, "roles/iam.workloadIdentityUser", &set)
-            ),
-        );
-    }
-    Finding::wrong(
-        "impersonation",
-        format!("the job may not become {email}"),
-        format!("{message}; it needs roles/iam.workloadIdentityUser there"),
-        grants::bind(&resource, "roles/iam.workloadIdentityUser", &set),
-    )
+    let (why, fix) = let_in(job.provider.as_ref(), read, &resource);
+    let what = format!("the job may not become {email}");
+    Finding::wrong("impersonation", what, format!("{message}; {why}"), fix)
 }
+
+/// Why a job may not become a service account, and how the jobs of its project are let in.
+fn let_in(provider: Option<&Provider>, read: &Credentials, account: &Resource) -> (String, String) {
+    let Credentials { provider: name, claims, .. } = read;
+    let needs = format!("it needs {BECOME} there");
+    let project = text(claims, "project_id");
+    if is_fork(claims) {
+        let why = "it runs for a fork's merge request".to_owned();
+        let fix = "# a fork's pipeline: its project in the token is the fork, which nobody should let \
+                   in; run the job in the project itself";
+        return (why, fix.to_owned());
+    }
+    if project.is_empty() {
+        return (needs, format!("# there is no project_id in the token, and {BECOME} goes by it"));
+    }
+    let bind = |value: &str| grants::bind(account, BECOME, &name.attribute("project_id", value));
+    let Some(provider) = provider else {
+        let fix = format!("# if the provider maps assertion.project_id to {BY_PROJECT}\n");
+        return (needs, fix + &bind(project));
+    };
+    let mapped = federation::map(&provider.mapping, claims).remove(BY_PROJECT);
+    match (of_project(provider), mapped) {
+        (None, _) | (_, None) => {
+            let mut mapping = provider.mapping.clone();
+            mapping.push((BY_PROJECT.to_owned(), "assertion.project_id".to_owned()));
+            let why = format!("{name} maps nothing to {BY_PROJECT}, so no binding by project fits");
+            (why, format!("{}\n{}", name.update(&flag(&mapping)), bind(project)))
+        }
+        (Some(true), Some(Ok(value))) => (needs, bind(&value)),
+        (Some(false), Some(Ok(value))) => {
+            let said =
+                "# whoever has that value of the attribute is let in, which is no project's id";
+            (needs, format!("{said}\n{}", bind(&value)))
+        }
+        (Some(_), Some(Err(why))) => (needs, format!("# {BY_PROJECT} cannot be evaluated: {why}")),
+    }
+}
+
+#[cfg(test)]
+mod tests;

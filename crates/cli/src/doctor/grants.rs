@@ -50,6 +50,9 @@ pub(crate) enum On {
     TrainingAccount,
 }
 
+/// How IAM names an account, or why it is not known.
+pub(crate) type Member = Result<String, &'static str>;
+
 /// The things of an installation; of some there are several, of others none is named.
 pub(crate) type Things = BTreeMap<On, Vec<Resource>>;
 
@@ -59,15 +62,14 @@ impl Grants {
     }
 }
 
-/// A finding for each role that an account lacks. `member` is how IAM names the account, and `own`
-/// is whoever looks, who may see more.
+/// A finding for each role that an account, `member`, lacks. `own` is whoever looks, who may see more.
 pub(crate) async fn missing(
     iam: &Iam,
     own: &Caller,
     caller: &Caller,
     grants: &[Grant],
     things: &Things,
-    member: &str,
+    member: &Member,
 ) -> Vec<Finding> {
     // One question for each thing, about all that is wanted there.
     let mut wanted: BTreeMap<&Resource, Vec<&Grant>> = BTreeMap::new();
@@ -113,13 +115,14 @@ async fn is_there(iam: &Iam, own: &Caller, resource: &Resource) -> bool {
     }
 }
 
-fn lack(resource: &Resource, grant: &Grant, first: &str, member: &str) -> Finding {
-    Finding::wrong(
-        "permission",
-        format!("{member} lacks {first} on {resource}"),
-        format!("it needs {} there", grant.role),
-        bind(resource, &grant.role, member),
-    )
+fn lack(resource: &Resource, grant: &Grant, first: &str, member: &Member) -> Finding {
+    let role = &grant.role;
+    let (name, fix) = match member {
+        Ok(member) => (member.as_str(), bind(resource, role, member)),
+        Err(why) => ("the account", format!("# {role} on {resource}, for the account: {why}")),
+    };
+    let what = format!("{name} lacks {first} on {resource}");
+    Finding::wrong("permission", what, format!("it needs {role} there"), fix)
 }
 
 fn not_tested(resource: &Resource, error: &Refusal) -> Finding {
@@ -140,15 +143,24 @@ fn absent(resource: &Resource, why: String) -> Finding {
     Finding::wrong("missing", format!("{resource} does not exist"), why, create(resource))
 }
 
-/// Google's text names the API, and the project by its number.
+/// Google's text names the API, and the project that has to switch it on, by its number. That is the
+/// caller's for IAM and Resource Manager, and not the one that is looked at.
 pub(crate) fn disabled(resource: &Resource, message: &str) -> Finding {
-    let between = |before: &str, after: char| {
+    let between = |before: &str| {
         let (_, rest) = message.split_once(before)?;
-        rest.split(after).next().map(str::to_owned)
+        rest.split(|it: char| !it.is_ascii_alphanumeric() && !"-.:".contains(it)).next()
     };
-    let service = between("apis/api/", '/').unwrap_or_else(|| "SERVICE".to_owned());
-    let number = || between("?project=", ' ').unwrap_or_else(|| "PROJECT".to_owned());
-    off(&service, &project(resource).map_or_else(number, str::to_owned))
+    let project = match resource {
+        // The same by its id, as others tell it.
+        Resource::Topic(name) | Resource::Subscription(name) => name.split('/').nth(1),
+        Resource::Project(_) | Resource::Bucket(_) | Resource::ServiceAccount(_) => {
+            between("?project=")
+        }
+    };
+    match (between("apis/api/"), project) {
+        (Some(service), Some(project)) => off(service, project),
+        _ => Finding::unknown("api", format!("an API that {resource} needs is disabled"), message),
+    }
 }
 
 /// An API that nobody can call.
@@ -161,29 +173,20 @@ pub(crate) fn off(service: &str, project: &str) -> Finding {
     )
 }
 
-/// The project's id, as far as the name of a thing tells it.
-fn project(resource: &Resource) -> Option<&str> {
-    match resource {
-        Resource::Project(id) => Some(id),
-        Resource::Topic(name) | Resource::Subscription(name) => name.split('/').nth(1),
-        Resource::ServiceAccount(email) => {
-            email.strip_suffix(".iam.gserviceaccount.com")?.split('@').nth(1)
-        }
-        Resource::Bucket(_) => None,
-    }
-}
-
-/// The command that grants a role.
+/// The command that grants a role, to whoever has it on no condition. Pub/Sub knows none, and
+/// gcloud asks for one wherever another binding has one.
 pub(crate) fn bind(resource: &Resource, role: &str, member: &str) -> String {
-    let (what, name) = match resource {
-        Resource::Project(id) => ("projects", id.clone()),
-        Resource::Bucket(name) => ("storage buckets", format!("gs://{name}")),
-        Resource::Topic(name) => ("pubsub topics", name.clone()),
-        Resource::Subscription(name) => ("pubsub subscriptions", name.clone()),
-        Resource::ServiceAccount(email) => ("iam service-accounts", email.clone()),
+    let (what, name, condition) = match resource {
+        Resource::Project(id) => ("projects", id.clone(), " --condition=None"),
+        Resource::Bucket(name) => ("storage buckets", format!("gs://{name}"), " --condition=None"),
+        Resource::Topic(name) => ("pubsub topics", name.clone(), ""),
+        Resource::Subscription(name) => ("pubsub subscriptions", name.clone(), ""),
+        Resource::ServiceAccount(email) => {
+            ("iam service-accounts", email.clone(), " --condition=None")
+        }
     };
     format!(
-        "gcloud {what} add-iam-policy-binding {} --member={} --role={role}",
+        "gcloud {what} add-iam-policy-binding {} --member={} --role={role}{condition}",
         quote(&name),
         quote(member)
     )
@@ -191,19 +194,28 @@ pub(crate) fn bind(resource: &Resource, role: &str, member: &str) -> String {
 
 fn create(resource: &Resource) -> String {
     match resource {
-        Resource::Project(id) => format!("gcloud projects describe {}", quote(id)),
+        Resource::Project(id) => format!("# is {id} the project's id, and not its name?"),
         Resource::Bucket(name) => {
             let bucket = quote(&format!("gs://{name}"));
-            format!("gcloud storage buckets create {bucket} --uniform-bucket-level-access")
+            format!(
+                "# if that is its name; with --location where it is not to be in the US\n\
+                 gcloud storage buckets create {bucket} --uniform-bucket-level-access"
+            )
         }
         Resource::Topic(name) => format!("gcloud pubsub topics create {}", quote(name)),
         Resource::Subscription(name) => {
-            format!("gcloud pubsub subscriptions create {} --topic=TOPIC", quote(name))
+            format!("# if that is its name, make {name} as the README says: Installing it")
         }
         Resource::ServiceAccount(email) => {
             let (id, rest) = email.split_once('@').unwrap_or((email, ""));
-            let project = rest.split('.').next().unwrap_or_default();
-            format!("gcloud iam service-accounts create {} --project={}", quote(id), quote(project))
+            match rest.strip_suffix(".iam.gserviceaccount.com") {
+                Some(project) => format!(
+                    "gcloud iam service-accounts create {} --project={}",
+                    quote(id),
+                    quote(project)
+                ),
+                None => format!("# is {email} the account's address?"),
+            }
         }
     }
 }
@@ -224,20 +236,22 @@ mod tests {
     }
 
     #[test]
-    fn a_disabled_api_is_named_with_its_project() {
+    fn a_disabled_api_is_named_with_the_project_that_calls_it() {
         let text = "Vertex AI API has not been used in project 42 before or it is disabled. \
                     Enable it by visiting https://console.developers.google.com/apis/api/\
                     aiplatform.googleapis.com/overview?project=42 then retry.";
         let named = [
+            (Resource::Project("ml".to_owned()), "42"),
             (Resource::Bucket("b".to_owned()), "42"),
             (Resource::Topic("projects/ml/topics/t".to_owned()), "ml"),
-            (Resource::ServiceAccount("w@ml.iam.gserviceaccount.com".to_owned()), "ml"),
-            (Resource::ServiceAccount("42-compute@developer.gserviceaccount.com".to_owned()), "42"),
+            (Resource::ServiceAccount("w@ml.iam.gserviceaccount.com".to_owned()), "42"),
         ];
         for (resource, project) in named {
             let fix =
                 format!("gcloud services enable aiplatform.googleapis.com --project={project}");
             assert_eq!(disabled(&resource, text).fix, Some(fix), "{resource}");
         }
+        let bucket = Resource::Bucket("b".to_owned());
+        assert_eq!(disabled(&bucket, "it is disabled").fix, None);
     }
 }

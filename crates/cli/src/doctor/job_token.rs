@@ -9,6 +9,8 @@ use super::finding::Finding;
 
 /// How far a clock may be off.
 const SKEW_MAX_SECS: i64 = 60;
+/// Google takes no token that was issued before.
+const AGE_MAX_SECS: i64 = 24 * 60 * 60;
 
 /// The claims of a token, or that it is none.
 pub(crate) fn decode(token: &str) -> Option<Claims> {
@@ -31,6 +33,12 @@ pub(crate) fn audiences(claims: &Claims) -> Vec<String> {
 /// A claim as a text.
 pub(crate) fn text<'a>(claims: &'a Claims, name: &str) -> &'a str {
     claims.get(name).and_then(|it| it.as_str()).unwrap_or_default()
+}
+
+/// Whether it is the job of a fork's merge request, which runs in the project's name: the project in
+/// the token is the fork then, and whatever its author likes.
+pub(crate) fn is_fork(claims: &Claims) -> bool {
+    claims.get("job_project_id").is_some_and(|it| claims.get("project_id") != Some(it))
 }
 
 /// A token has to be for one audience. `name` is the variable that it comes in.
@@ -74,4 +82,42 @@ pub(crate) fn time(name: &str, claims: &Claims, now: Timestamp) -> Option<Findin
             "# in .gitlab-ci.yml, in the job\ntimeout: 2h",
         )
     })
+}
+
+/// Google takes no token that is older, however long its job may run.
+pub(crate) fn age(name: &str, claims: &Claims, now: Timestamp) -> Option<Finding> {
+    let issued = claims.get("iat")?.as_i64()?;
+    (now.as_second() - issued > AGE_MAX_SECS + SKEW_MAX_SECS).then(|| {
+        Finding::wrong(
+            "expired",
+            format!("{name} was issued more than 24 h ago"),
+            "Google takes no token that is older, however long its job may run",
+            "# publish in a job of its own, whose token is new",
+        )
+    })
+}
+
+/// A clock that differs from Google's, as its answers tell it.
+pub(crate) fn clock(ahead: i64) -> Option<Finding> {
+    let is = if ahead > 0 { "ahead of" } else { "behind" };
+    (ahead.abs() > SKEW_MAX_SECS).then(|| {
+        Finding::wrong(
+            "clock",
+            format!("this clock is {} s {is} Google's", ahead.abs()),
+            "tokens are taken for expired, or for not valid yet",
+            "sudo chronyc makestep",
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_may_differ_by_a_minute() {
+        for (ahead, told) in [(0, false), (60, false), (-60, false), (61, true), (-61, true)] {
+            assert_eq!(clock(ahead).is_some(), told, "{ahead}");
+        }
+    }
 }

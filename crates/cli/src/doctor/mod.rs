@@ -3,6 +3,7 @@
 
 mod ci;
 mod cluster;
+mod credentials;
 mod finding;
 mod gitlab;
 pub(crate) mod grants;
@@ -11,6 +12,8 @@ mod pool;
 mod provider;
 mod quote;
 mod roles;
+mod service_agent;
+mod subscription;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -22,12 +25,16 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use self::finding::{Finding, Level};
-use self::grants::{On, Things};
+use self::grants::{Member, On, Things};
+use self::quote::quote;
 use self::roles::{notifier, worker};
 use crate::env::{self, Environment};
 use crate::exit;
 use crate::operate::Misplaced;
 use crate::publish::plain;
+
+/// What workers expect unless they are told otherwise.
+const AUDIENCE: &str = "branchline";
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -81,7 +88,7 @@ struct CiArgs {
     #[arg(long, value_name = "BUCKET")]
     ledger: Option<String>,
     /// Audience that the workers expect
-    #[arg(long, value_name = "AUDIENCE", default_value = "branchline")]
+    #[arg(long, value_name = "AUDIENCE", default_value = AUDIENCE)]
     audience: String,
     /// The identity provider, as `gcloud iam workload-identity-pools providers describe
     /// --format=json` prints it
@@ -209,7 +216,9 @@ fn tell(found: &[Finding], json: bool) -> std::io::Result<()> {
         };
         writeln!(out, "{mark}: {}\n  {}", plain(&finding.what), plain(&finding.why))?;
         for line in finding.fix.iter().flat_map(|it| it.lines()) {
-            writeln!(out, "    {}", plain(line))?;
+            // The whole of it, however long: it is to be pasted.
+            let visible = |it: char| if it.is_control() { ' ' } else { it };
+            writeln!(out, "    {}", line.chars().map(visible).collect::<String>())?;
         }
     }
     if !json && found.is_empty() {
@@ -223,7 +232,8 @@ async fn job(
     environment: &Environment,
     now: Timestamp,
 ) -> anyhow::Result<Vec<Finding>> {
-    let iam = Iam::new(&env::google_with_any_key(environment).map_err(Misplaced)?)?;
+    let google = env::google_with_any_key(environment).map_err(Misplaced)?;
+    let iam = Iam::new(&google)?;
     let get = |name: &str| environment.get(name).filter(|it| !it.is_empty()).cloned();
     let mut things = Things::new();
     things.insert(On::ArtifactTopic, vec![Resource::Topic(args.topic.clone())]);
@@ -235,9 +245,46 @@ async fn job(
         audience: args.audience.clone(),
         credentials: get("GOOGLE_APPLICATION_CREDENTIALS").map(PathBuf::from),
         provider,
+        again: args.again(),
+        key_file: key_file(environment, &google),
         things,
     };
     Ok(ci::probe(&iam, &job, now).await)
+}
+
+/// Whether this process would be refused for the key that it has.
+fn key_file(environment: &Environment, google: &branchline_gcp::Config) -> Option<Finding> {
+    let refused = env::keyless(environment, google).err()?;
+    let fix = "# unset GOOGLE_APPLICATION_CREDENTIALS, and take the file away: in a cluster Workload \
+               Identity stands for it, in CI a credential file for the job's ID token";
+    let what = "neither role starts, nor does publish, with the credentials that are here";
+    Some(Finding::wrong("credentials", what, refused.to_string(), fix))
+}
+
+/// How IAM names whoever this process is.
+async fn whoami(iam: &Iam) -> Member {
+    let token = iam.own_id_token().await;
+    let claims = token.and_then(|it| job_token::decode(&it));
+    let email = claims.as_ref().map(|it| job_token::text(it, "email")).filter(|it| !it.is_empty());
+    let email = email.ok_or("nothing here tells its address, and --account would")?;
+    Ok(format!("serviceAccount:{email}"))
+}
+
+impl CiArgs {
+    /// The same once more, with the provider that the command before it has written.
+    fn again(&self) -> String {
+        let own = (self.audience != AUDIENCE).then_some(self.audience.as_str());
+        let options = [
+            ("topic", Some(self.topic.as_str())),
+            ("bucket", Some(&self.bucket)),
+            ("ledger", self.ledger.as_deref()),
+            ("audience", own),
+            ("provider", Some("provider.json")),
+        ];
+        let options = options.iter().filter_map(|(name, value)| Some((name, (*value)?)));
+        let words = options.map(|(name, value)| format!(" --{name} {}", quote(value)));
+        format!("branchline doctor ci{}", words.collect::<String>())
+    }
 }
 
 /// A provider from a file.

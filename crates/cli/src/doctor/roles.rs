@@ -13,12 +13,18 @@ use branchline_worker::{MINIMAL_POLICY, TrustError};
 use jiff::Timestamp;
 
 use super::finding::Finding;
+use super::gitlab::Wants;
 use super::grants::{Grants, On, Things};
 use super::quote::quote;
-use super::{Common, Jobs, cluster, gitlab};
+use super::{Common, Jobs, cluster, gitlab, key_file};
 use crate::env::Environment;
-use crate::roles::gitlab_token;
+use crate::roles::{NoToken, gitlab_token};
 
+/// What the worker asks of GitLab.
+const READS: Wants =
+    Wants { scope: "read_api", least: AccessLevel::REPORTER, sets_statuses: false };
+/// What the notifier does there.
+const REPORTS: Wants = Wants { scope: "api", least: AccessLevel::DEVELOPER, sets_statuses: true };
 /// Time for what GitLab is asked.
 const TIME_MAX: Duration = Duration::from_millis(2_500);
 
@@ -39,13 +45,11 @@ pub(super) async fn worker(
     let gitlab = async {
         let (trust, keys) = match &started {
             Ok(started) => started,
-            Err(error) => return vec![not_started(path, error.as_ref())],
+            Err(error) => return vec![not_started("worker", path, error.as_ref())],
         };
-        let mut found = gitlab::keys(keys).await;
+        let mut found = gitlab::keys(keys, &config.identity.issuers).await;
         if let Some(client) = &trust.gitlab {
-            let least = AccessLevel::REPORTER;
-            found
-                .extend(gitlab::token(client, common.gitlab_project, "read_api", least, now).await);
+            found.extend(gitlab::token(client, common.gitlab_project, &READS, now).await);
         }
         found
     };
@@ -59,24 +63,41 @@ pub(super) async fn worker(
         training_projects: &jobs.training_project,
         regions: &config.regions,
     };
-    let google = cluster::probe(&config.google, account, &role);
+    let google = google(&config.google, environment, account, &role);
     let (gitlab, google) = futures::join!(in_time(gitlab), google);
     Ok(gitlab.into_iter().chain(google?).collect())
 }
 
-/// Why the worker itself would not start.
-fn not_started(path: &Path, error: &(dyn std::error::Error + 'static)) -> Finding {
+/// What Google says to the role, if it starts at all with the credentials that are here.
+async fn google(
+    config: &branchline_gcp::Config,
+    environment: &Environment,
+    account: Option<&String>,
+    role: &cluster::Role<'_>,
+) -> anyhow::Result<Vec<Finding>> {
+    match key_file(environment, config) {
+        // Those of whoever impersonates it are not the role's.
+        Some(finding) if account.is_none() => Ok(vec![finding]),
+        Some(_) | None => cluster::probe(config, account, role).await,
+    }
+}
+
+/// Why the role itself would not start.
+fn not_started(role: &str, path: &Path, error: &(dyn std::error::Error + 'static)) -> Finding {
     let shown = path.display().to_string();
+    let token =
+        "# set BRANCHLINE_GITLAB_TOKEN, or BRANCHLINE_GITLAB_TOKEN_FILE to a file that holds it";
+    let io = error.source().and_then(|it| it.downcast_ref::<std::io::Error>());
     let fix = match error.downcast_ref() {
         Some(branchline_worker::Error::Trust(TrustError::File { path, .. })) => {
             format!("cat >{} <<'EOF'\n{MINIMAL_POLICY}\nEOF", quote(&path.display().to_string()))
         }
-        Some(branchline_worker::Error::Trust(TrustError::NoToken)) => {
-            "export BRANCHLINE_GITLAB_TOKEN_FILE=/run/secrets/gitlab".to_owned()
-        }
-        _ => format!("# change {}, and what it names", quote(&shown)),
+        Some(branchline_worker::Error::Trust(TrustError::NoToken)) => token.to_owned(),
+        // Of files only the token's is read before anything is tried.
+        _ if error.is::<NoToken>() || io.is_some() => token.to_owned(),
+        _ => format!("# change {shown}, and what it names"),
     };
-    Finding::wrong("config", format!("a worker with {shown} does not start"), chain(error), fix)
+    Finding::wrong("config", format!("a {role} with {shown} does not start"), chain(error), fix)
 }
 
 async fn in_time(look: impl Future<Output = Vec<Finding>>) -> Vec<Finding> {
@@ -126,15 +147,13 @@ pub(super) async fn notifier(
         things.insert(On::QueueBucket, vec![Resource::Bucket(it.queue_bucket.clone())]);
         things.insert(On::RequestBucket, vec![Resource::Bucket(it.request_bucket.clone())]);
     }
-    let token = gitlab_token(environment)?;
-    let client = token.map(|token| Client::new(&config.gitlab, token)).transpose()?;
+    let client = gitlab_token(environment)
+        .and_then(|token| Ok(Client::new(&config.gitlab, token.ok_or(NoToken)?)?));
     let gitlab = async {
-        let Some(client) = &client else {
-            let fix = "export BRANCHLINE_GITLAB_TOKEN_FILE=/run/secrets/gitlab";
-            let what = "there is no token for GitLab";
-            return vec![Finding::wrong("gitlab-token", what, "nothing is reported", fix)];
-        };
-        gitlab::token(client, common.gitlab_project, "api", AccessLevel::DEVELOPER, now).await
+        match &client {
+            Ok(client) => gitlab::token(client, common.gitlab_project, &REPORTS, now).await,
+            Err(error) => vec![not_started("notifier", path, error.as_ref())],
+        }
     };
     let role = cluster::Role {
         grants: &Grants::read().notifier,
@@ -146,7 +165,7 @@ pub(super) async fn notifier(
         training_projects: &[],
         regions: &BTreeSet::new(),
     };
-    let google = cluster::probe(&config.google, account, &role);
+    let google = google(&config.google, environment, account, &role);
     let (gitlab, google) = futures::join!(in_time(gitlab), google);
     Ok(gitlab.into_iter().chain(google?).collect())
 }
