@@ -1,4 +1,4 @@
-//! What an answer tells of the time. Pure.
+//! What an answer tells of the time.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -22,9 +22,9 @@ mod tests {
     fn a_clock_is_compared_with_whoever_answers() {
         let now = UNIX_EPOCH + Duration::from_secs(1_764_165_601);
         let cases = [
-            (Some("Wed, 26 Nov 2025 14:00:00 GMT"), Some(1)),
-            (Some("Wed, 26 Nov 2025 13:58:00 GMT"), Some(121)),
-            (Some("Wed, 26 Nov 2025 14:01:00 GMT"), Some(-59)),
+            (Some("Wed, 26 Nov 2025 14:00:01 GMT"), Some(0)),
+            (Some("Wed, 26 Nov 2025 13:58:01 GMT"), Some(120)),
+            (Some("Wed, 26 Nov 2025 14:01:01 GMT"), Some(-60)),
             (Some("yesterday"), None),
             (None, None),
         ];

@@ -136,12 +136,12 @@ async fn a_member_is_added_once_and_given_another_role() {
         (Method::POST, format!("{add}&access_level=40"), 409),
         (Method::PUT, format!("{edit}access_level=40"), 200),
     ];
-    assert_eq!(stranger.get("/").await.status, 404);
+    assert_eq!(stranger.get("").await.status, 404);
     for (method, path, expected) in cases {
         let reply = fixture.call(method, &path).await;
         assert_eq!(reply.status, expected, "{path}: {}", reply.body);
     }
-    let permissions = &stranger.get("/").await.body["permissions"];
+    let permissions = &stranger.get("").await.body["permissions"];
     assert_eq!(permissions["project_access"]["access_level"], 40);
     let other = fixture.as_user("other", AccessLevel::Developer);
     assert_eq!(other.call(Method::PUT, &format!("{edit}access_level=20")).await.status, 403);
