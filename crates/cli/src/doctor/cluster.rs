@@ -12,7 +12,7 @@ use branchline_service::telemetry::chain;
 use futures::future::join_all;
 
 use super::finding::{Finding, Level};
-use super::grants::{self, Grant, Member, Things};
+use super::grants::{self, Grant, Member, On, Things};
 use super::job_token::clock;
 use super::{service_agent, subscription, whoami};
 
@@ -82,16 +82,25 @@ pub(crate) async fn probe(
         Err(finding) => return Ok(vec![finding]),
     };
     let Callers { own, role: its, member } = &callers;
-    let (lacks, settings, lost, agent, apis, training) = futures::join!(
-        grants::missing(iam, own, its, role.grants, &role.things, member),
+    let permissions = async {
+        let lost = subscription::dead_letters(iam, own, role).await;
+        let mut things = role.things.clone();
+        if lost.is_some() {
+            // Told with its topic.
+            things.remove(&On::DeadLetterSubscription);
+        }
+        let lacks = grants::missing(iam, own, its, role.grants, &things, member).await;
+        lacks.into_iter().chain(lost)
+    };
+    let (permissions, settings, agent, apis, training) = futures::join!(
+        permissions,
         subscription::probe(iam, own, role),
-        subscription::dead_letters(iam, own, role),
         service_agent::probe(iam, own, role),
         join_all(["pubsub", "storage"].map(|it| api(iam, own, project_of(role.subscription), it))),
         join_all(role.training_projects.iter().map(|it| training(iam, own, google, it, role))),
     );
     let apis = apis.into_iter().flatten().chain(training.into_iter().flatten());
-    let found = lacks.into_iter().chain(settings).chain(lost).chain(agent).chain(apis);
+    let found = permissions.chain(settings).chain(agent).chain(apis);
     Ok(found.chain(clock(iam.ahead())).collect())
 }
 

@@ -1,10 +1,11 @@
 //! How the subscription of a role is set.
 
-use branchline_gcp::iam::{Caller, Iam, Refusal};
+use branchline_gcp::iam::{Caller, Iam, Refusal, Resource};
 use serde_json::Value;
 
 use super::cluster::{Role, unseen};
 use super::finding::Finding;
+use super::grants::On;
 
 /// Below it a message comes again while it is being handled.
 const ACK_SECS_MIN: u64 = 30;
@@ -25,13 +26,16 @@ pub(super) async fn probe(iam: &Iam, caller: &Caller, role: &Role<'_>) -> Vec<Fi
 pub(super) async fn dead_letters(iam: &Iam, caller: &Caller, role: &Role<'_>) -> Option<Finding> {
     let topic = role.dead_letter_topic;
     (iam.subscribers(caller, topic).await == Ok(0)).then(|| {
-        let name = topic.replace("/topics/", "/subscriptions/");
+        let name = match role.things.get(&On::DeadLetterSubscription).map(Vec::as_slice) {
+            Some([Resource::Subscription(name)]) => name.clone(),
+            _ => format!("{}-archive", topic.replace("/topics/", "/subscriptions/")),
+        };
         Finding::wrong(
             "subscription",
             format!("{topic} has no subscription"),
             "Pub/Sub keeps nothing for nobody, so every dead letter is lost",
             format!(
-                "gcloud pubsub subscriptions create {name}-archive --topic={topic} \
+                "gcloud pubsub subscriptions create {name} --topic={topic} \
                  --expiration-period=never --message-retention-duration=31d"
             ),
         )
