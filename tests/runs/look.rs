@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use branchline_gcp::storage::Objects as _;
 use branchline_ledger::State;
-use branchline_local::installation::QUEUE;
+use branchline_local::installation::{PROJECT, QUEUE};
+use branchline_tests::auditor::Told;
 use branchline_tests::eventually::eventually;
 use branchline_tests::world::{World, run_id};
 use bytes::Bytes;
@@ -85,7 +86,9 @@ async fn the_runs_that_are_asked_for_are_listed_newest_first() {
     assert!(told.stderr.starts_with("lost-0123456789abcdef0123 is listed"), "{}", told.stderr);
     let told = world.branchline(&["runs", "list", "--since", "2020-01-01"]).await;
     assert!(told.code == 64 && told.stderr.contains("--all"), "{}", told.stderr);
-    let told = world.branchline(&["runs", "list", "--name", "other", "--since", "2026-01-01T00:00:00Z"]).await;
+    let told = world
+        .branchline(&["runs", "list", "--name", "other", "--since", "2026-01-01T00:00:00Z"])
+        .await;
     assert!(told.stderr.contains("asked for since 2026-01-01T00:00:00Z"), "{}", told.stderr);
     world.stop().await;
 }
@@ -118,6 +121,24 @@ async fn a_run_that_goes_on_is_listed_and_watched_however_old_it_is() {
     let watch = ["runs", "watch", "--project", "team/iris", "--timeout", "3s"];
     let told = world.branchline(&watch).await;
     assert!(told.stdout.contains("requested slow by CI job"), "{}", told.stdout);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_asks_is_named_by_a_token_where_nothing_else_does() {
+    let world = World::start().await;
+    let domain = format!("{PROJECT}/europe-west4");
+    let pause = ["pause", &domain, "--reason", "maintenance", "--yes"];
+    let mut unnamed = world.command(&pause);
+    unnamed.env_remove("USER");
+    let told = Told::of(unnamed).await;
+    assert!(told.code == 64 && told.stderr.contains("--actor is missing"), "{}", told.stderr);
+    let signer = world.stack.gitlab.signer().unwrap();
+    let token = signer.sign(&json!({"email": "ada@example.com"})).unwrap();
+    let mut named = world.command(&pause);
+    named.env_remove("USER").env("BRANCHLINE_OPERATOR_TOKEN", token);
+    let told = Told::of(named).await;
+    assert!(told.stdout.contains("is paused by ada@example.com"), "{told:?}");
     world.stop().await;
 }
 
@@ -168,7 +189,7 @@ async fn until(lines: &mut Lines<BufReader<ChildStdout>>, text: &str) {
     let mut seen = String::new();
     let found = async {
         while let Some(line) = lines.next_line().await.unwrap() {
-            seen += &format!("{line}\n");
+            seen.extend([line.as_str(), "\n"]);
             if line.contains(text) {
                 return true;
             }

@@ -193,8 +193,7 @@ impl Queue {
             let project_id = object.metadata.get(PROJECT_ID).and_then(|it| it.parse().ok());
             let (Ok(run), Some(project_id)) = (RunId::parse(run), project_id) else { continue };
             let at = object.created;
-            let listed =
-                found.entry(run.clone()).or_insert_with(|| Listed { run, project_id, at });
+            let listed = found.entry(run.clone()).or_insert_with(|| Listed { run, project_id, at });
             listed.at = listed.at.max(at);
         }
         Ok(found.into_values().collect())
@@ -229,7 +228,7 @@ impl Queued {
 
 /// A time in an object's name: names order as times do.
 pub(crate) fn name_of_time(time: Timestamp) -> String {
-    time.to_zoned(jiff::tz::TimeZone::UTC).strftime("%Y%m%dT%H%M%S%6f").to_string()
+    time.to_zoned(TimeZone::UTC).strftime("%Y%m%dT%H%M%S%6f").to_string()
 }
 
 fn position(metadata: &BTreeMap<String, String>, key: &str) -> Option<u32> {

@@ -191,7 +191,8 @@ mod tests {
             assert_eq!(found.len(), expected, "{name}");
         }
         // A push behind it counts as ever.
-        let asked = Asked { by: Some(vec![7]), anew: Some(pushed() - SignedDuration::from_secs(1)) };
+        let asked =
+            Asked { by: Some(vec![7]), anew: Some(pushed() - SignedDuration::from_secs(1)) };
         let it = merge_request("opened", SHA, Some(5));
         assert!(approvers(&it, &asked, Some(&version(SHA)), &[given(4, 0)]).is_empty());
     }

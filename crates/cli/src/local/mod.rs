@@ -127,7 +127,9 @@ mod tests {
         ];
         let mut listening = Vec::new();
         for line in examples.iter().flat_map(|it| it.lines()) {
-            let Some((key, port)) = line.split_once(": ").zip(line.rsplit_once(':')) else { continue };
+            let Some((key, port)) = line.split_once(": ").zip(line.rsplit_once(':')) else {
+                continue;
+            };
             let (key, Ok(port)) = (key.0.trim(), port.1.parse::<u16>()) else { continue };
             if key == "listen" {
                 assert!(stack.iter().all(|(_, it)| *it != port), "{line}: the stack is there");

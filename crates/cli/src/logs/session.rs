@@ -201,7 +201,9 @@ impl<'a> Session<'a> {
             }
             if self.ci_jobs[at].reading.cut {
                 let job = of.gitlab.job_id;
-                self.note(&format!("the log of CI job {job} is cut: it is longer than what is read"));
+                self.note(&format!(
+                    "the log of CI job {job} is cut: it is longer than what is read"
+                ));
             }
         }
     }

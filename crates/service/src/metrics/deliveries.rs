@@ -84,7 +84,9 @@ impl Families {
             nacked.retain(|_, it| it.until.is_none_or(|until| at < until));
             let oldest = nacked.values().map(|it| it.published).min();
             let oldest = oldest.map_or(0.0, |it| age(it, now));
-            self.nacked_age.get_or_create(&[label("subscription", subscription.clone())]).set(oldest);
+            self.nacked_age
+                .get_or_create(&[label("subscription", subscription.clone())])
+                .set(oldest);
         }
     }
 }
@@ -235,7 +237,7 @@ mod tests {
             assert_eq!(told(&metrics, Duration::from_mins(11)), 5_000, "its longest backoff");
         }
         let again = work.received("poison", before(5_000));
-        assert_eq!(told(&metrics, Duration::from_mins(60)), 5_000, "while it is handled");
+        assert_eq!(told(&metrics, Duration::from_hours(1)), 5_000, "while it is handled");
         again.settled(&Settlement::Ack);
         assert_eq!(told(&metrics, Duration::ZERO), 0, "the younger one's time was over");
     }
