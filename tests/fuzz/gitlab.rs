@@ -83,7 +83,7 @@ impl Api for Same {
         let headers = [("x-next-page", &self.next_page)].into_iter();
         let headers = headers.filter_map(|(name, it)| Some((name.parse().ok()?, it.parse().ok()?)));
         let (headers, body) = (headers.collect(), self.body.clone());
-        Box::pin(async move { Ok(Answer { call: call.name, headers, body }) })
+        Box::pin(async move { Ok(Answer { call: call.name, headers, body, cut: false }) })
     }
 }
 

@@ -11,6 +11,7 @@ use branchline_gcp::Config;
 use branchline_gcp::storage::Storage;
 use branchline_ledger::{Error, FactName, History, Listed, Queue, Store, Trail};
 use branchline_service::telemetry::chain;
+use futures::future::ready;
 use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
 use jiff::civil::Date;
@@ -94,7 +95,6 @@ pub(super) struct Catalogue {
 /// A run that is not shown.
 #[derive(Debug)]
 pub(super) struct Unread {
-    pub(super) run: RunId,
     /// It is on record and does not make a run, and never will. Otherwise nothing of it is there yet.
     pub(super) is_broken: bool,
     /// The same for people.
@@ -169,7 +169,7 @@ impl Catalogue {
         until: Option<Timestamp>,
     ) -> impl Stream<Item = anyhow::Result<Listed>> + 'a {
         let runs = self.trail.runs().map_err(anyhow::Error::from);
-        runs.try_filter_map(async move |objects| {
+        runs.try_filter_map(move |objects| {
             let created = |at: Option<Timestamp>| at.is_none_or(|it| it >= since);
             let late = objects.last().is_some_and(|it| created(it.created));
             let early = objects
@@ -178,7 +178,7 @@ impl Catalogue {
             let name = objects.first().and_then(|it| FactName::parse(&it.name));
             let name = name.filter(|it| late && early && which.may_be(it.project_id));
             let at = objects.last().and_then(|it| it.created);
-            Ok(name.map(|FactName { project_id, run, .. }| Listed { run, project_id, at }))
+            ready(Ok(name.map(|FactName { project_id, run, .. }| Listed { run, project_id, at })))
         })
     }
 
@@ -191,19 +191,19 @@ impl Catalogue {
     }
 
     async fn one(&self, it: Listed) -> anyhow::Result<(Listed, Result<History, Unread>)> {
-        let run = it.run.clone();
-        let read = match self.store.load(it.project_id, &run).await {
+        let run = &it.run;
+        let read = match self.store.load(it.project_id, run).await {
             Ok(Some(history)) => Ok(history),
             Ok(None) => {
                 let message =
                     format!("{run} is listed, and its ledger is empty: was it just asked for?");
-                Err(Unread { run, is_broken: false, message })
+                Err(Unread { is_broken: false, message })
             }
             // Whoever may not read one run may read none, and a dead service answers for no other.
             Err(error @ Error::Storage(_)) => return Err(error.into()),
             Err(error) => {
                 let message = format!("error: {}", plain(&chain(&error)));
-                Err(Unread { run, is_broken: true, message })
+                Err(Unread { is_broken: true, message })
             }
         };
         Ok((it, read))
