@@ -189,7 +189,8 @@ async fn until(lines: &mut Lines<BufReader<ChildStdout>>, text: &str) {
     let mut seen = String::new();
     let found = async {
         while let Some(line) = lines.next_line().await.unwrap() {
-            seen.extend([line.as_str(), "\n"]);
+            seen.push_str(&line);
+            seen.push('\n');
             if line.contains(text) {
                 return true;
             }

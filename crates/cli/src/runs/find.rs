@@ -11,8 +11,7 @@ use branchline_gcp::Config;
 use branchline_gcp::storage::Storage;
 use branchline_ledger::{Error, FactName, History, Listed, Queue, Store, Trail};
 use branchline_service::telemetry::chain;
-use futures::future::ready;
-use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
+use futures::{Stream, StreamExt as _, TryStreamExt as _, future, stream};
 use jiff::Timestamp;
 use jiff::civil::Date;
 
@@ -178,7 +177,8 @@ impl Catalogue {
             let name = objects.first().and_then(|it| FactName::parse(&it.name));
             let name = name.filter(|it| late && early && which.may_be(it.project_id));
             let at = objects.last().and_then(|it| it.created);
-            ready(Ok(name.map(|FactName { project_id, run, .. }| Listed { run, project_id, at })))
+            let run = name.map(|FactName { project_id, run, .. }| Listed { run, project_id, at });
+            future::ready(Ok(run))
         })
     }
 
