@@ -38,6 +38,7 @@ demo:
 
 test:
 	cargo test --locked --workspace
+	@command -v tmux >/dev/null || echo 'skipped: what a terminal shows, because tmux is missing'
 	@tests/python/run --where-available
 	@deploy/monitoring/check --where-available
 

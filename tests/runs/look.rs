@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use branchline_gcp::storage::Objects as _;
 use branchline_ledger::State;
-use branchline_local::installation::QUEUE;
+use branchline_local::installation::{PROJECT, QUEUE};
+use branchline_tests::auditor::Told;
 use branchline_tests::eventually::eventually;
 use branchline_tests::world::{World, run_id};
 use bytes::Bytes;
@@ -120,6 +121,24 @@ async fn a_run_that_goes_on_is_listed_and_watched_however_old_it_is() {
     let watch = ["runs", "watch", "--project", "team/iris", "--timeout", "3s"];
     let told = world.branchline(&watch).await;
     assert!(told.stdout.contains("requested slow by CI job"), "{}", told.stdout);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_asks_is_named_by_a_token_where_nothing_else_does() {
+    let world = World::start().await;
+    let domain = format!("{PROJECT}/europe-west4");
+    let pause = ["pause", &domain, "--reason", "maintenance", "--yes"];
+    let mut unnamed = world.command(&pause);
+    unnamed.env_remove("USER");
+    let told = Told::of(unnamed).await;
+    assert!(told.code == 64 && told.stderr.contains("--actor is missing"), "{}", told.stderr);
+    let signer = world.stack.gitlab.signer().unwrap();
+    let token = signer.sign(&json!({"email": "ada@example.com"})).unwrap();
+    let mut named = world.command(&pause);
+    named.env_remove("USER").env("BRANCHLINE_OPERATOR_TOKEN", token);
+    let told = Told::of(named).await;
+    assert!(told.stdout.contains("is paused by ada@example.com"), "{told:?}");
     world.stop().await;
 }
 

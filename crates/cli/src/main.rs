@@ -22,6 +22,7 @@ mod runs;
 mod schema;
 mod style;
 mod table;
+mod terminal;
 
 use std::process::ExitCode;
 

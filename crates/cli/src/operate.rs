@@ -18,6 +18,7 @@ use jiff::Timestamp;
 use tokio::time::{Instant, sleep};
 
 use crate::confirm::confirm;
+use crate::doctor::job_token;
 use crate::env::{self, Environment};
 use crate::exit;
 use crate::publish::plain;
@@ -177,9 +178,9 @@ pub(crate) struct Common {
         required_unless_present = "no_wait"
     )]
     ledger_bucket: Option<String>,
-    /// Who asks, where no token says so
+    /// Who asks; needed where no token says so
     #[arg(long, value_name = "NAME", env = "USER")]
-    actor: Actor,
+    actor: Option<Actor>,
     /// How long to wait for the answer
     #[arg(long, value_name = "TIME", default_value = "1m")]
     timeout: Period,
@@ -280,6 +281,13 @@ async fn request(
     }
 }
 
+/// Whom a token names. Who checks it is the leader.
+fn proven(token: &IdToken) -> Actor {
+    let claims = job_token::decode(&token.0).unwrap_or_default();
+    let named = Actor::parse(job_token::text(&claims, "email"));
+    named.unwrap_or_else(|_| Actor::parse("whom the token proves").expect("it is a short line"))
+}
+
 /// Asks the leader, and waits for its answers.
 pub(crate) struct Asker {
     requests: Requests,
@@ -294,12 +302,22 @@ impl Asker {
         google: &Config,
         environment: &Environment,
     ) -> anyhow::Result<Self> {
+        let id_token = env::operator_token(environment);
+        let actor = match (&common.actor, &id_token) {
+            (Some(actor), _) => actor.clone(),
+            (None, Some(token)) => proven(token),
+            (None, None) => {
+                let missing =
+                    "--actor is missing: neither USER nor BRANCHLINE_OPERATOR_TOKEN says who asks";
+                return Err(Usage(missing.to_owned()).into());
+            }
+        };
         let storage = Arc::new(Storage::connect(google).await?);
         let ledger = common.ledger_bucket.clone().unwrap_or_default();
         Ok(Self {
             requests: Requests::new(storage, common.request_bucket.clone(), ledger),
-            actor: common.actor.clone(),
-            id_token: env::operator_token(environment),
+            actor,
+            id_token,
             timeout: common.timeout.get(),
         })
     }

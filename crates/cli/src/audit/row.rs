@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::detail::detail;
+use crate::terminal;
 
 /// The first line of a CSV export.
 pub(super) const HEADINGS: &str = "project_id,run,sequence,attempt,time,stored_at,actor,cause,kind,details,body,previous,sha256\r\n";
@@ -37,7 +38,7 @@ impl<'a> Row<'a> {
 
     /// The line, without its end.
     pub(super) fn json(&self) -> String {
-        serde_json::to_string(self).expect("a fact is plain data")
+        terminal::json(self)
     }
 
     /// The line, with its end.

@@ -7,7 +7,7 @@ mod credentials;
 mod finding;
 mod gitlab;
 pub(crate) mod grants;
-mod job_token;
+pub(crate) mod job_token;
 mod pool;
 mod provider;
 mod quote;
@@ -32,6 +32,7 @@ use crate::env::{self, Environment};
 use crate::exit;
 use crate::operate::Misplaced;
 use crate::publish::plain;
+use crate::terminal;
 
 /// What workers expect unless they are told otherwise.
 const AUDIENCE: &str = "branchline";
@@ -207,7 +208,7 @@ fn tell(found: &[Finding], json: bool) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     for finding in found {
         if json {
-            writeln!(out, "{}", serde_json::to_string(finding)?)?;
+            writeln!(out, "{}", terminal::json(finding))?;
             continue;
         }
         let mark = match finding.level {

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::publish::plain;
+use crate::terminal::{json, obeys};
 
 /// Characters of one line; what is longer is cut.
 const CHARS_MAX: usize = 16 << 10;
@@ -86,7 +87,7 @@ impl Told {
         let time = self.time.strftime("%Y-%m-%d %H:%M:%S%.3f");
         let head = format!("{mark}{time} {:<13}", format!("{}{again}", source.name()));
         match form {
-            Form::Json => serde_json::to_string(self).expect("a line is plain data"),
+            Form::Json => json(self),
             Form::Plain => format!("{head} {}", plain(text)),
             Form::Coloured => {
                 format!("\u{1b}[{}m{head}\u{1b}[0m {}", source.colour(), plain(text))
@@ -104,7 +105,7 @@ pub(super) fn clean(text: &str) -> String {
             '\u{1b}' => skip_sequence(&mut letters),
             '\t' => out.push(' '),
             // U+009B begins a sequence by itself, in terminals that know it.
-            it if it.is_control() => {}
+            it if obeys(it) => {}
             it => out.push(it),
         }
     }
@@ -144,6 +145,7 @@ mod tests {
             ("\u{1b}creset \u{9b}31m", "reset 31m"),
             ("cut\u{1b}[31", "cut"),
             ("cut\u{1b}", "cut"),
+            ("\u{202e}turned\u{2066} around\u{200f}", "turned around"),
         ];
         for (text, expected) in cases {
             assert_eq!(clean(text), expected, "{text:?}");

@@ -18,6 +18,7 @@ use crate::env::{self, Environment};
 use crate::exit;
 use crate::operate::Misplaced;
 use crate::publish::plain;
+use crate::terminal;
 
 const AFTER_HELP: &str = "\
 Example:
@@ -89,7 +90,7 @@ pub(super) async fn run(args: &Args, environment: &Environment) -> anyhow::Resul
         let facts: Vec<Stored> = trail.read(stream::iter(run).map(Ok)).try_collect().await?;
         for change in report.judge(&policy, &facts) {
             if args.json {
-                writeln!(out, "{}", serde_json::to_string(&change)?)?;
+                writeln!(out, "{}", terminal::json(&change))?;
             } else {
                 tell(&mut out, &change)?;
             }

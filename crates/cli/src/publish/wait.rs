@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::exit;
 use crate::follow::{Followed, may_pass};
+use crate::terminal::obeys;
 
 /// Between two looks at the ledger.
 const LOOK_EVERY: Duration = Duration::from_secs(3);
@@ -154,7 +155,7 @@ fn result(ending: &Ending) -> String {
 
 /// Text from elsewhere must not write to the terminal as it likes, nor open sections in a CI log.
 pub(crate) fn plain(text: &str) -> String {
-    let visible = |c: char| if c.is_control() { ' ' } else { c };
+    let visible = |c: char| if obeys(c) { ' ' } else { c };
     text.chars().take(CHARS_MAX).map(visible).collect()
 }
 

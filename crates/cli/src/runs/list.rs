@@ -25,6 +25,7 @@ use crate::exit;
 use crate::operate::{Misplaced, Usage};
 use crate::style::Style;
 use crate::table::{Cell, Table};
+use crate::terminal::json;
 
 /// More days than this are faster found in the ledger itself.
 const DAYS_MAX: i32 = 366;
@@ -138,7 +139,7 @@ pub(crate) async fn run(args: &Args, environment: &Environment) -> anyhow::Resul
     }
     let Reading { newest, is_broken, .. } = reading;
     let text = if args.json {
-        newest.iter().map(|it| record(it, now).to_string() + "\n").collect()
+        newest.iter().map(|it| json(&record(it, now)) + "\n").collect()
     } else {
         table(newest.iter(), now).render(Style::stdout(environment))
     };

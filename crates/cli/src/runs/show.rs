@@ -19,6 +19,7 @@ use crate::operate::Misplaced;
 use crate::publish::plain;
 use crate::style::Style;
 use crate::table::Table;
+use crate::terminal::json;
 
 /// Show one run: its request, its job, its outcome, and its facts with the time between them
 ///
@@ -48,7 +49,7 @@ pub(crate) async fn run(args: &Args, environment: &Environment) -> anyhow::Resul
     };
     let now = Timestamp::now();
     let text = if args.json {
-        whole(&history, now).to_string() + "\n"
+        json(&whole(&history, now)) + "\n"
     } else {
         told(&history, now, Style::stdout(environment))
     };
