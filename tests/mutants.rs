@@ -26,7 +26,7 @@ const MUTANTS: [Mutant; 13] = [
         file: "crates/worker/src/reconcile/step.rs",
         from: "if now < sight.since + duration + times.settle => Next::Rest",
         to: "if now < sight.since => Next::Rest",
-        seed: 10,
+        seed: 158,
     },
     Mutant {
         name: "the job is recorded before it is created",

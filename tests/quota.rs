@@ -60,7 +60,7 @@ async fn a_run_that_lacks_a_role_says_so_and_goes_on_when_it_is_granted() {
     let world = start(refused("", 403, missing)).await;
     let request = world.request("iris", &json!([]), "true");
     world.publish(request.to_string()).await;
-    waits(&world, &request, "(missing: aiplatform.customJobs.create)").await;
+    waits(&world, &request, "customJobs.create, which the role roles/aiplatform.user has)").await;
     let notes = format!("projects/{}/merge_requests/{}/notes", world.project_id, world.iid);
     eventually("the commit shows what is missing", async || {
         world.gitlab(&notes).await.to_string().contains("customJobs.create").then_some(())

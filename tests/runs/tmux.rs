@@ -35,7 +35,7 @@ impl Terminal {
         let variables = world.environment().map(|(name, it)| format!("{name}='{it}'")).join(" ");
         let words: Vec<_> = arguments.iter().map(|it| format!("'{it}'")).collect();
         let script = format!(
-            "env -i TERM=\"$TERM\" {variables} {} {}\necho \"exit=$?\"\nexec sleep 600\n",
+            "trap : INT\nenv -i TERM=\"$TERM\" {variables} {} {}\necho \"exit=$?\"\nexec sleep 600\n",
             executable().display(),
             words.join(" "),
         );

@@ -91,14 +91,11 @@ fn a_dry_run_prints_the_message_without_its_token() {
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(!text.contains("claims"));
-    let mut shown = String::new();
-    for line in text.lines() {
-        let line = match line.split_once("\"ce-time\": ") {
-            Some((indent, _)) => format!("{indent}\"ce-time\": \"…\","),
-            None => line.to_owned(),
-        };
-        shown.push_str(&(line + "\n"));
-    }
+    let lines = text.lines().map(|line| match line.split_once("\"ce-time\": ") {
+        Some((indent, _)) => format!("{indent}\"ce-time\": \"…\","),
+        None => line.to_owned(),
+    });
+    let shown = lines.collect::<Vec<_>>().join("\n") + "\n";
     expect_file!["golden/dry-run.json"].assert_eq(&shown);
 }
 
