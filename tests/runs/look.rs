@@ -245,6 +245,7 @@ async fn a_watched_run_is_a_line_for_each_fact_and_ends_with_its_outcome() {
 
     let request = world.request("slow", &json!([]), "exec sleep 30");
     world.publish(request.to_string()).await;
+    reaches(&world, &request, "it trains", |it| *it == State::Running).await;
     let told = world.branchline(&["runs", "watch", "--project", "team/iris", "--timeout", "5s"]);
     let told = told.await;
     assert_eq!(told.code, 14, "{}", told.stderr);

@@ -34,8 +34,9 @@ impl Terminal {
         let directory = tempfile::tempdir().unwrap();
         let variables = world.environment().map(|(name, it)| format!("{name}='{it}'")).join(" ");
         let words: Vec<_> = arguments.iter().map(|it| format!("'{it}'")).collect();
+        // What ends the command by a key leaves the shell, which tells how that ended.
         let script = format!(
-            "trap : INT\nenv -i TERM=\"$TERM\" {variables} {} {}\necho \"exit=$?\"\nexec sleep 600\n",
+            "trap : INT TERM\nenv -i TERM=\"$TERM\" {variables} {} {}\necho \"exit=$?\"\nexec sleep 600\n",
             executable().display(),
             words.join(" "),
         );
