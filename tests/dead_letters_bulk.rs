@@ -291,8 +291,11 @@ async fn whoever_is_killed_every_letter_is_sent_and_each_run_trains_once() {
             while desk.hits(point) < seen + behind {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
-            fs::write(desk.at.failpoints().join(point), "KILL").unwrap();
-            let armed = desk.at.failpoints().join(point);
+            let (armed, whole) =
+                (desk.at.failpoints().join(point), desk.at.failpoints().join("new"));
+            // Nobody must read half of it.
+            fs::write(&whole, "KILL").unwrap();
+            fs::rename(&whole, &armed).unwrap();
             while armed.exists() {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
