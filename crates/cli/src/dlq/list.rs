@@ -14,6 +14,7 @@ use crate::env::Environment;
 use crate::runs::span;
 use crate::style::{Colour, Style};
 use crate::table::{Cell, Table};
+use crate::terminal;
 
 /// List dead letters, and how many there are of each reason
 ///
@@ -122,5 +123,5 @@ fn json(it: &Filed) -> String {
     let mut value = serde_json::to_value(it).expect("it is plain data");
     value["state"] = it.state().into();
     value["unresolved"] = it.is_unresolved().into();
-    format!("{value}\n")
+    terminal::json(&value) + "\n"
 }

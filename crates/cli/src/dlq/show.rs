@@ -18,6 +18,7 @@ use super::outlook::outlook;
 use super::{AFTER_HELP, Bucket, absent};
 use crate::audit::detail;
 use crate::publish::plain;
+use crate::terminal;
 
 /// As much of a body as is shown; all of it is in the export.
 const SHOWN_MAX: usize = 64 << 10;
@@ -96,7 +97,7 @@ pub(super) async fn run(args: &Args, google: &Config) -> anyhow::Result<u8> {
     };
     let outlook = foresee(&known, history.as_ref(), store.is_some());
     let text = if args.json {
-        format!("{}\n", as_json(&known, history.as_ref(), &outlook))
+        terminal::json(&as_json(&known, history.as_ref(), &outlook)) + "\n"
     } else {
         as_text(&known, history.as_ref(), &outlook)
     };

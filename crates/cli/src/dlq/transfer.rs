@@ -15,6 +15,7 @@ use super::filter::Filter;
 use super::show::Known;
 use super::{AFTER_HELP, Bucket, READS_AT_ONCE, select};
 use crate::exit;
+use crate::terminal;
 
 /// A letter with its edits, in base64 twice as it were.
 const LINE_MAX: u64 = 8 * LETTER_BYTES_MAX;
@@ -78,8 +79,7 @@ pub(super) async fn export(args: &Export, google: &Config) -> anyhow::Result<u8>
         let Some(Known { filed, letter, acts }) = known else { continue };
         let positions = filed.acts.iter().map(|it| it.position);
         let line = Line { letter, acts: positions.zip(acts).collect() };
-        let line = serde_json::to_string(&line).context("writing a letter as JSON")?;
-        writeln!(stdout, "{line}").context("writing to stdout")?;
+        writeln!(stdout, "{}", terminal::json(&line)).context("writing to stdout")?;
     }
     Ok(if left_out == 0 { 0 } else { exit::DATA })
 }
