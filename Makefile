@@ -39,6 +39,7 @@ demo:
 test:
 	cargo test --locked --workspace
 	@command -v tmux >/dev/null || echo 'skipped: what a terminal shows, because tmux is missing'
+	@command -v gcloud >/dev/null || echo 'skipped: messages that gcloud publishes, because gcloud is missing'
 	@tests/python/run --where-available
 	@deploy/monitoring/check --where-available
 

@@ -1,6 +1,8 @@
 //! The doors of `branchline-gcp` against the embedded stack, over its sockets.
 #![expect(clippy::unwrap_used, reason = "a helper of a test may panic as the test may")]
 
+#[path = "gcp_doors/jobs.rs"]
+mod jobs;
 #[path = "gcp_doors/logging.rs"]
 mod logging;
 #[path = "gcp_doors/pubsub.rs"]

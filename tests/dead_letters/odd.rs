@@ -7,7 +7,7 @@ use std::sync::Arc;
 use branchline_gcp::pubsub::{Message, Publish as _, Publisher};
 use branchline_ledger::{Archive, Letter};
 use branchline_local::iam::Resource;
-use branchline_local::installation::{PROJECT, topic};
+use branchline_local::installation::{DEAD_LETTERS, PROJECT, topic};
 use branchline_tests::eventually::eventually;
 use branchline_tests::roles::account;
 use branchline_tests::world::World;
@@ -53,7 +53,19 @@ async fn what_nobody_understands_is_listed_shown_exported_and_imported_without_l
     assert_eq!(ada.lists(&["--text", "BY HAND"]).await.len(), 1);
     assert_eq!(ada.lists(&["--text", "something.else"]).await.len(), 1);
 
+    // What nobody can read behind a letter hides nothing that is there.
+    let id = listed[0]["id"].as_str().unwrap();
+    let unread = format!("letters/{id}/000001.json");
+    world.stack.storage.put(DEAD_LETTERS, &unread, "nobody's").unwrap();
+    ada.says(&["dlq", "discard", id, "-m", "nobody's", "--yes"]).await;
+    let shown = ada.says(&["dlq", "show", id]).await;
+    assert!(shown.contains("then (2)") && !shown.contains("then (1)"), "{shown}");
+
     let exported = ada.says(&["dlq", "export"]).await;
+    let acts = |line: &str| serde_json::from_str::<Value>(line).unwrap()["acts"].take();
+    let acts: Vec<_> = exported.lines().map(acts).filter(|it| !it.is_null()).collect();
+    assert_eq!(acts.len(), 1);
+    assert_eq!(acts[0].as_object().unwrap().keys().collect::<Vec<_>>(), ["2"]);
     let letters = letters(&exported);
     for (data, attributes) in &sent {
         let found = letters.iter().find(|it| it.data.0 == *data).unwrap();

@@ -5,9 +5,7 @@ use std::path::{Path, PathBuf};
 
 use branchline_local::gitlab::{Signer, Trigger};
 use branchline_local::iam::{Provider, Resource};
-use branchline_local::installation::{
-    self, LEDGER, OUTPUT, PROJECT, QUEUE, REQUESTS, subscription, topic,
-};
+use branchline_local::installation::{self, PROJECT, QUEUE, REQUESTS};
 use branchline_local::stack::{Options, Stack};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -95,23 +93,13 @@ fn configurations(stack: &Stack, policy: &Path) -> (Value, Value) {
         "vertex_endpoint": format!("http://{}", stack.endpoints().vertex),
         "iam_endpoint": iam_url,
     });
-    let worker = json!({
-        "subscription": subscription(PROJECT, "artifact-ready-worker"),
-        "dead_letter_topic": topic(PROJECT, "dead-letters"),
-        "dead_letter_subscription": subscription(PROJECT, "dead-letters-archive"),
-        "dead_letter_bucket": installation::DEAD_LETTERS,
-        "artifact_topic": topic(PROJECT, "artifact-ready"),
-        "run_event_topic": topic(PROJECT, "run-events"),
-        "ledger_bucket": LEDGER, "queue_bucket": QUEUE, "request_bucket": REQUESTS,
-        "output_bucket": OUTPUT, "regions": ["europe-west4"], "policy": policy,
-        "identity": {"issuers": [{"issuer": issuer}]}, "google": google,
-    });
-    let notifier = json!({
-        "subscription": subscription(PROJECT, "run-events-notifier"),
-        "dead_letter_topic": topic(PROJECT, "dead-letters"),
-        "ledger_bucket": LEDGER, "gitlab": issuer, "google": google,
+    let worker = installation::worker(json!({
+        "policy": policy, "identity": {"issuers": [{"issuer": issuer}]}, "google": google,
+    }));
+    let notifier = installation::notifier(json!({
+        "gitlab": issuer, "google": google,
         "merge_requests": {"queue_bucket": QUEUE, "request_bucket": REQUESTS},
-    });
+    }));
     (worker, notifier)
 }
 

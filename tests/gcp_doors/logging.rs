@@ -1,5 +1,6 @@
 //! What training processes print is found by the job that they belong to, whatever its kind.
 
+use crate::jobs::job;
 use crate::serve;
 use branchline_contract::JobKind;
 use branchline_gcp::Class;
@@ -9,7 +10,6 @@ use branchline_local::faults::Dice;
 use branchline_local::storage::Storage as EmbeddedStorage;
 use branchline_local::vertex::Vertex as Embedded;
 use jiff::Timestamp;
-use serde_json::{Value, json};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -19,57 +19,6 @@ struct Stack {
     vertex: Vertex,
     door: Logging,
     embedded: Embedded,
-}
-
-fn spec(script: &str) -> Value {
-    json!({"workerPoolSpecs": [{
-        "machineSpec": {"machineType": "n1-standard-4"},
-        "replicaCount": "1",
-        "containerSpec": {"imageUri": "i", "command": ["sh", "-c", script, "sh"]},
-    }]})
-}
-
-/// A job of each kind that runs a script.
-fn job(kind: JobKind, script: &str) -> Value {
-    let definition =
-        "gs://google-cloud-aiplatform/schema/trainingjob/definition/custom_task_1.0.0.yaml";
-    match kind {
-        JobKind::CustomJob => json!({"displayName": "test", "jobSpec": spec(script)}),
-        JobKind::TrainingPipeline => json!({
-            "displayName": "test",
-            "trainingTaskDefinition": definition,
-            "trainingTaskInputs": spec(script),
-        }),
-        JobKind::HyperparameterTuningJob => json!({
-            "displayName": "test",
-            "maxTrialCount": 1,
-            "parallelTrialCount": 1,
-            "studySpec": {
-                "metrics": [{"metricId": "accuracy", "goal": "MAXIMIZE"}],
-                "parameters": [
-                    {"parameterId": "lr", "doubleValueSpec": {"minValue": 0.1, "maxValue": 0.2}},
-                ],
-            },
-            "trialJobSpec": spec(script),
-        }),
-        JobKind::PipelineJob => json!({
-            "displayName": "test",
-            "runtimeConfig": {"gcsOutputDirectory": "gs://bucket/out"},
-            "pipelineSpec": {
-                "schemaVersion": "2.1.0",
-                "sdkVersion": "kfp-2.7.0",
-                "pipelineInfo": {"name": "one-step"},
-                "root": {"dag": {"tasks": {"step": {
-                    "taskInfo": {"name": "step"},
-                    "componentRef": {"name": "comp-step"},
-                }}}},
-                "components": {"comp-step": {"executorLabel": "exec-step"}},
-                "deploymentSpec": {"executors": {"exec-step": {
-                    "container": {"image": "i", "command": ["sh", "-c", script]},
-                }}},
-            },
-        }),
-    }
 }
 
 impl Stack {

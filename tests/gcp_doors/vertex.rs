@@ -1,5 +1,6 @@
 //! Jobs are created, found again by their labels, watched and cancelled.
 
+use crate::jobs::job;
 use crate::serve;
 use branchline_contract::JobKind;
 use branchline_gcp::Class;
@@ -122,23 +123,7 @@ async fn a_refusal_is_definite_and_says_what_is_wrong() {
 #[tokio::test]
 async fn the_id_of_a_pipeline_job_is_used_once() {
     let stack = start().await;
-    let body = json!({
-        "displayName": "test",
-        "runtimeConfig": {"gcsOutputDirectory": "gs://bucket/out"},
-        "pipelineSpec": {
-            "schemaVersion": "2.1.0",
-            "sdkVersion": "kfp-2.7.0",
-            "pipelineInfo": {"name": "one-step"},
-            "root": {"dag": {"tasks": {"step": {
-                "taskInfo": {"name": "step"},
-                "componentRef": {"name": "comp-step"},
-            }}}},
-            "components": {"comp-step": {"executorLabel": "exec-step"}},
-            "deploymentSpec": {"executors": {"exec-step": {
-                "container": {"image": "i", "command": ["sh", "-c", "exit 0"]},
-            }}},
-        },
-    });
+    let body = job(JobKind::PipelineJob, "exit 0");
     let created = stack.create(JobKind::PipelineJob, &body).await.unwrap();
     assert!(created.name.ends_with("/pipelineJobs/run-1"), "{}", created.name);
     let again = stack.create(JobKind::PipelineJob, &body).await.unwrap_err();

@@ -15,7 +15,7 @@ use branchline_gcp::{Config as Google, Credentials};
 use branchline_ledger::Entry;
 use branchline_local::faults::Faults;
 use branchline_local::gitlab::{CiJob, GitLab, Signer, Trigger};
-use branchline_local::installation::{self, PROJECT, subscription, topic};
+use branchline_local::installation::{self, PROJECT, topic};
 use branchline_local::stack::{Options, Stack};
 use rustix::process::Pid;
 use serde_json::{Value, json};
@@ -159,40 +159,30 @@ impl Installation {
 
     /// The same with a first guess at Vertex AI's quota.
     pub async fn worker_with(&self, creates_per_minute: u32) -> Result<(Role, TcpStream)> {
-        let changes = json!({
-            "subscription": subscription(PROJECT, "artifact-ready-worker"),
-            "dead_letter_subscription": subscription(PROJECT, "dead-letters-archive"),
-            "dead_letter_bucket": installation::DEAD_LETTERS, "artifact_topic": topic(PROJECT, "artifact-ready"),
-            "run_event_topic": topic(PROJECT, "run-events"),
-            "queue_bucket": installation::QUEUE, "request_bucket": installation::REQUESTS,
-            "output_bucket": installation::OUTPUT,
+        let config = installation::worker(json!({
             "staging": {"bucket": installation::STAGING},
             "identity": {"issuers": [{"issuer": self.gitlab()}]},
             "policy": self.path("policy.yaml"),
-            "regions": [REGION],
             "tick": "100ms",
             "lease": "3s",
             "create_max": "1s",
             "settle": "1s",
             "creates_per_minute": creates_per_minute,
-        });
-        self.role("worker", changes, Vec::new()).await
+        }));
+        self.role("worker", config, Vec::new()).await
     }
 
     /// Starts a notifier with its token, and returns a connection to its health port too.
     pub async fn notifier(&self, token: String) -> Result<(Role, TcpStream)> {
-        let changes = json!({
-            "subscription": subscription(PROJECT, "run-events-notifier"),
-            "gitlab": self.gitlab(),
-        });
+        let config = installation::notifier(json!({"gitlab": self.gitlab()}));
         let token = ("BRANCHLINE_GITLAB_TOKEN".to_owned(), token);
-        self.role("notifier", changes, vec![token]).await
+        self.role("notifier", config, vec![token]).await
     }
 
     async fn role(
         &self,
         name: &str,
-        changes: Value,
+        mut config: Value,
         mut environment: Vec<(String, String)>,
     ) -> Result<(Role, TcpStream)> {
         environment.push(("RUST_LOG".to_owned(), self.log.to_owned()));
@@ -208,15 +198,9 @@ impl Installation {
         {
             google[key] = Value::from(address(self.ports[at]));
         }
-        let mut config = json!({
-            "dead_letter_topic": topic(PROJECT, "dead-letters"),
-            "ledger_bucket": installation::LEDGER,
-            "consume": {"grace": format!("{}ms", self.grace.as_millis())},
-            "listen": format!("127.0.0.1:{port}"),
-            "google": google,
-        });
-        let all = config.as_object_mut().expect("it is one");
-        all.extend(changes.as_object().expect("it is one").clone());
+        config["consume"] = json!({"grace": format!("{}ms", self.grace.as_millis())});
+        config["listen"] = json!(format!("127.0.0.1:{port}"));
+        config["google"] = google;
         let file = self.path(&format!("{name}-{port}.yaml"));
         fs::write(&file, config.to_string())?;
         let file = file.to_str().context("a path in UTF-8")?;

@@ -2,7 +2,7 @@
 
 use branchline_gcp::{Config, Credentials};
 use branchline_local::iam::Resource;
-use branchline_local::installation::{self, PROJECT, subscription, topic};
+use branchline_local::installation::{self, PROJECT};
 use branchline_local::stack::{Endpoints, Stack};
 use secrecy::SecretString;
 use serde_json::{Value, json};
@@ -22,24 +22,13 @@ pub(crate) fn worker(
     token: String,
     stop: &CancellationToken,
 ) -> JoinHandle<()> {
-    let mut config = json!({
-        "subscription": subscription(PROJECT, "artifact-ready-worker"),
-        "dead_letter_topic": topic(PROJECT, "dead-letters"),
-        "dead_letter_subscription": subscription(PROJECT, "dead-letters-archive"),
-        "dead_letter_bucket": installation::DEAD_LETTERS,
-        "artifact_topic": topic(PROJECT, "artifact-ready"),
-        "run_event_topic": topic(PROJECT, "run-events"),
-        "ledger_bucket": installation::LEDGER,
-        "queue_bucket": installation::QUEUE,
-        "request_bucket": installation::REQUESTS,
-        "output_bucket": installation::OUTPUT,
-        "regions": ["europe-west4"],
+    let mut config = installation::worker(json!({
         "verify_sha256": true,
         "tick": "50ms",
         "settle": "1s",
         "listen": "127.0.0.1:0",
         "google": endpoints(google),
-    });
+    }));
     extend(&mut config, more);
     let config = serde_json::from_value(config).expect("the worker's configuration is one");
     let (token, stop) = (SecretString::from(token), stop.clone());
@@ -54,10 +43,7 @@ pub(crate) fn notifier(
     token: String,
     stop: &CancellationToken,
 ) -> JoinHandle<()> {
-    let config: branchline_notifier::Config = serde_json::from_value(json!({
-        "subscription": subscription(PROJECT, "run-events-notifier"),
-        "dead_letter_topic": topic(PROJECT, "dead-letters"),
-        "ledger_bucket": installation::LEDGER,
+    let config = installation::notifier(json!({
         "gitlab": gitlab,
         "merge_requests": {
             "queue_bucket": installation::QUEUE,
@@ -66,8 +52,8 @@ pub(crate) fn notifier(
         },
         "listen": "127.0.0.1:0",
         "google": endpoints(google),
-    }))
-    .expect("the notifier's configuration is one");
+    }));
+    let config = serde_json::from_value(config).expect("the notifier's configuration is one");
     let (token, stop) = (SecretString::from(token), stop.clone());
     tokio::spawn(async move {
         branchline_notifier::run(config, token, stop).await.expect("it runs");

@@ -3,7 +3,7 @@
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 
 use crate::exit;
-use crate::publish::plain;
+use crate::terminal::plain;
 
 /// Why nothing was done.
 #[derive(Debug, thiserror::Error)]

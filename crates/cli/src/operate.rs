@@ -21,8 +21,8 @@ use crate::confirm::confirm;
 use crate::doctor::job_token;
 use crate::env::{self, Environment};
 use crate::exit;
-use crate::publish::plain;
 use crate::runs::{list, show, watch};
+use crate::terminal::plain;
 
 /// Between two looks for an answer.
 const LOOK_EVERY: Duration = Duration::from_millis(250);

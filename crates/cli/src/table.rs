@@ -2,8 +2,8 @@
 
 use console::{measure_text_width, truncate_str};
 
-use crate::publish::plain;
 use crate::style::{Colour, Style};
+use crate::terminal::plain;
 
 const GAP: &str = "  ";
 /// What is left of the last column on a terminal that has no room for it.

@@ -4,6 +4,9 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
+/// As much of somebody else's text as a line bears.
+const CHARS_MAX: usize = 2_000;
+
 /// Whether a terminal obeys a character: a control character, or one that turns the direction of
 /// writing around and so makes a text look like another.
 pub(crate) fn obeys(it: char) -> bool {
@@ -12,6 +15,12 @@ pub(crate) fn obeys(it: char) -> bool {
             it,
             '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
         )
+}
+
+/// Text from elsewhere must not write to the terminal as it likes, nor open sections in a CI log.
+pub(crate) fn plain(text: &str) -> String {
+    let visible = |c: char| if obeys(c) { ' ' } else { c };
+    text.chars().take(CHARS_MAX).map(visible).collect()
 }
 
 /// Plain data as a line of JSON that a terminal only shows. Whoever reads it as JSON gets every

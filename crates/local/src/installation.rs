@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use googleapis_tonic_google_pubsub_v1::google::pubsub::v1::{
     DeadLetterPolicy, RetryPolicy, Subscription,
 };
+use serde_json::{Value, json};
 
 use crate::iam::{self, Resource};
 use crate::pubsub;
@@ -69,6 +70,41 @@ pub fn topic(project: &str, id: &str) -> String {
 /// Full name of a subscription.
 pub fn subscription(project: &str, id: &str) -> String {
     format!("projects/{project}/subscriptions/{id}")
+}
+
+/// What a worker is told of this installation, as its file has it, with more keys or others.
+pub fn worker(more: Value) -> Value {
+    let names = json!({
+        "subscription": subscription(PROJECT, "artifact-ready-worker"),
+        "dead_letter_topic": topic(PROJECT, "dead-letters"),
+        "dead_letter_subscription": subscription(PROJECT, "dead-letters-archive"),
+        "dead_letter_bucket": DEAD_LETTERS,
+        "artifact_topic": topic(PROJECT, "artifact-ready"),
+        "run_event_topic": topic(PROJECT, "run-events"),
+        "ledger_bucket": LEDGER,
+        "queue_bucket": QUEUE,
+        "request_bucket": REQUESTS,
+        "output_bucket": OUTPUT,
+        "regions": ["europe-west4"],
+    });
+    with(names, more)
+}
+
+/// The same for a notifier.
+pub fn notifier(more: Value) -> Value {
+    let names = json!({
+        "subscription": subscription(PROJECT, "run-events-notifier"),
+        "dead_letter_topic": topic(PROJECT, "dead-letters"),
+        "ledger_bucket": LEDGER,
+    });
+    with(names, more)
+}
+
+fn with(mut keys: Value, more: Value) -> Value {
+    if let (Value::Object(keys), Value::Object(more)) = (&mut keys, more) {
+        keys.extend(more);
+    }
+    keys
 }
 
 /// Makes everything that is not there yet, as it is not after a restart.

@@ -15,6 +15,7 @@ pub mod stack;
 pub mod storage;
 pub mod vertex;
 
+mod filter;
 mod guard;
 mod signer;
 mod wire;

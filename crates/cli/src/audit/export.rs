@@ -14,7 +14,7 @@ use super::moment::{is_within, moment};
 use super::row::{HEADINGS, Row};
 use super::{AFTER_HELP, Ledger};
 use crate::exit;
-use crate::publish::plain;
+use crate::terminal::plain;
 
 /// Write every fact of a time as one line: run by run, and oldest first in each
 ///

@@ -11,9 +11,9 @@ use super::detail::detail;
 use super::row::Row;
 use super::{AFTER_HELP, Ledger, absent, find};
 use crate::exit;
-use crate::publish::plain;
 use crate::style::Style;
 use crate::table::Table;
+use crate::terminal::plain;
 
 /// Show who asked for a run, what was checked and decided, its job and its outcome
 ///

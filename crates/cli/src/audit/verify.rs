@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use super::moment::{is_within, moment};
 use super::{AFTER_HELP, Ledger, absent, find};
 use crate::exit;
-use crate::publish::plain;
+use crate::terminal::plain;
 
 /// Look for facts that were changed, moved, removed or added
 ///

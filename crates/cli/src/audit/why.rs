@@ -23,8 +23,8 @@ use super::moment::{is_within, moment};
 use super::show::tell;
 use super::{AFTER_HELP, Ledger, absent};
 use crate::exit;
-use crate::publish::plain;
 use crate::style::Style;
+use crate::terminal::plain;
 
 /// A sign of life now and then.
 const TELL_EVERY: usize = 1_000;

@@ -17,7 +17,7 @@ use crate::confirm::confirm;
 use crate::env::Environment;
 use crate::exit;
 use crate::operate::{Asker, Common};
-use crate::publish::plain;
+use crate::terminal::plain;
 
 const AFTER_HELP: &str = "\
 Examples:

@@ -1,6 +1,6 @@
 //! `dlq list`: how many there are of each reason, and which.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 
 use anyhow::Context as _;
@@ -47,7 +47,7 @@ pub(super) async fn run(
     environment: &Environment,
 ) -> anyhow::Result<u8> {
     let archive = args.bucket.connect(google).await?;
-    let mut letters = select(&archive, &args.filter, args.all).await?;
+    let mut letters = select(&archive, &BTreeSet::new(), &args.filter, args.all).await?;
     if letters.is_empty() && !args.json {
         eprintln!("no dead letters");
         return Ok(0);

@@ -9,8 +9,10 @@ mod replay;
 mod show;
 mod transfer;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use branchline_contract::LetterId;
 use branchline_gcp::storage::Storage;
 use branchline_gcp::{Class, Config};
 use branchline_ledger::{Archive, Filed, LETTER_BYTES_MAX, Letter};
@@ -82,16 +84,29 @@ impl Bucket {
     }
 }
 
-/// The letters that a filter means, oldest first; those that somebody has dealt with only if wanted.
-async fn select(archive: &Archive, filter: &Filter, all: bool) -> anyhow::Result<Vec<Filed>> {
-    // A letter comes into the archive behind its message's first time, so none is passed over.
+/// The letters that a filter means, of those ids if there are any, oldest first; those that somebody has
+/// dealt with only if wanted.
+async fn select(
+    archive: &Archive,
+    ids: &BTreeSet<LetterId>,
+    filter: &Filter,
+    all: bool,
+) -> anyhow::Result<Vec<Filed>> {
     let mut meant = Vec::new();
     let each = |it: Filed| {
         if (all || it.is_unresolved()) && filter.matches(&it) {
             meant.push(it);
         }
     };
-    archive.each(filter.since, each).await?;
+    if ids.is_empty() {
+        // A letter comes into the archive behind its message's first time, so none is passed over.
+        archive.each(filter.since, each).await?;
+    } else {
+        // Few are named, however many there are.
+        let found = stream::iter(ids).map(|id| archive.find(id)).buffered(READS_AT_ONCE);
+        let found: Vec<_> = found.try_collect().await?;
+        found.into_iter().flatten().for_each(each);
+    }
     let Some(text) = &filter.text else { return Ok(meant) };
     let text = text.to_lowercase();
     let read = stream::iter(meant.into_iter().map(|it| async {
@@ -118,7 +133,7 @@ fn says(letter: &Letter, text: &str) -> bool {
 }
 
 /// Tells that there is nothing of that id, and ends so.
-fn absent(id: &branchline_contract::LetterId) -> u8 {
+fn absent(id: &LetterId) -> u8 {
     eprintln!("error: there is no dead letter {id} in the archive");
     crate::exit::NO_INPUT
 }

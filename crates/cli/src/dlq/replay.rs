@@ -1,6 +1,6 @@
 //! `dlq replay` and `dlq discard`: asks the leader, some letters at a time, and tells how far it is.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::num::NonZeroU32;
@@ -139,16 +139,16 @@ async fn choose(
         let what = "which dead letters? Name their ids, filter them, or say --all";
         return Err(Usage(what.to_owned()).into());
     }
-    let mut letters = select(archive, &chosen.filter, again).await?;
-    if !chosen.ids.is_empty() {
-        letters.retain(|it| chosen.ids.contains(&it.id));
-        let known = |id: &&LetterId| !letters.iter().any(|it| it.id == **id);
-        if let Some(id) = chosen.ids.iter().find(known) {
-            eprintln!(
-                "error: there is no dead letter {id} that nobody has dealt with and the filters leave"
-            );
-            return Ok(Err(exit::NO_INPUT));
-        }
+    let mut ids: BTreeSet<_> = chosen.ids.iter().cloned().collect();
+    let mut letters = select(archive, &ids, &chosen.filter, again).await?;
+    for it in &letters {
+        ids.remove(&it.id);
+    }
+    if let Some(id) = ids.first() {
+        eprintln!(
+            "error: there is no dead letter {id} that nobody has dealt with and the filters leave"
+        );
+        return Ok(Err(exit::NO_INPUT));
     }
     letters.truncate(chosen.limit.unwrap_or(usize::MAX));
     if letters.is_empty() {
@@ -246,7 +246,7 @@ fn tell(became: &BTreeMap<String, u64>, refused: &[String], asked: u64) -> anyho
     }
     std::io::stdout().write_all(text.as_bytes()).context("writing to stdout")?;
     for message in refused {
-        eprintln!("error: {}", crate::publish::plain(message));
+        eprintln!("error: {}", crate::terminal::plain(message));
     }
     let fine = ["replayed", "replayed by an earlier request", "discarded"];
     let done = fine.iter().filter_map(|it| became.get(*it)).sum::<u64>();

@@ -1,5 +1,6 @@
 //! `dlq show`: one dead letter, what happened to it, its run, and what a replay would do.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::sync::Arc;
@@ -9,7 +10,8 @@ use branchline_contract::{DATA_MAX, Envelope, LetterId, RunId};
 use branchline_gcp::Config;
 use branchline_gcp::storage::Storage;
 use branchline_ledger::{
-    Act, Archive, Base64, Deed, Filed, History, LETTER_BYTES_MAX, Letter, Origin, Role, Store,
+    Act, Archive, Base64, Deed, Filed, FiledAct, History, LETTER_BYTES_MAX, Letter, Origin, Role,
+    Store,
 };
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -17,8 +19,7 @@ use serde_json::{Value, json};
 use super::outlook::outlook;
 use super::{AFTER_HELP, Bucket, absent};
 use crate::audit::detail;
-use crate::publish::plain;
-use crate::terminal;
+use crate::terminal::{self, plain};
 
 /// As much of a body as is shown; all of it is in the export.
 const SHOWN_MAX: usize = 64 << 10;
@@ -45,23 +46,33 @@ pub(super) struct Args {
 pub(super) struct Known {
     pub(super) filed: Filed,
     pub(super) letter: Letter,
-    pub(super) acts: Vec<Act>,
+    /// By position.
+    pub(super) acts: BTreeMap<u32, Act>,
 }
 
 impl Known {
     pub(super) async fn read(archive: &Archive, id: &LetterId) -> anyhow::Result<Option<Self>> {
-        let Some(filed) = archive.find(id).await? else { return Ok(None) };
-        let Some(letter) = archive.letter(id, LETTER_BYTES_MAX).await? else { return Ok(None) };
-        let mut acts = Vec::new();
-        for it in &filed.acts {
-            acts.extend(archive.acted(id, it.position, LETTER_BYTES_MAX).await?);
+        match archive.find(id).await? {
+            Some(filed) => Self::of(archive, filed).await,
+            None => Ok(None),
+        }
+    }
+
+    /// All of what was listed, unless it has been deleted since.
+    pub(super) async fn of(archive: &Archive, filed: Filed) -> anyhow::Result<Option<Self>> {
+        let letter = archive.letter(&filed.id, LETTER_BYTES_MAX).await?;
+        let Some(letter) = letter else { return Ok(None) };
+        let mut acts = BTreeMap::new();
+        for FiledAct { position, .. } in &filed.acts {
+            let act = archive.acted(&filed.id, *position, LETTER_BYTES_MAX).await?;
+            acts.extend(act.map(|it| (*position, it)));
         }
         Ok(Some(Self { filed, letter, acts }))
     }
 
     /// The body that a replay sends, and who stands behind it.
     pub(super) fn newest(&self) -> (&Base64, Origin) {
-        let edit = self.acts.iter().rev().find_map(|it| match &it.deed {
+        let edit = self.acts.values().rev().find_map(|it| match &it.deed {
             Deed::Edited { data, editor, .. } => {
                 Some((data, Origin::Operator { email: editor.clone() }))
             }
@@ -69,9 +80,7 @@ impl Known {
         });
         edit.unwrap_or_else(|| (&self.letter.data, self.letter.origin.clone()))
     }
-}
 
-impl Known {
     /// The run that a replay would be about: that of an edit, where there is one.
     fn run(&self) -> Option<(u64, RunId)> {
         let (data, _) = self.newest();
@@ -146,13 +155,13 @@ fn as_text(known: &Known, history: Option<&History>, outlook: &str) -> String {
         line("came back from", &format!("{sent}, replayed {} times", letter.replays));
     }
     line("on replay", outlook);
-    for (act, filed) in acts.iter().zip(&filed.acts) {
+    for (position, act) in acts {
         let when = act.time.strftime("%Y-%m-%d %H:%M:%S");
-        let mut who = format!("{} by {} at {when}: {}", filed.kind, act.actor, act.reason);
+        let mut who = format!("{} by {} at {when}: {}", act.deed.kind(), act.actor, act.reason);
         if let Deed::Refused { why } = &act.deed {
             who = format!("refused at {when}: {why}");
         }
-        line(&format!("then ({})", filed.position), &who);
+        line(&format!("then ({position})"), &who);
     }
     for (name, value) in &letter.attributes {
         line("attribute", &format!("{name}: {value}"));
@@ -228,7 +237,7 @@ fn as_json(known: &Known, history: Option<&History>, outlook: &str) -> Value {
     json!({
         "letter": known.letter,
         "state": known.filed.state(),
-        "acts": known.acts,
+        "acts": known.acts.values().collect::<Vec<_>>(),
         "on_replay": outlook,
         "ledger": history.map(|it| it.entries.iter().map(|it| &it.fact).collect::<Vec<_>>()),
     })

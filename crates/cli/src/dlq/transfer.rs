@@ -1,6 +1,6 @@
 //! `dlq export` and `import`: dead letters as lines of JSON, with everything that they are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::PathBuf;
 
@@ -61,8 +61,8 @@ struct Line {
 
 pub(super) async fn export(args: &Export, google: &Config) -> anyhow::Result<u8> {
     let archive = args.bucket.connect(google).await?;
-    let letters = select(&archive, &args.filter, !args.unresolved).await?;
-    let lines = stream::iter(letters.iter().map(|it| Known::read(&archive, &it.id)));
+    let letters = select(&archive, &BTreeSet::new(), &args.filter, !args.unresolved).await?;
+    let lines = stream::iter(letters.into_iter().map(|it| Known::of(&archive, it)));
     let mut lines = lines.buffered(READS_AT_ONCE);
     let mut stdout = std::io::stdout().lock();
     let mut left_out = 0_u64;
@@ -75,10 +75,8 @@ pub(super) async fn export(args: &Export, google: &Config) -> anyhow::Result<u8>
             }
             known => known?,
         };
-        // It may have been deleted since it was listed.
-        let Some(Known { filed, letter, acts }) = known else { continue };
-        let positions = filed.acts.iter().map(|it| it.position);
-        let line = Line { letter, acts: positions.zip(acts).collect() };
+        let Some(Known { letter, acts, .. }) = known else { continue };
+        let line = Line { letter, acts };
         writeln!(stdout, "{}", terminal::json(&line)).context("writing to stdout")?;
     }
     Ok(if left_out == 0 { 0 } else { exit::DATA })

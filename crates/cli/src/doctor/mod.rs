@@ -31,8 +31,7 @@ use self::roles::{notifier, worker};
 use crate::env::{self, Environment};
 use crate::exit;
 use crate::operate::Misplaced;
-use crate::publish::plain;
-use crate::terminal;
+use crate::terminal::{self, plain};
 
 /// What workers expect unless they are told otherwise.
 const AUDIENCE: &str = "branchline";

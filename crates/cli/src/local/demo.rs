@@ -15,7 +15,7 @@ use branchline_gcp::vertex::Vertex;
 use branchline_gitlab::{Client, CommitStatus, StatusState};
 use branchline_ledger::{History, Store};
 use branchline_local::gitlab::{CiJob, GitLab, JobEnd, Trigger};
-use branchline_local::installation::{self, PROJECT, subscription, topic};
+use branchline_local::installation::{self, PROJECT};
 use branchline_local::stack::{Endpoints, Options, Stack};
 use branchline_service::telemetry::{self, Format};
 use jiff::Timestamp;
@@ -110,35 +110,21 @@ async fn start_roles(
     stop: &CancellationToken,
 ) -> anyhow::Result<[JoinHandle<anyhow::Result<()>>; 2]> {
     let gitlab = stack.endpoints().gitlab;
-    let worker: branchline_worker::Config = serde_json::from_value(json!({
-        "subscription": subscription(PROJECT, "artifact-ready-worker"),
-        "dead_letter_topic": topic(PROJECT, "dead-letters"),
-        "dead_letter_subscription": subscription(PROJECT, "dead-letters-archive"),
-        "dead_letter_bucket": installation::DEAD_LETTERS,
-        "artifact_topic": topic(PROJECT, "artifact-ready"),
-        "run_event_topic": topic(PROJECT, "run-events"),
-        "ledger_bucket": installation::LEDGER,
-        "queue_bucket": installation::QUEUE,
-        "request_bucket": installation::REQUESTS,
-        "output_bucket": installation::OUTPUT,
+    let worker = installation::worker(json!({
         "identity": {"issuers": [{"issuer": format!("http://{gitlab}")}]},
         "policy": policy,
-        "regions": ["europe-west4"],
         "tick": "200ms",
         "settle": "5s",
         "listen": "127.0.0.1:0",
         "google": google(stack, "worker").await?,
-    }))
-    .context("configuring the worker")?;
-    let notifier: branchline_notifier::Config = serde_json::from_value(json!({
-        "subscription": subscription(PROJECT, "run-events-notifier"),
-        "dead_letter_topic": topic(PROJECT, "dead-letters"),
-        "ledger_bucket": installation::LEDGER,
+    }));
+    let worker = serde_json::from_value(worker).context("configuring the worker")?;
+    let notifier = installation::notifier(json!({
         "gitlab": format!("http://{gitlab}"),
         "listen": "127.0.0.1:0",
         "google": google(stack, "notifier").await?,
-    }))
-    .context("configuring the notifier")?;
+    }));
+    let notifier = serde_json::from_value(notifier).context("configuring the notifier")?;
     let token = SecretString::from(stack.gitlab.token());
     let (worker_stop, notifier_stop) = (stop.clone(), stop.clone());
     Ok([

@@ -4,8 +4,7 @@ use clap::ValueEnum;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::publish::plain;
-use crate::terminal::{json, obeys};
+use crate::terminal::{json, obeys, plain};
 
 /// Characters of one line; what is longer is cut.
 const CHARS_MAX: usize = 16 << 10;

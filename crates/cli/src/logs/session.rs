@@ -19,7 +19,7 @@ use super::story::{CiJob, Job, Story};
 use super::trace::Stamp;
 use super::{Args, gitlab, vertex};
 use crate::env::Environment;
-use crate::publish::plain;
+use crate::terminal::plain;
 
 /// How long entries may take into Cloud Logging behind the end of a run, beside the window.
 const SETTLE: Duration = Duration::from_secs(5);

@@ -17,7 +17,7 @@ use serde_json::{Map, Value};
 
 use crate::env::Environment;
 use crate::exit;
-use crate::publish::plain;
+use crate::terminal::plain;
 
 /// Bytes of a table of cases.
 const CASES_SIZE_MAX: usize = 16 << 20;

@@ -17,8 +17,7 @@ use crate::audit::{Ledger, is_within, moment};
 use crate::env::{self, Environment};
 use crate::exit;
 use crate::operate::Misplaced;
-use crate::publish::plain;
-use crate::terminal;
+use crate::terminal::{self, plain};
 
 const AFTER_HELP: &str = "\
 Example:

@@ -29,13 +29,14 @@ use jiff::Timestamp;
 
 use crate::env::{self, Environment};
 use crate::follow::Followed;
+use crate::terminal::plain;
 use config::{Config, Run};
 pub(crate) use error::Error;
 use gitlab_ci::Job;
 use message::Request;
 use repository::Repository;
+pub(crate) use wait::stopped;
 use wait::{Asked, End};
-pub(crate) use wait::{plain, stopped};
 
 /// A larger file is no `branchline.yaml`.
 const CONFIG_BYTES_MAX: u64 = 1 << 20;

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::exit;
 use crate::follow::{Followed, may_pass};
-use crate::terminal::obeys;
+use crate::terminal::plain;
 
 /// Between two looks at the ledger.
 const LOOK_EVERY: Duration = Duration::from_secs(3);
@@ -18,8 +18,6 @@ const LOOK_EVERY: Duration = Duration::from_secs(3);
 const TELL_EVERY: Duration = Duration::from_mins(1);
 /// A worker that runs has picked a request up by then.
 const PICKED_UP_WITHIN: Duration = Duration::from_mins(1);
-/// As much of somebody else's text as a line bears.
-const CHARS_MAX: usize = 2_000;
 
 /// Who asked, and where.
 pub(crate) struct Asked<'a> {
@@ -151,12 +149,6 @@ fn result(ending: &Ending) -> String {
         let _ = write!(text, "; model in {}", plain(uri));
     }
     text
-}
-
-/// Text from elsewhere must not write to the terminal as it likes, nor open sections in a CI log.
-pub(crate) fn plain(text: &str) -> String {
-    let visible = |c: char| if obeys(c) { ' ' } else { c };
-    text.chars().take(CHARS_MAX).map(visible).collect()
 }
 
 fn tell(started: Instant, line: &str) {

@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 
 use super::timeline::asked_at;
-use crate::publish::plain;
+use crate::terminal::plain;
 
 /// Runs that are read at once.
 const AT_ONCE: usize = 16;

@@ -16,10 +16,9 @@ use crate::audit::detail;
 use crate::env::{self, Environment};
 use crate::exit;
 use crate::operate::Misplaced;
-use crate::publish::plain;
 use crate::style::Style;
 use crate::table::Table;
-use crate::terminal::json;
+use crate::terminal::{json, plain};
 
 /// Show one run: its request, its job, its outcome, and its facts with the time between them
 ///

@@ -25,9 +25,10 @@ use crate::env::{self, Environment};
 use crate::exit;
 use crate::follow::{Followed, may_pass};
 use crate::operate::Misplaced;
-use crate::publish::{plain, stopped};
+use crate::publish::stopped;
 use crate::style::{Colour, Style};
 use crate::table::{Cell, Table};
+use crate::terminal::plain;
 
 /// Between two looks at a run.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
