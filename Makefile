@@ -60,23 +60,24 @@ mutants:
 
 # CRASH=POINT keeps to one point.
 crash:
-	@cargo build --locked --workspace
+	@cargo build --locked --workspace --bins --test crash
 	@CRASH="$${CRASH:-all}" cargo test --locked --workspace --test crash -- --nocapture
 
-# With optimised code, as below: thousands of runs take their time.
+# With optimised code, as below: thousands of runs take their time. The executable is built together with the
+# test: alone it would have its dependencies with other features, which builds them twice.
 soak:
-	@cargo build --locked --profile fast --workspace
+	@cargo build --locked --profile fast --workspace --bins --test soak
 	@MESSAGES='$(MESSAGES)' KILLS='$(KILLS)' cargo test --locked --profile fast --workspace --test soak -- --nocapture
 
 load:
-	@cargo build --locked --profile fast --workspace
+	@cargo build --locked --profile fast --workspace --bins --test load
 	@MESSAGES='$(MESSAGES)' QUOTA='$(QUOTA)' cargo test --locked --profile fast --workspace --test load -- --nocapture
 
 # Figures are those of a release, which has no crash points.
 dlq:
-	@cargo build --locked --release --package branchline
+	@cargo build --locked --release --workspace --bins --test dead_letters_bulk
 	@LETTERS='$(LETTERS)' cargo test --locked --release --workspace --test dead_letters_bulk -- --nocapture --test-threads 1 --skip whoever_is_killed
-	@cargo build --locked --profile fast --workspace
+	@cargo build --locked --profile fast --workspace --bins --test dead_letters_bulk
 	@LETTERS='$(LETTERS)' cargo test --locked --profile fast --workspace --test dead_letters_bulk -- --nocapture whoever_is_killed
 
 # FUZZ_TARGET=… keeps to one decoder, and with FUZZ_SEED=… to one case.
