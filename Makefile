@@ -12,6 +12,9 @@ KILLS = 100
 # Calls a second that Vertex AI allows.
 QUOTA = 60
 LETTERS = 5000
+RUNS = 1000
+# The commit whose executable works beside this one's.
+PREVIOUS = HEAD~1
 # How many inputs the decoders get.
 CASES = 10000000
 
@@ -26,6 +29,7 @@ help:
 	@echo 'make soak         10,000 messages with 100 kills and lost answers (MESSAGES=N KILLS=N)'
 	@echo 'make load         10,000 queued messages against a quota of 60 calls a second, three workers (MESSAGES=N QUOTA=N)'
 	@echo 'make dlq          5,000 dead letters, looked at and replayed, with processes killed (LETTERS=N)'
+	@echo 'make rolling      1,000 runs while processes of this commit and the one before replace each other (RUNS=N PREVIOUS=COMMIT)'
 	@echo 'make bench        how long a decision by a policy of 500 rules takes'
 	@echo 'make fuzz         decoders under 10,000,000 inputs that went wrong (CASES=N)'
 	@echo
@@ -80,6 +84,11 @@ dlq:
 	@cargo build --locked --profile fast --workspace --bins --test dead_letters_bulk
 	@LETTERS='$(LETTERS)' cargo test --locked --profile fast --workspace --test dead_letters_bulk -- --nocapture whoever_is_killed
 
+rolling:
+	@previous=$$(tests/previous '$(PREVIOUS)') && \
+	cargo build --locked --workspace --bins --test rolling && \
+	RUNS='$(RUNS)' PREVIOUS="$$previous" cargo test --locked --workspace --test rolling -- --nocapture
+
 # FUZZ_TARGET=… keeps to one decoder, and with FUZZ_SEED=… to one case.
 fuzz:
 	@FUZZ_CASES='$(CASES)' cargo test --locked --profile fast --package branchline-tests --test fuzz -- --nocapture no_foreign
@@ -87,4 +96,4 @@ fuzz:
 bench:
 	@cargo test --locked --release --package branchline-policy --test decisions -- --nocapture 500_rules
 
-.PHONY: help demo test check conformance sim mutants crash soak load fuzz bench dlq
+.PHONY: help demo test check conformance sim mutants crash soak load fuzz bench dlq rolling

@@ -125,6 +125,8 @@ impl World {
             bytes_max: 1 << 20,
             lease_max: PATIENCE,
             silence_max: PATIENCE,
+            quiet: Duration::ZERO,
+            closing_max: PATIENCE,
         };
         let mut deliveries = subscriber.subscribe(DEAD_SUBSCRIPTION, options);
         let letter = timeout(PATIENCE, deliveries.recv()).await.unwrap().unwrap().unwrap();

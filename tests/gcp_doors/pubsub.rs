@@ -24,6 +24,8 @@ const OPTIONS: SubscribeOptions = SubscribeOptions {
     bytes_max: 10_000_000,
     lease_max: Duration::from_mins(5),
     silence_max: Duration::from_mins(5),
+    quiet: Duration::from_millis(50),
+    closing_max: Duration::from_secs(5),
 };
 /// Longer than anything here takes.
 const SOON: Duration = Duration::from_secs(20);

@@ -63,6 +63,8 @@ pub struct Installation {
     pub log: &'static str,
     /// The trace that the CI job is part of.
     pub trace: Option<&'static str>,
+    /// What roles are started from.
+    pub executable: PathBuf,
     job: CiJob,
     signer: Signer,
     project_id: u64,
@@ -98,6 +100,7 @@ impl Installation {
             grace,
             log: "info",
             trace: None,
+            executable: executable(),
             job,
             signer,
             project_id,
@@ -119,7 +122,7 @@ impl Installation {
         }
         args.extend(names.iter().zip(&ports).flat_map(|(name, port)| [*name, port]));
         args.extend(["--iam-port", "0", "--logging-port", "0"]);
-        let mut stack = Role::start("stack", &args, &[], &self.log("stack"))?;
+        let mut stack = Role::start(&executable(), "stack", &args, &[], &self.log("stack"))?;
         let token = stack.says("export BRANCHLINE_GITLAB_TOKEN=").await?;
         Ok((stack, token))
     }
@@ -205,7 +208,8 @@ impl Installation {
         fs::write(&file, config.to_string())?;
         let file = file.to_str().context("a path in UTF-8")?;
         let log = self.log(name);
-        let mut role = Role::start(name, &[name, "--config", file], &environment, &log)?;
+        let args = [name, "--config", file];
+        let mut role = Role::start(&self.executable, name, &args, &environment, &log)?;
         let idle = role.listens(port).await?;
         Ok((role, idle))
     }

@@ -55,15 +55,16 @@ pub struct Role {
 }
 
 impl Role {
-    /// Starts `branchline` with these arguments. What it prints goes to `log`.
+    /// Starts that `branchline` with these arguments. What it prints goes to `log`.
     pub fn start(
+        executable: &Path,
         name: &str,
         args: &[&str],
         environment: &[(String, String)],
         log: &Path,
     ) -> Result<Self> {
         let printed = std::fs::File::create(log)?;
-        let child = Command::new(executable())
+        let child = Command::new(executable)
             .args(args)
             .envs(environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())

@@ -1,6 +1,7 @@
 //! Pub/Sub: publish messages, receive them, create what they go through.
 
 mod admin;
+mod outstanding;
 mod publish;
 mod receive;
 

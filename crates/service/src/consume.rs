@@ -64,6 +64,8 @@ impl Options {
                 .map_or(u32::MAX, |it| it.saturating_mul(outstanding_max)),
             lease_max: LEASE_MAX,
             silence_max: self.silence_max.get(),
+            quiet: self.grace.get() / 25,
+            closing_max: self.grace.get() / 2,
         }
     }
 }

@@ -11,7 +11,12 @@
 //! by itself. A [`Delivery`] that is dropped, by a panic or by a shutdown that
 //! ran out of time, is nacked by the SDK: it comes back by the subscription's
 //! backoff instead of at the end of its lease.
+//!
+//! What the server sends while a stream is being closed reaches nobody and comes again at the end of
+//! its lease. The SDK cannot tell the server beforehand. So after a stop nothing is settled until the
+//! stream is full, which the server respects, or quiet, and is closed.
 
+use super::outstanding::{Lease, Outstanding};
 use crate::call::{Call, timestamp};
 use crate::config::Config;
 use crate::error::{Error, Result};
@@ -29,7 +34,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::sleep;
@@ -44,7 +49,6 @@ pub struct Subscriber {
 
 /// How much may be received at once, and for how long.
 #[derive(Clone, Copy, Debug)]
-#[expect(clippy::struct_field_names, reason = "every one of them is a limit")]
 pub struct SubscribeOptions {
     /// Messages that are received and not yet settled. Keep it at what is
     /// handled at once, so that none waits here while its lease runs.
@@ -56,6 +60,10 @@ pub struct SubscribeOptions {
     /// A stream that yields nothing for so long, though there is room, is built again: the
     /// SDK reconnects in silence for ever, and a connection can be dead without an end.
     pub silence_max: Duration,
+    /// A stream that is stopped is closed once it is full, or has been quiet for so long.
+    pub quiet: Duration,
+    /// How long it may take to become either.
+    pub closing_max: Duration,
 }
 
 /// The messages of one subscription.
@@ -93,23 +101,6 @@ pub trait Settle: fmt::Debug + Send {
 
     /// See [`Delivery::nack`].
     fn nack(self: Box<Self>);
-}
-
-/// The SDK's way back, counted among those that are not settled.
-#[derive(Debug)]
-struct Lease {
-    handler: Handler,
-    _outstanding: Arc<()>,
-}
-
-impl Settle for Lease {
-    fn ack(self: Box<Self>) {
-        self.handler.ack();
-    }
-
-    fn nack(self: Box<Self>) {
-        self.handler.nack();
-    }
 }
 
 /// Something that hands out messages: Google's client, or a simulated world.
@@ -203,7 +194,7 @@ impl Delivery {
         self.lease.nack();
     }
 
-    fn new(message: model::Message, handler: Handler, outstanding: Arc<()>) -> Self {
+    fn new(message: model::Message, handler: Handler, outstanding: Arc<Outstanding>) -> Self {
         Self {
             id: message.message_id,
             data: message.data,
@@ -211,7 +202,7 @@ impl Delivery {
             ordering_key: message.ordering_key,
             publish_time: timestamp(message.publish_time).unwrap_or_default(),
             delivery_attempt: handler.delivery_attempt().and_then(|it| u32::try_from(it).ok()),
-            lease: Box::new(Lease { handler, _outstanding: outstanding }),
+            lease: Box::new(Lease { handler, outstanding }),
         }
     }
 }
@@ -221,11 +212,13 @@ struct Pump {
     subscriber: Subscriber,
     subscription: String,
     options: SubscribeOptions,
-    /// Held once more by every delivery that is not settled.
-    outstanding: Arc<()>,
+    outstanding: Arc<Outstanding>,
     sender: mpsc::Sender<Result<Delivery>>,
     stopped: watch::Receiver<bool>,
 }
+
+/// What the SDK's stream yields.
+type Item = Option<std::result::Result<(model::Message, Handler), google_cloud_pubsub::Error>>;
 
 /// How a stream ended.
 enum End {
@@ -247,6 +240,8 @@ impl Pump {
             let mut stream = self.open();
             let token = stream.shutdown_token();
             let end = self.forward(&mut stream, silences).await;
+            drop(stream);
+            self.outstanding.release().await;
             ended.spawn(async move { token.shutdown().await });
             while ended.try_join_next().is_some() {}
             failures = match end {
@@ -287,31 +282,10 @@ impl Pump {
     /// Hands on what the stream yields. `silences` is how many streams were silent before it.
     async fn forward(&mut self, stream: &mut MessageStream, silences: u32) -> End {
         let (mut delivered_any, opened) = (false, Timestamp::now());
-        let mut more_max = self.options.outstanding_max;
+        let mut close_at = None;
         loop {
-            if *self.stopped.borrow() {
-                // Busy servers refill a stream as fast as it is read.
-                let Some(fewer) = more_max.checked_sub(1) else { return End::Stopped };
-                more_max = fewer;
-            }
-            let mut next = pin!(stream.next());
-            let next = loop {
-                tokio::select! {
-                    // First, so that a stop takes nothing from what was received:
-                    // while `next` is pending, the SDK holds no message. It is
-                    // cancelled only when the stream is not read again.
-                    biased;
-                    next = &mut next => break next,
-                    () = self.sender.closed() => return End::Stopped,
-                    _ = self.stopped.wait_for(|it| *it) => return End::Stopped,
-                    () = sleep(self.options.silence_max) => {}
-                }
-                if Arc::strong_count(&self.outstanding) <= self.options.outstanding_max as usize {
-                    return End::Silent;
-                }
-            };
-            let item = match next {
-                Some(Ok((message, handler))) => {
+            let item = match self.next(stream, &mut close_at).await {
+                Ok(Some(Ok((message, handler)))) => {
                     let delivery = Delivery::new(message, handler, self.outstanding.clone());
                     if silences > 0 && !delivered_any && delivery.publish_time < opened {
                         warn!(silences, published = %delivery.publish_time, "stream was silent while a message waited");
@@ -319,10 +293,11 @@ impl Pump {
                     delivered_any = true;
                     Ok(delivery)
                 }
-                Some(Err(source)) => {
+                Ok(Some(Err(source))) => {
                     Err(Error::api(format!("receiving from {}", self.subscription), source))
                 }
-                None => return End::Failed { delivered_any },
+                Ok(None) => return End::Failed { delivered_any },
+                Err(end) => return end,
             };
             let failed = item.is_err();
             if self.sender.send(item).await.is_err() {
@@ -330,6 +305,44 @@ impl Pump {
             }
             if failed {
                 return End::Failed { delivered_any };
+            }
+        }
+    }
+
+    /// What the stream yields next, or why it is read no more.
+    async fn next(
+        &mut self,
+        stream: &mut MessageStream,
+        close_at: &mut Option<Instant>,
+    ) -> std::result::Result<Item, End> {
+        let mut next = pin!(stream.next());
+        loop {
+            if close_at.is_none() && *self.stopped.borrow() {
+                self.outstanding.hold();
+                *close_at = Some(Instant::now() + self.options.closing_max);
+            }
+            if close_at.is_some() && self.outstanding.is_full(self.options.outstanding_max) {
+                return Err(End::Stopped);
+            }
+            let patience = close_at.map_or(self.options.silence_max, |it| {
+                self.options.quiet.min(it.saturating_duration_since(Instant::now()))
+            });
+            tokio::select! {
+                // First, so that a stop takes nothing from what was received: while `next` is
+                // pending, the SDK holds no message. It is cancelled only when the stream is not
+                // read again.
+                biased;
+                next = &mut next => return Ok(next),
+                () = self.sender.closed() => return Err(End::Stopped),
+                _ = self.stopped.wait_for(|it| *it), if close_at.is_none() => {}
+                () = sleep(patience) => {
+                    if close_at.is_some() {
+                        return Err(End::Stopped);
+                    }
+                    if !self.outstanding.is_full(self.options.outstanding_max) {
+                        return Err(End::Silent);
+                    }
+                }
             }
         }
     }

@@ -35,8 +35,8 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-pub use self::core::Error;
 use self::core::{Core, Forwarding};
+pub use self::core::{Delivered, Error};
 use self::journal::Journal;
 use crate::faults::Dice;
 use crate::iam::Iam;
@@ -137,6 +137,11 @@ impl PubSub {
     /// How many messages of a subscription are not acknowledged yet.
     pub fn unacknowledged(&self, subscription: &str) -> Result<usize, Error> {
         self.locked(|core, _| core.unacknowledged(subscription))
+    }
+
+    /// What a subscription has handed out since the stack was started.
+    pub fn delivered(&self, subscription: &str) -> Result<Delivered, Error> {
+        self.locked(|core, _| core.delivered(subscription))
     }
 
     /// Ends all streams and waiting pulls, so that a server can drain.

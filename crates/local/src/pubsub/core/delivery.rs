@@ -12,7 +12,7 @@ use jiff::Timestamp;
 
 use super::error::{Error, Result, invalid};
 use super::name::Name;
-use super::queue::{Demand, Flow, Lease};
+use super::queue::{Delivered, Demand, Flow, Lease};
 use super::{Core, Record, message, policy};
 
 /// Messages in one answer, whatever the client asks for.
@@ -107,6 +107,10 @@ impl Core {
 
     pub(in super::super) fn unacknowledged(&self, subscription: &str) -> Result<usize> {
         Ok(self.subscription(subscription)?.queue.messages().count())
+    }
+
+    pub(in super::super) fn delivered(&self, subscription: &str) -> Result<Delivered> {
+        Ok(self.subscription(subscription)?.queue.delivered())
     }
 
     /// What a stream is told about its subscription.

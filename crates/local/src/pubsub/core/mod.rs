@@ -29,6 +29,7 @@ pub(super) use self::forwarding::Forwarding;
 use self::name::Name;
 use self::policy::Policy;
 pub(super) use self::policy::ack_deadline;
+pub use self::queue::Delivered;
 use self::queue::Queue;
 
 /// What a subscription names as its topic once that topic is deleted.

@@ -37,6 +37,15 @@ pub(super) struct Delivery {
     pub(super) attempt: u32,
 }
 
+/// What a subscription has handed out since it was started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Delivered {
+    /// Deliveries of all its messages.
+    pub deliveries: u64,
+    /// The highest delivery attempt among them.
+    pub attempt_max: u32,
+}
+
 /// How much a stream may hold unanswered, and how much it does.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Flow {
@@ -101,6 +110,7 @@ pub(super) struct Queue {
     /// The messages of each ordering key; only the first of a key is ever in play.
     keys: HashMap<String, BTreeSet<u64>>,
     streams: HashMap<u64, Flow>,
+    delivered: Delivered,
 }
 
 impl Queue {
@@ -112,7 +122,12 @@ impl Queue {
             timers: BTreeSet::new(),
             keys: HashMap::new(),
             streams: HashMap::new(),
+            delivered: Delivered::default(),
         }
+    }
+
+    pub(super) const fn delivered(&self) -> Delivered {
+        self.delivered
     }
 
     pub(super) fn policy(&self) -> &Policy {
@@ -196,11 +211,10 @@ impl Queue {
             bytes += entry.bytes;
             *numbers += 1;
             let lease = Lease { message: id, number: *numbers };
-            deliveries.push(Delivery {
-                lease,
-                message: entry.message.clone(),
-                attempt: entry.failures + 1,
-            });
+            let attempt = entry.failures + 1;
+            self.delivered.deliveries += 1;
+            self.delivered.attempt_max = self.delivered.attempt_max.max(attempt);
+            deliveries.push(Delivery { lease, message: entry.message.clone(), attempt });
             let deadline = now + demand.deadline;
             self.set(id, State::Leased { number: lease.number, deadline, stream: demand.stream });
         }
