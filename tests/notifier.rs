@@ -9,7 +9,7 @@ use std::time::Duration;
 use branchline_contract::{ArtifactReady, Envelope, Outcome, RunEvent, RunId};
 use branchline_gcp::storage::Storage;
 use branchline_gcp::{Config as Google, Credentials};
-use branchline_ledger::{Appended, Author, Body, History, Intent, Store};
+use branchline_ledger::{Appended, Author, Body, Ending, History, Intent, Store};
 use branchline_local::gitlab::{AccessLevel, CiJob, Trigger};
 use branchline_local::pubsub::{DeadLetterPolicy, RetryPolicy, Subscription};
 use branchline_local::stack::{Options, Stack};
@@ -247,7 +247,13 @@ fn up_to_running() -> [Body; 5] {
 fn finished(outcome: Outcome) -> Body {
     let reason = (outcome != Outcome::Succeeded).then(|| "exit status 1".to_owned());
     let metrics = [("accuracy".to_owned(), 0.97)].into();
-    Body::Finished { outcome, reason, metrics, model_uri: Some("gs://o/model/".to_owned()) }
+    Body::Finished(Ending {
+        outcome,
+        reason,
+        metrics,
+        model_uri: Some("gs://o/model/".to_owned()),
+        model_files: Vec::new(),
+    })
 }
 
 fn row(state: &str, description: &str) -> (String, String) {

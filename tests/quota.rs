@@ -119,7 +119,7 @@ async fn a_job_that_fails_for_want_of_quota_is_tried_again_where_the_request_all
     let history = world.ended(&request, 2).await;
     assert_eq!(history.run.ending().unwrap().outcome, Outcome::Succeeded);
     assert_eq!(world.jobs(&request).await, 2);
-    let ends = history.entries.iter().filter(|it| matches!(it.fact.body, Body::Finished { .. }));
+    let ends = history.entries.iter().filter(|it| matches!(it.fact.body, Body::Finished(_)));
     assert_eq!(ends.count(), 1, "an outcome belongs to the last attempt");
     eventually("the entries of both attempts are gone", async || {
         world.stack.storage.list("demo-queue", "queue/").is_empty().then_some(())

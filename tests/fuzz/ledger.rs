@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use branchline_contract::{ArtifactReady, Envelope, Outcome, RunId};
 use branchline_ledger::{
-    Approval, Body, Decided, DecodeError, Entry, Fact, Grounds, History, Intent, Lease, Queue,
-    Reopened, Run, Store, Ticket, Wanted,
+    Approval, Body, Decided, DecodeError, Ending, Entry, Fact, Grounds, History, Intent, Lease,
+    Queue, Reopened, Run, Store, Ticket, Wanted,
 };
 use branchline_service::telemetry::chain;
 use fastrand::Rng;
@@ -149,12 +149,13 @@ fn reopened(text: &str) -> Reopened {
 }
 
 fn finished(outcome: Outcome, text: &str) -> Body {
-    Body::Finished {
+    Body::Finished(Ending {
         outcome,
         reason: Some(format!("{text}\n{text}")),
         metrics: [(text.to_owned(), 0.5), ("loss".to_owned(), 1e-9)].into(),
         model_uri: Some(text.to_owned()),
-    }
+        model_files: Vec::new(),
+    })
 }
 
 /// The request and what came after it, chained; a retry opens the next attempt.

@@ -1,7 +1,7 @@
 //! What training code and users give the worker: metrics, and specs to fill in.
 
 use branchline_contract::{ArtifactReady, Envelope, Installation};
-use branchline_ledger::{Body, Entry, Fact, Intent, Run};
+use branchline_ledger::{Body, Ending, Entry, Fact, Intent, Run};
 use branchline_worker::fuzz;
 use fastrand::Rng;
 use serde_json::{Value, json};
@@ -58,12 +58,13 @@ fn metrics(bytes: &[u8], _: &mut Rng) -> bool {
 
 /// The ledger keeps them as they are.
 fn written_and_read(metrics: BTreeMap<String, f64>) {
-    let body = Body::Finished {
+    let body = Body::Finished(Ending {
         outcome: branchline_contract::Outcome::Succeeded,
         reason: None,
         metrics,
         model_uri: None,
-    };
+        model_files: Vec::new(),
+    });
     let fact = Fact { body, ..FACT.clone() };
     assert_eq!(Entry::decode(&fact.encode()).unwrap().fact, fact);
 }

@@ -155,7 +155,7 @@ async fn files_of_any_size_go_up_and_down_unharmed() {
         let twice = storage.upload(BUCKET, &large, &up, bytes, crc32c, |_| ()).await;
         assert_eq!(twice.unwrap_err().class(), Class::Conflict, "{size}");
 
-        storage.download(BUCKET, &large, sent.generation, &down).await.unwrap();
+        storage.download(BUCKET, &large, sent.generation, &down, |_| ()).await.unwrap();
         assert!(std::fs::read(&down).unwrap() == content, "{size}");
         let hashed = storage.read_sha256(BUCKET, &large, sent.generation).await.unwrap();
         assert_eq!(hashed.1, bytes);

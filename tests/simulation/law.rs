@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use branchline_contract::{ArtifactReady, Envelope, JobKind, Outcome, Phase, RunId};
 use branchline_gcp::pubsub::Message;
 use branchline_gcp::vertex::Job;
-use branchline_ledger::{Body, Entry, Run, State as RunState};
+use branchline_ledger::{Body, Ending, Entry, Run, State as RunState};
 use bytes::Bytes;
 
 use crate::dead::{is_dead, request_in};
@@ -157,7 +157,7 @@ impl Law {
                     format!("{name}: CI job {asks} asks, and CI job {proven} proves who that is")
                 });
             }
-            Body::Finished { outcome, metrics, .. } => {
+            Body::Finished(Ending { outcome, metrics, .. }) => {
                 let orphan = before.intents.iter().find(|it| self.jobs.contains_key(&it.nonce));
                 // A pipeline's id fences: one that arrives late is found all the same.
                 let fenced = before.request.training.kind() == JobKind::PipelineJob;

@@ -16,6 +16,7 @@ mod local;
 mod logs;
 mod operate;
 mod policy;
+mod progress;
 mod publish;
 mod roles;
 mod runs;
@@ -51,6 +52,7 @@ enum Command {
     Publish(publish::Args),
     Worker(roles::Worker),
     Notifier(roles::Notifier),
+    Fetch(runs::fetch::Args),
     Runs(operate::Runs),
     Dlq(dlq::Dlq),
     Pause(operate::Pause),
@@ -95,6 +97,7 @@ fn run(command: &Command) -> anyhow::Result<u8> {
         Command::Notifier(args) => {
             runtime()?.block_on(roles::notifier(args, &environment)).map(|()| 0)
         }
+        Command::Fetch(args) => runtime()?.block_on(runs::fetch::run(args, &environment)),
         Command::Runs(args) => runtime()?.block_on(operate::runs(args, &environment)),
         Command::Dlq(args) => runtime()?.block_on(dlq::run(args, &environment)),
         Command::Pause(args) => runtime()?.block_on(operate::pause(args, &environment)),
@@ -127,6 +130,9 @@ fn exit_code(error: &anyhow::Error) -> u8 {
         return error.exit_code();
     }
     if let Some(error) = error.downcast_ref::<policy::Error>() {
+        return error.exit_code();
+    }
+    if let Some(error) = error.downcast_ref::<runs::fetch::Error>() {
         return error.exit_code();
     }
     if let Some(error) = error.downcast_ref::<confirm::Unconfirmed>() {

@@ -6,7 +6,7 @@ use std::fs;
 use std::process::Stdio;
 
 use branchline_contract::{Outcome, RunId, Sha256};
-use branchline_ledger::{Body, Fact};
+use branchline_ledger::{Body, Ending, Fact};
 use branchline_local::faults::Dice;
 use branchline_local::pubsub::PubSub;
 use branchline_local::storage::Storage;
@@ -224,12 +224,13 @@ const PART: &str = "gs://demo-lake/rows/part-1";
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn waiting_ends_with_the_outcome_of_the_run() {
     let cloud = Cloud::start().await;
-    let failed = Body::Finished {
+    let failed = Body::Finished(Ending {
         outcome: Outcome::Failed,
         reason: Some("the replica exited with 1".to_owned()),
         metrics: [].into(),
         model_uri: None,
-    };
+        model_files: Vec::new(),
+    });
     cloud.record(PART, |requested| vec![requested, failed]).await;
     let run = cloud.publish(PART, &["--wait", "--dotenv", "out.env"]).await;
     assert_eq!(run.code, Some(10), "{}", run.stderr);

@@ -1,13 +1,12 @@
 //! One fact in the life of a run, as it is stored: immutable, created once,
 //! chained to the fact before it.
 
-use std::collections::BTreeMap;
-
-use branchline_contract::{Artifact, ArtifactReady, Outcome, Sha256, TraceParent};
+use branchline_contract::{Artifact, ArtifactReady, Sha256, TraceParent};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::grounds::{Approval, Grounds};
+use crate::state::Ending;
 
 /// A stored fact. Its position is in the object's name, and here too, so that
 /// objects cannot be swapped unnoticed.
@@ -135,17 +134,7 @@ pub enum Body {
         job: String,
     },
     /// The attempt ended.
-    Finished {
-        /// How.
-        outcome: Outcome,
-        /// Vertex AI's words, or why there is no job.
-        reason: Option<String>,
-        /// Metrics of the trained model.
-        #[serde(default)]
-        metrics: BTreeMap<String, f64>,
-        /// Where the model lies.
-        model_uri: Option<String>,
-    },
+    Finished(Ending),
     /// A new attempt begins: behind an end, because a CI job or an operator asked for it, behind a
     /// stall, because another CI job did, or instead of an end.
     Retried {
@@ -211,7 +200,7 @@ impl Body {
             Self::Unblocked {} => "unblocked",
             Self::CancelRequested { .. } => "cancel-requested",
             Self::Surplus { .. } => "surplus",
-            Self::Finished { .. } => "finished",
+            Self::Finished(_) => "finished",
             Self::Retried { .. } => "retried",
             Self::Stalled { .. } => "stalled",
         }

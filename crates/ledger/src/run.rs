@@ -221,12 +221,7 @@ impl Run {
             (_, Body::CancelRequested { reason, request }) => {
                 self.cancelled(reason, request.as_ref())
             }
-            (_, Body::Finished { outcome, reason, metrics, model_uri }) => self.finish(Ending {
-                outcome: *outcome,
-                reason: reason.clone(),
-                metrics: metrics.clone(),
-                model_uri: model_uri.clone(),
-            }),
+            (_, Body::Finished(ending)) => self.finish(ending.clone()),
             (
                 S::Requested
                 | S::Stalled(_)

@@ -70,17 +70,33 @@ impl Trail {
 
     /// Every object of the ledger, in the order of names: run by run, and oldest first in each.
     pub fn objects(&self) -> impl Stream<Item = Result<Object, GcpError>> + '_ {
-        let pages = stream::try_unfold(Some(None), async |token| {
-            let Some(token) = token else { return Ok(None) };
-            let page = self.0.page(FACTS, None, token).await?;
-            Ok::<_, GcpError>(Some((page.objects, page.next.map(Some))))
+        self.below(FACTS.to_owned())
+    }
+
+    fn below(&self, prefix: String) -> impl Stream<Item = Result<Object, GcpError>> + '_ {
+        let pages = stream::try_unfold(Some((prefix, None)), async |at| {
+            let Some((prefix, token)) = at else { return Ok(None) };
+            let page = self.0.page(&prefix, None, token).await?;
+            Ok::<_, GcpError>(Some((page.objects, page.next.map(|it| (prefix, Some(it))))))
         });
         pages.map_ok(|it| stream::iter(it).map(Ok)).try_flatten()
     }
 
     /// The objects of each run, in the order of names. A run of more than any has comes in parts.
     pub fn runs(&self) -> impl Stream<Item = Result<Vec<Object>, GcpError>> + '_ {
-        let begin = (Box::pin(self.objects().fuse()), None);
+        self.runs_below(FACTS.to_owned())
+    }
+
+    /// The same of one GitLab project.
+    pub fn runs_of(
+        &self,
+        project_id: u64,
+    ) -> impl Stream<Item = Result<Vec<Object>, GcpError>> + '_ {
+        self.runs_below(format!("{FACTS}{project_id}/"))
+    }
+
+    fn runs_below(&self, prefix: String) -> impl Stream<Item = Result<Vec<Object>, GcpError>> + '_ {
+        let begin = (Box::pin(self.below(prefix).fuse()), None);
         stream::try_unfold(begin, async |(mut objects, first)| {
             let mut run: Vec<Object> = Vec::from_iter(first);
             loop {

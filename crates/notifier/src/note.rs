@@ -4,7 +4,7 @@
 use std::fmt::Write;
 
 use branchline_contract::RunName;
-use branchline_ledger::{Body, Entry, History, Run};
+use branchline_ledger::{Body, Ending, Entry, History, Run};
 
 use crate::escape::{cell, code, link};
 
@@ -123,7 +123,7 @@ fn tell(body: &Body) -> (&'static str, Option<String>) {
         Body::Unblocked {} => ("unblocked", None),
         Body::CancelRequested { reason, .. } => ("cancel requested", Some(reason.clone())),
         Body::Surplus { job, .. } => ("surplus", Some(job.clone())),
-        Body::Finished { outcome, reason, .. } => (outcome.as_str(), reason.clone()),
+        Body::Finished(Ending { outcome, reason, .. }) => (outcome.as_str(), reason.clone()),
         Body::Retried { request, reason, operator, .. } => {
             let asked = match (request, operator) {
                 (_, Some(it)) => Some(format!("by {}: {}", it.by, it.reason)),

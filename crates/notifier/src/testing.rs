@@ -1,7 +1,7 @@
 //! Ledgers for the tests of this crate.
 
 use branchline_contract::{ArtifactReady, Outcome, RunId};
-use branchline_ledger::{Body, Entry, Fact, History, Intent, Run};
+use branchline_ledger::{Body, Ending, Entry, Fact, History, Intent, Run};
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -64,10 +64,11 @@ pub(crate) fn running() -> Vec<Body> {
 }
 
 pub(crate) fn finished(outcome: Outcome, reason: Option<&str>, metrics: &[(&str, f64)]) -> Body {
-    Body::Finished {
+    Body::Finished(Ending {
         outcome,
         reason: reason.map(str::to_owned),
         metrics: metrics.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect(),
         model_uri: (outcome == Outcome::Succeeded).then(|| "gs://o/churn/1-n/model/".to_owned()),
-    }
+        model_files: Vec::new(),
+    })
 }

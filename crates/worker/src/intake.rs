@@ -317,7 +317,7 @@ fn author<'a>(cause: &'a str, message: &Message) -> Author<'a> {
 /// wrong makes a retry a duplicate, or a duplicate a retry, and nothing worse.
 fn ended_at(entries: &[Entry]) -> Option<Timestamp> {
     let mut facts = entries.iter().rev().map(|it| &it.fact);
-    let end = facts.find(|it| matches!(it.body, Body::Finished { .. } | Body::Rejected { .. }));
+    let end = facts.find(|it| matches!(it.body, Body::Finished(_) | Body::Rejected { .. }));
     end.map(|it| it.time)
 }
 

@@ -1,7 +1,7 @@
 //! What a fact says, in one line for people. Pure.
 
 use branchline_contract::{Artifact, ArtifactReady};
-use branchline_ledger::{Body, Grounds};
+use branchline_ledger::{Body, Ending, Grounds};
 
 /// What happened, beside its kind.
 pub(crate) fn detail(body: &Body) -> String {
@@ -27,7 +27,7 @@ pub(crate) fn detail(body: &Body) -> String {
         Body::Submitted { intent, job } | Body::Surplus { intent, job } => {
             format!("{job}, intent {intent}")
         }
-        Body::Finished { outcome, reason, model_uri, .. } => {
+        Body::Finished(Ending { outcome, reason, model_uri, .. }) => {
             let reason = reason.as_ref().map(|it| format!(": {it}")).unwrap_or_default();
             let model = model_uri.as_ref().map(|it| format!("; model in {it}")).unwrap_or_default();
             format!("{}{reason}{model}", outcome.as_str())

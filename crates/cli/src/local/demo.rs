@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail, ensure};
 use branchline_contract::{CommitSha, Outcome, RunId};
 use branchline_gcp::Config;
-use branchline_gcp::storage::{Objects as _, Storage};
+use branchline_gcp::storage::Storage;
 use branchline_gcp::vertex::Vertex;
 use branchline_gitlab::{Client, CommitStatus, StatusState};
 use branchline_ledger::{History, Store};
@@ -27,6 +27,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::{keyless, timeline};
+use crate::runs::model::Model;
 
 const GROUP: &str = "demo";
 const PROJECT_PATH: &str = "demo/iris";
@@ -34,7 +35,6 @@ const BRANCH: &str = "more-epochs";
 /// The notifier is a few events behind the ledger at most.
 const REPORTED_WITHIN: Duration = Duration::from_secs(30);
 const RUN_WITHIN: Duration = Duration::from_mins(5);
-const MODEL_BYTES_MAX: u64 = 1 << 20;
 
 /// Show one commit's whole way to a trained model, on this machine
 ///
@@ -368,18 +368,15 @@ async fn notes(client: &Client, of: &MergeRequest) -> anyhow::Result<Vec<String>
     Ok(bodies.into_inner())
 }
 
-/// Copies the trained model here, where it can be looked at.
+/// Copies the trained model here, where it can be looked at, as `branchline fetch` does.
 async fn save_model(storage: &Storage, history: &History, output: &Path) -> anyhow::Result<()> {
     let ending = history.run.ending().expect("it succeeded");
-    let uri = ending.model_uri.as_deref().context("the run left no model")?;
-    let place = uri.strip_prefix("gs://").and_then(|it| it.split_once('/'));
-    let (bucket, directory) = place.with_context(|| format!("the model lies at {uri}"))?;
-    let file = format!("{}/model.json", directory.trim_end_matches('/'));
-    let (_, model) = storage.read(bucket, &file, None, MODEL_BYTES_MAX).await?;
+    let model = Model::of(history)?;
     std::fs::create_dir_all(output)
-        .and_then(|()| std::fs::write(output.join("model.json"), &model))
         .with_context(|| format!("writing the model to {}", output.display()))?;
-    println!("model  │ {uri}, copied to {}", output.join("model.json").display());
+    model.download(storage, output).await?;
+    let uri = ending.model_uri.as_deref().unwrap_or_default();
+    println!("model  │ {uri}, verified and copied to {}", output.display());
     let accuracy = ending.metrics.get("accuracy").context("the run reported no accuracy")?;
     println!("model  │ accuracy on the held-out rows: {accuracy}");
     Ok(())

@@ -82,7 +82,7 @@ impl Story {
     }
 
     fn learn(&mut self, body: &Body, position: usize, time: Timestamp) {
-        if matches!(body, Body::Retried { .. } | Body::Finished { .. }) {
+        if matches!(body, Body::Retried { .. } | Body::Finished(_)) {
             // A retry may stand in the place of an end.
             for job in self.jobs.iter_mut().filter(|it| it.finished.is_none()) {
                 job.finished = Some((position, time));
@@ -115,7 +115,7 @@ impl Story {
                     });
                 }
             }
-            Body::Finished { .. } | Body::Rejected { .. } => self.ended = true,
+            Body::Finished(_) | Body::Rejected { .. } => self.ended = true,
             Body::Verified { .. }
             | Body::Held { .. }
             | Body::Approved { .. }

@@ -6,7 +6,6 @@ mod error;
 mod gitlab_ci;
 mod message;
 mod pattern;
-mod progress;
 mod repository;
 mod strict;
 mod training;

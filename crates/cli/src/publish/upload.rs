@@ -12,8 +12,8 @@ use indicatif::HumanBytes;
 use super::artifacts::Upload;
 use super::config::Source;
 use super::pattern::Glob;
-use super::progress::Progress;
 use crate::exit;
+use crate::progress::Progress;
 
 /// Uploads under way at once.
 const UPLOADS_AT_ONCE: usize = 8;
@@ -108,7 +108,7 @@ pub(crate) async fn upload(
     bucket: &str,
     uploads: &[Upload],
 ) -> Result<Vec<Artifact>, Error> {
-    let progress = Progress::new(uploads.iter().map(|it| it.digest.size).sum());
+    let progress = Progress::new("uploaded", uploads.iter().map(|it| it.digest.size).sum());
     let each = stream::iter(uploads).map(|it| put(storage, bucket, it, &progress));
     let artifacts = each.buffered(UPLOADS_AT_ONCE).try_collect().await;
     progress.finish();

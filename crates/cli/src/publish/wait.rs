@@ -203,12 +203,13 @@ mod tests {
     }
 
     fn finished(outcome: Outcome, reason: Option<&str>) -> Body {
-        Body::Finished {
+        Body::Finished(Ending {
             outcome,
             reason: reason.map(str::to_owned),
             metrics: BTreeMap::from([("accuracy".to_owned(), 0.96)]),
             model_uri: Some("gs://out/model/".to_owned()),
-        }
+            model_files: Vec::new(),
+        })
     }
 
     /// What is told to a CI job after each of the facts.

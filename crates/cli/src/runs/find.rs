@@ -50,7 +50,7 @@ pub(super) struct Which {
 }
 
 /// The beginning of a hash.
-fn sha(text: &str) -> Result<String, &'static str> {
+pub(super) fn sha(text: &str) -> Result<String, &'static str> {
     let text = text.to_ascii_lowercase();
     let is_hash = (4..=64).contains(&text.len()) && text.bytes().all(|it| it.is_ascii_hexdigit());
     if is_hash {
@@ -167,7 +167,11 @@ impl Catalogue {
         since: Timestamp,
         until: Option<Timestamp>,
     ) -> impl Stream<Item = anyhow::Result<Listed>> + 'a {
-        let runs = self.trail.runs().map_err(anyhow::Error::from);
+        let runs = match which.project {
+            Some(Project::Id(id)) => self.trail.runs_of(id).left_stream(),
+            Some(Project::Path(_)) | None => self.trail.runs().right_stream(),
+        };
+        let runs = runs.map_err(anyhow::Error::from);
         runs.try_filter_map(move |objects| {
             let created = |at: Option<Timestamp>| at.is_none_or(|it| it >= since);
             let late = objects.last().is_some_and(|it| created(it.created));

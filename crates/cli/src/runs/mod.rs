@@ -1,7 +1,9 @@
-//! `branchline runs list`, `show` and `watch`: what is on record of runs, read from the ledger.
+//! `branchline runs list`, `show` and `watch`, and `fetch`: what is on record of runs, read from the ledger.
 
+pub(crate) mod fetch;
 mod find;
 pub(crate) mod list;
+pub(crate) mod model;
 mod newest;
 mod record;
 mod screen;

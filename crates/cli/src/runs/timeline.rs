@@ -89,7 +89,7 @@ pub(super) fn stretches(entries: &[Entry], now: Timestamp) -> Vec<Stretch> {
 pub(super) fn ended_at(run: &Run, entries: &[Entry]) -> Option<Timestamp> {
     run.ending()?;
     let mut facts = entries.iter().map(|it| &it.fact).filter(|it| it.attempt == run.attempt);
-    let end = facts.find(|it| matches!(it.body, Body::Finished { .. } | Body::Rejected { .. }));
+    let end = facts.find(|it| matches!(it.body, Body::Finished(_) | Body::Rejected { .. }));
     end.map(|it| it.time)
 }
 

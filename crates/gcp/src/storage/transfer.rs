@@ -19,7 +19,7 @@ const BYTES_PER_SECOND_MIN: u64 = 64 * 1024;
 /// How much is read from a file at once.
 const CHUNK_BYTES: usize = 256 * 1024;
 
-/// Told the bytes sent so far; goes back when a part is sent again.
+/// Told the bytes sent or received so far; goes back when a part is sent again.
 type Progress = Arc<dyn Fn(u64) + Send + Sync>;
 
 impl Storage {
@@ -63,13 +63,25 @@ impl Storage {
 
     /// Downloads one generation to a file that appears only when it is complete
     /// and its checksum has been verified.
-    #[instrument(name = "storage.download", skip_all, fields(storage.bucket = bucket, storage.object = name))]
     pub fn download<'a>(
         &'a self,
         bucket: &'a str,
         name: &'a str,
         generation: i64,
         path: &'a Path,
+        on_progress: impl Fn(u64) + Send + Sync + 'static,
+    ) -> Call<'a, Object> {
+        self.download_file(bucket, name, generation, path, Arc::new(on_progress))
+    }
+
+    #[instrument(name = "storage.download", skip_all, fields(storage.bucket = bucket, storage.object = name))]
+    fn download_file<'a>(
+        &'a self,
+        bucket: &'a str,
+        name: &'a str,
+        generation: i64,
+        path: &'a Path,
+        on_progress: Progress,
     ) -> Call<'a, Object> {
         Box::pin(async move {
             let part = {
@@ -80,8 +92,11 @@ impl Storage {
             let failed = |it| Error::file(format!("writing {}", path.display()), it);
             let mut file = File::create(&part).await.map_err(failed)?;
             let mut reading = self.open(bucket, name, Some(generation)).await?;
+            let mut received = 0;
             while let Some(piece) = reading.next().await? {
                 file.write_all(&piece).await.map_err(failed)?;
+                received += piece.len() as u64;
+                on_progress(received);
             }
             file.sync_all().await.map_err(failed)?;
             tokio::fs::rename(&part, path).await.map_err(failed)?;

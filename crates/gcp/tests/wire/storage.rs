@@ -138,9 +138,9 @@ async fn a_download_appears_only_when_it_is_right() {
     let server =
         Server::start(vec![content("hello worlD", hash), content("hello world", hash)]).await;
     let storage = connect(&server).await;
-    storage.download("b", "o", 7, &path).await.unwrap_err();
+    storage.download("b", "o", 7, &path, |_| ()).await.unwrap_err();
     assert!(!path.exists());
-    storage.download("b", "o", 7, &path).await.unwrap();
+    storage.download("b", "o", 7, &path, |_| ()).await.unwrap();
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "hello world");
     assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
 }

@@ -17,6 +17,7 @@ use super::Run;
 use crate::fact::{Body, DecodeError, Entry, Fact, Intent};
 use crate::queue::Ticket;
 use crate::run::FoldError;
+use crate::state::Ending;
 
 fn request() -> ArtifactReady {
     serde_json::from_value(json!({
@@ -84,7 +85,13 @@ fn intended(nonce: &str) -> (u32, Body) {
 }
 
 fn finished(outcome: Outcome) -> Body {
-    Body::Finished { outcome, reason: None, metrics: BTreeMap::new(), model_uri: None }
+    Body::Finished(Ending {
+        outcome,
+        reason: None,
+        metrics: BTreeMap::new(),
+        model_uri: None,
+        model_files: Vec::new(),
+    })
 }
 
 /// Folds fact by fact and tells state and event behind each.

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::fact::{Fact, Intent};
+use crate::state::Ending;
 
 type Facts = Vec<(String, Vec<u8>)>;
 
@@ -37,11 +38,14 @@ fn ledger() -> (Facts, LedgerHead) {
     let (request, intent) = (Box::new(request()), "n".to_owned());
     let digest = RunId::derive(&request).1;
     let asked_at = "2026-11-23T12:00:00Z".parse().unwrap();
-    let finished = |outcome| Body::Finished {
-        outcome,
-        reason: Some("exit 1".to_owned()),
-        metrics: BTreeMap::from([("loss".to_owned(), 0.1)]),
-        model_uri: None,
+    let finished = |outcome| {
+        Body::Finished(Ending {
+            outcome,
+            reason: Some("exit 1".to_owned()),
+            metrics: BTreeMap::from([("loss".to_owned(), 0.1)]),
+            model_uri: None,
+            model_files: Vec::new(),
+        })
     };
     let bodies = [
         (1, Body::Requested { request: request.clone(), digest, asked_at }),

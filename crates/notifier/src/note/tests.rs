@@ -1,7 +1,7 @@
 //! What the note says, and that foreign text stays inside it.
 
 use branchline_contract::Outcome;
-use branchline_ledger::Intent;
+use branchline_ledger::{Ending, Intent};
 use comrak::nodes::{AstNode, NodeValue};
 use comrak::{Arena, Options, parse_document};
 use expect_test::expect;
@@ -97,12 +97,13 @@ fn note_of(text: &str) -> String {
         [Body::Intended(intent), refused, Body::Blocked { reason: text.to_owned(), pause: None }],
     );
     facts.push(Body::CancelRequested { reason: text.to_owned(), request: None });
-    facts.push(Body::Finished {
+    facts.push(Body::Finished(Ending {
         outcome: Outcome::Failed,
         reason: Some(format!("{text}\n{text}")),
         metrics: [(text.to_owned(), 0.5)].into(),
         model_uri: Some(text.to_owned()),
-    });
+        model_files: Vec::new(),
+    }));
     let history = history_by(text, facts);
     crate::wanted::wanted(&history, None).note
 }

@@ -165,7 +165,7 @@ impl Hands<'_> {
         };
         if !changed.is_empty() {
             let ending = Ending::without_job(Outcome::Failed, changed.join("\n"));
-            return self.append(it, step::finished(ending)).await;
+            return self.append(it, Body::Finished(ending)).await;
         }
         let nonce = format!("{:032x}", fastrand::u128(..));
         let since = self.now();
@@ -254,8 +254,9 @@ impl Hands<'_> {
             reason: Some(reasons.join("\n")).filter(|it| !it.is_empty()),
             metrics: results.metrics,
             model_uri: results.model_uri,
+            model_files: results.model_files,
         };
-        self.append(it, step::finished(ending)).await
+        self.append(it, Body::Finished(ending)).await
     }
 
     /// Opens the next attempt: its entry in the queue stands before the fact.

@@ -10,7 +10,7 @@ use tracing::warn;
 
 use super::line::{Line, waits_for};
 use super::perform::{COLLISIONS_MAX, Error, Hands, answer, locked};
-use super::step::{self, Answer};
+use super::step::Answer;
 use super::tracked::Tracked;
 
 /// Pauses, in rounds.
@@ -72,7 +72,7 @@ impl Hands<'_> {
             return Ok(());
         }
         let ending = Ending::without_job(Outcome::Failed, message);
-        self.append(it, step::finished(ending)).await
+        self.append(it, Body::Finished(ending)).await
     }
 
     /// Records a refusal. `false` when another leader took the run elsewhere meanwhile.

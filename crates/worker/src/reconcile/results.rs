@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use branchline_gcp::storage::{List, Objects};
+use branchline_contract::Crc32c;
+use branchline_gcp::storage::{List, Object, Objects};
 use branchline_gcp::vertex::Job;
 use branchline_gcp::{Class, Error};
+use branchline_ledger::ModelFile;
 
 use crate::metrics;
 
@@ -15,7 +17,9 @@ pub(crate) struct Results {
     pub(crate) metrics: BTreeMap<String, f64>,
     /// Where the model lies, or its name in Vertex AI's registry.
     pub(crate) model_uri: Option<String>,
-    /// Why `metrics.json` was not taken, though it is there.
+    /// Its files, where it lies in the output directory.
+    pub(crate) model_files: Vec<ModelFile>,
+    /// Why `metrics.json` or the model's files were not taken, though they are there.
     pub(crate) problem: Option<String>,
 }
 
@@ -25,8 +29,11 @@ pub(crate) async fn read(
     output: Option<&str>,
     job: &Job,
 ) -> Result<Results, Error> {
-    let mut results =
-        Results { metrics: job.metrics.clone(), model_uri: job.model.clone(), problem: None };
+    let mut results = Results {
+        metrics: job.metrics.clone(),
+        model_uri: job.model.clone(),
+        ..Results::default()
+    };
     let place = output.and_then(|it| it.strip_prefix("gs://")?.split_once('/'));
     let Some((bucket, directory)) = place else {
         return Ok(results);
@@ -35,21 +42,72 @@ pub(crate) async fn read(
         Ok(found) => results.metrics.extend(found),
         Err(problem) => results.problem = Some(problem),
     }
-    if results.model_uri.is_none() {
-        // Each trial of a tuning job has a directory of its own.
-        let trial = job.best_trial.as_ref().map(|it| format!("{it}/")).unwrap_or_default();
-        let prefix = format!("{directory}{trial}model/");
-        let list = List { bucket, prefix: &prefix, start: None, page_token: None, page_size: 1 };
-        match storage.list(list).await {
-            Ok(page) if page.objects.is_empty() => {}
-            Ok(_) => results.model_uri = Some(format!("gs://{bucket}/{prefix}")),
-            Err(error) => {
-                let problem = unreadable("the model was not looked for", error)?;
-                results.problem.get_or_insert(problem);
-            }
+    // Each trial of a tuning job has a directory of its own.
+    let trial = job.best_trial.as_ref().map(|it| format!("{it}/")).unwrap_or_default();
+    let name = match &results.model_uri {
+        None => Some(format!("{directory}{trial}model")),
+        Some(uri) => uri
+            .strip_prefix(&format!("gs://{bucket}/"))
+            .filter(|it| it.starts_with(directory))
+            .map(|it| it.trim_end_matches('/').to_owned()),
+    };
+    let Some(name) = name else { return Ok(results) };
+    let found = match objects(storage, bucket, &name).await {
+        Ok(objects) if objects.is_empty() => Ok(()),
+        Ok(objects) => {
+            results.model_uri.get_or_insert_with(|| format!("gs://{bucket}/{name}/"));
+            files(objects).map(|it| results.model_files = it)
         }
+        Err(error) => Err(unreadable("the model was not looked for", error)?),
+    };
+    if let Err(problem) = found {
+        results.problem.get_or_insert(problem);
     }
     Ok(results)
+}
+
+/// The objects of a directory of that name, as far as they can be on record, and some of the rest;
+/// or the object of that name.
+async fn objects(storage: &dyn Objects, bucket: &str, name: &str) -> Result<Vec<Object>, Error> {
+    let prefix = &format!("{name}/");
+    let (mut objects, mut page_token) = (Vec::new(), None);
+    while objects.len() <= ModelFile::COUNT_MAX {
+        let list = List { bucket, prefix, start: None, page_token, page_size: 1_000 };
+        let page = storage.list(list).await?;
+        objects.extend(page.objects);
+        page_token = page.next;
+        if page_token.is_none() {
+            break;
+        }
+    }
+    if objects.is_empty() {
+        match storage.stat(bucket, name, None).await {
+            Ok(object) => objects.push(object),
+            Err(error) if error.class() == Class::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(objects)
+}
+
+/// The files of a model, or why they are not on record.
+fn files(objects: Vec<Object>) -> Result<Vec<ModelFile>, String> {
+    if objects.len() > ModelFile::COUNT_MAX {
+        let max = ModelFile::COUNT_MAX;
+        return Err(format!("the model has more than {max} files, so none of them is on record"));
+    }
+    let pinned = |it: Object| {
+        // Consoles and mounted buckets leave these for directories.
+        if it.name.ends_with('/') && it.size == 0 {
+            return None;
+        }
+        let Some((crc32c, size)) = it.crc32c.zip(u64::try_from(it.size).ok()) else {
+            return Some(Err(format!("the model is not on record: {} has no CRC32C", it.name)));
+        };
+        let crc32c = Crc32c(crc32c);
+        Some(Ok(ModelFile { object: it.name, generation: it.generation, size, crc32c }))
+    };
+    objects.into_iter().filter_map(pinned).collect()
 }
 
 /// The numbers of `metrics.json`, none when it is missing, or what is wrong with it.

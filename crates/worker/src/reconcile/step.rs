@@ -260,13 +260,7 @@ pub(super) fn outcome(state: &JobState) -> Option<Outcome> {
 
 /// The fact that ends a run which has no job, or none any more.
 fn end(outcome: Outcome, reason: &str) -> Next {
-    Next::Append(finished(Ending::without_job(outcome, reason.to_owned())))
-}
-
-/// The fact for an ending.
-pub(super) fn finished(ending: Ending) -> Body {
-    let Ending { outcome, reason, metrics, model_uri } = ending;
-    Body::Finished { outcome, reason, metrics, model_uri }
+    Next::Append(Body::Finished(Ending::without_job(outcome, reason.to_owned())))
 }
 
 #[cfg(test)]

@@ -164,7 +164,6 @@ mod tests {
     use branchline_ledger::{Ending, Intent};
     use jiff::Timestamp;
 
-    use super::super::step::finished;
     use super::*;
     use crate::testing::{admitted, custom_job, history, intended, request, submitted};
 
@@ -193,7 +192,7 @@ mod tests {
             facts
         };
         let ended = |mut facts: Vec<Body>| {
-            facts.push(finished(Ending::without_job(Outcome::Failed, String::new())));
+            facts.push(Body::Finished(Ending::without_job(Outcome::Failed, String::new())));
             facts
         };
         let retried = |mut facts: Vec<Body>| {

@@ -3,13 +3,12 @@
 use branchline_ledger::{Ending, Wanted};
 
 use super::*;
-use crate::reconcile::step::finished;
 use crate::testing::{admitted, custom_job, held, history, request, submitted};
 
 const ANYBODY: &str = "rules: [{name: anybody, forks: true}]";
 
 fn ended(mut facts: Vec<Body>, outcome: Outcome) -> Vec<Body> {
-    facts.push(finished(Ending::without_job(outcome, "so".to_owned())));
+    facts.push(Body::Finished(Ending::without_job(outcome, "so".to_owned())));
     facts
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use branchline_contract::{JobKind, Outcome};
 use branchline_gcp::vertex::{Job, JobError, JobState};
-use branchline_ledger::{Body, Wanted};
+use branchline_ledger::{Body, Ending, Wanted};
 
 use super::{Answer, Found, Hold, Memory, Next, Sight, Sighting, Times, next, outcome};
 use crate::testing::{admitted, custom_job, held, intended, intent, request, run, submitted};
@@ -20,7 +20,7 @@ const TIMES: Times = Times {
 /// One line for what is to be done.
 fn told(next: &Next) -> String {
     match next {
-        Next::Append(Body::Finished { outcome, .. }) => format!("end {}", outcome.as_str()),
+        Next::Append(Body::Finished(Ending { outcome, .. })) => format!("end {}", outcome.as_str()),
         Next::Append(body) => format!("append {}", body.kind()),
         Next::Conclude(_, outcome) => format!("conclude {}", outcome.as_str()),
         Next::Rest => "rest".to_owned(),
@@ -253,12 +253,13 @@ fn a_job_that_failed_for_want_of_quota_is_tried_again_where_that_is_allowed() {
 #[test]
 fn a_finished_run_rests_whatever_is_seen() {
     let mut facts = submitted();
-    facts.push(Body::Finished {
+    facts.push(Body::Finished(Ending {
         outcome: Outcome::Succeeded,
         reason: None,
         metrics: [].into(),
         model_uri: None,
-    });
+        model_files: Vec::new(),
+    }));
     for memory in
         [sees(Sighting::NotListed), sees(Sighting::Live(JobState::Running)), sight(Answer::Unknown)]
     {

@@ -1,0 +1,214 @@
+//! The files of a run's model, from Cloud Storage to a directory here.
+
+use std::io::{self, Write as _};
+use std::path::{Component, Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use anyhow::Context as _;
+use branchline_contract::{Outcome, RunId};
+use branchline_gcp::Class;
+use branchline_gcp::storage::{Object, Storage};
+use branchline_ledger::{Ending, History, ModelFile};
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use indicatif::HumanBytes;
+use serde_json::json;
+
+use super::fetch::Error;
+use super::word;
+use crate::progress::Progress;
+use crate::terminal::{json as line, plain};
+
+/// Files that are downloaded at once.
+const AT_ONCE: usize = 8;
+/// As file systems have it.
+const NAME_BYTES_MAX: usize = 255;
+
+/// The model of a run that succeeded.
+pub(crate) struct Model<'a> {
+    run: &'a RunId,
+    bucket: &'a str,
+    /// Name of its directory, or of its only file, in the bucket.
+    name: &'a str,
+    files: &'a [ModelFile],
+}
+
+impl<'a> Model<'a> {
+    /// What is on record.
+    pub(crate) fn of(history: &'a History) -> Result<Self, Error> {
+        let run = &history.run.id;
+        let Some(ending) = history.run.ending() else {
+            return Err(Error::GoesOn { run: run.clone(), state: word(&history.run.state) });
+        };
+        let Ending { outcome, model_uri, model_files, .. } = ending;
+        if *outcome != Outcome::Succeeded {
+            return Err(Error::Ended { run: run.clone(), outcome: *outcome });
+        }
+        let uri = model_uri.as_ref().ok_or_else(|| Error::NoModel(run.clone()))?;
+        let place = uri.strip_prefix("gs://").and_then(|it| it.split_once('/'));
+        let elsewhere = || Error::Elsewhere { run: run.clone(), uri: plain(uri) };
+        let (bucket, name) = place.ok_or_else(elsewhere)?;
+        if model_files.is_empty() {
+            return Err(Error::Unrecorded { run: run.clone(), uri: plain(uri) });
+        }
+        Ok(Self { run, bucket, name: name.trim_end_matches('/'), files: model_files })
+    }
+
+    /// Downloads all of it to a directory that is new or empty, or nothing.
+    pub(super) async fn save(&self, storage: &Storage, output: &Path) -> anyhow::Result<()> {
+        let is_taken = match std::fs::read_dir(output) {
+            Ok(mut entries) => entries.next().is_some(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+            Err(error) => return Err(writing(output, error)),
+        };
+        if is_taken {
+            return Err(Error::Taken(output.to_owned()).into());
+        }
+        let parent = match output.parent() {
+            Some(it) if it != Path::new("") => it,
+            Some(_) | None => Path::new("."),
+        };
+        std::fs::create_dir_all(parent).map_err(|it| writing(parent, it))?;
+        let unverified = tempfile::Builder::new()
+            .prefix(".branchline-fetch-")
+            .tempdir_in(parent)
+            .map_err(|it| writing(parent, it))?;
+        // A directory for somebody's files alone would stay that under its new name.
+        let whole = unverified.path().join("model");
+        std::fs::create_dir(&whole).map_err(|it| writing(&whole, it))?;
+        self.download(storage, &whole).await?;
+        std::fs::rename(&whole, output).map_err(|it| writing(output, it))
+    }
+
+    /// Downloads all of it into a directory.
+    pub(crate) async fn download(&self, storage: &Storage, to: &Path) -> anyhow::Result<()> {
+        let files: Vec<_> =
+            self.files.iter().map(|it| Ok((it, self.path(it)?))).collect::<Result<_, Error>>()?;
+        let progress = Progress::new("downloaded", self.size());
+        let each = stream::iter(files).map(|(it, path)| {
+            let path = to.join(path);
+            self.one(storage, it, path, &progress)
+        });
+        let done = each.buffer_unordered(AT_ONCE).try_collect::<()>().await;
+        progress.finish();
+        done
+    }
+
+    async fn one(
+        &self,
+        storage: &Storage,
+        file: &ModelFile,
+        path: PathBuf,
+        progress: &Progress,
+    ) -> anyhow::Result<()> {
+        let directory = path.parent().unwrap_or(&path);
+        std::fs::create_dir_all(directory).map_err(|it| writing(directory, it))?;
+        let (bucket, name) = (self.bucket, &file.object);
+        let on_progress = {
+            let received = AtomicU64::new(0);
+            let progress = progress.clone();
+            move |now| progress.advance(received.swap(now, Ordering::Relaxed), now)
+        };
+        let found = storage.download(bucket, name, file.generation, &path, on_progress).await;
+        let changed = |what| Error::Changed { uri: plain(&format!("gs://{bucket}/{name}")), what };
+        match found {
+            Ok(it) if is(file, &it) => Ok(()),
+            Ok(it) => {
+                let found = format!("{} bytes of another checksum", it.size);
+                Err(changed(format!("it has {found}, and {} were recorded", file.size)).into())
+            }
+            Err(error) if error.class() == Class::NotFound => {
+                let what = format!("generation {} is gone", file.generation);
+                Err(changed(what).into())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Where a file belongs, below the directory of the model.
+    fn path(&self, file: &ModelFile) -> Result<PathBuf, Error> {
+        let below = file.object.strip_prefix(self.name).unwrap_or_default();
+        let path = match below.strip_prefix('/') {
+            Some(path) => path,
+            None => file.object.rsplit('/').next().unwrap_or_default(),
+        };
+        place(path)
+    }
+
+    fn size(&self) -> u64 {
+        self.files.iter().map(|it| it.size).sum()
+    }
+
+    pub(super) fn tell(&self, output: &Path, as_json: bool) -> anyhow::Result<()> {
+        let mut lines = String::new();
+        for file in self.files.iter().filter(|_| as_json) {
+            let ModelFile { object, generation, size, crc32c } = file;
+            let uri = format!("gs://{}/{object}", self.bucket);
+            let path = output.join(self.path(file)?);
+            let it = json!({"path": path, "uri": uri, "generation": generation, "size": size, "crc32c": crc32c});
+            lines += &(line(&it) + "\n");
+        }
+        io::stdout().write_all(lines.as_bytes()).context("writing to stdout")?;
+        let (count, size) = (self.files.len(), HumanBytes(self.size()));
+        let files = if count == 1 { "file" } else { "files" };
+        eprintln!("{}: {count} {files}, {size}, verified, in {}", self.run, output.display());
+        Ok(())
+    }
+}
+
+/// Whether that content is the file's. The download compared it with the checksum that came along.
+fn is(file: &ModelFile, found: &Object) -> bool {
+    found.crc32c == Some(file.crc32c.0) && u64::try_from(found.size) == Ok(file.size)
+}
+
+/// A path that stays below the directory it is taken from.
+fn place(path: &str) -> Result<PathBuf, Error> {
+    let is_name = |it: &str| {
+        !it.is_empty()
+            && it.len() <= NAME_BYTES_MAX
+            && !it.contains(|c: char| c == '\\' || c.is_control())
+    };
+    let place = Path::new(path);
+    let is_below = place.components().all(|it| matches!(it, Component::Normal(_)));
+    if is_below && path.split('/').all(|it| is_name(it) && it != ".") {
+        Ok(place.to_owned())
+    } else {
+        Err(Error::Name(path.chars().take(NAME_BYTES_MAX).collect()))
+    }
+}
+
+fn writing(path: &Path, error: io::Error) -> anyhow::Error {
+    anyhow::Error::from(error).context(format!("writing to {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_lies_below_the_directory_of_the_model_or_nowhere() {
+        let long = "x".repeat(256);
+        for path in ["model.json", "variables/variables.index", "a b/ü", "...", ".keep"] {
+            assert_eq!(place(path).unwrap(), Path::new(path));
+        }
+        let wrong = [
+            "",
+            "/",
+            "/etc/passwd",
+            "..",
+            "../x",
+            "a/../../x",
+            "a//b",
+            "a/",
+            "./a",
+            "a/./b",
+            "a\\b",
+            "a\nb",
+            "a\0b",
+            "\u{1b}[2J",
+            long.as_str(),
+        ];
+        for path in wrong {
+            assert!(place(path).is_err(), "{path:?}");
+        }
+    }
+}
