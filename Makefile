@@ -44,8 +44,10 @@ test:
 	cargo test --locked --workspace
 	@command -v tmux >/dev/null || echo 'skipped: what a terminal shows, because tmux is missing'
 	@command -v gcloud >/dev/null || echo 'skipped: messages that gcloud publishes, because gcloud is missing'
+	@command -v kubectl >/dev/null || echo 'skipped: what rendered manifests promise, because kubectl is missing'
 	@tests/python/run --where-available
 	@deploy/monitoring/check --where-available
+	@deploy/k8s/check --where-available
 
 check:
 	cargo fmt --all --check
