@@ -21,6 +21,7 @@ mod publish;
 mod roles;
 mod runs;
 mod schema;
+mod start;
 mod style;
 mod table;
 mod terminal;
@@ -28,7 +29,8 @@ mod terminal;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use branchline_service::telemetry::chain;
+use branchline_service::config::ConfigErrors;
+use branchline_service::telemetry::{self, chain};
 use clap::{Parser, Subcommand};
 
 /// From git branch to trained model
@@ -83,7 +85,7 @@ fn main() -> ExitCode {
         // Whoever read our output has seen enough.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {}", chain(error.as_ref()));
+            tell(&cli.command, &error);
             exit_code(&error).into()
         }
     }
@@ -116,6 +118,21 @@ fn run(command: &Command) -> anyhow::Result<u8> {
     }
 }
 
+/// Says why it ends: where a role's log is, and otherwise to people.
+fn tell(command: &Command, error: &anyhow::Error) {
+    let format = match command {
+        Command::Worker(args) => args.common.log_format,
+        Command::Notifier(args) => args.common.log_format,
+        _ => telemetry::Format::Human,
+    };
+    let sentences = match (error.downcast_ref::<start::Unfit>(), error.downcast_ref::<ConfigErrors>()) {
+        (Some(unfit), _) => unfit.sentences(),
+        (None, Some(ConfigErrors(all))) => all.iter().map(|it| chain(it)).collect(),
+        (None, None) => vec![chain(error.as_ref())],
+    };
+    telemetry::tell(format, sentences);
+}
+
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     tokio::runtime::Runtime::new().context("starting the runtime")
 }
@@ -138,21 +155,16 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     if let Some(error) = error.downcast_ref::<confirm::Unconfirmed>() {
         return error.exit_code();
     }
+    if let Some(unfit) = error.downcast_ref::<start::Unfit>() {
+        return unfit.exit_code();
+    }
     if error.is::<dlq::Unusable>() {
         return exit::DATA;
     }
     if error.is::<operate::Usage>() {
         return exit::USAGE;
     }
-    let configuration = error.is::<branchline_service::config::ConfigError>()
-        || error.is::<branchline_service::telemetry::TelemetryError>()
-        || error.is::<operate::Misplaced>()
-        || error.is::<env::KeyFile>()
-        || error.is::<roles::NoToken>()
-        || matches!(
-            error.downcast_ref(),
-            Some(branchline_worker::Error::Lease { .. } | branchline_worker::Error::Trust(_))
-        );
+    let configuration = error.is::<ConfigErrors>() || error.is::<operate::Misplaced>();
     let google = error.chain().find_map(|it| it.downcast_ref::<branchline_gcp::Error>());
     match google {
         _ if configuration => exit::CONFIG,

@@ -1,5 +1,5 @@
 //! What an account may do, and how a CI job's token becomes one: IAM, the Security Token Service,
-//! Resource Manager and Service Usage. Asked by `doctor` only, each question once and briefly.
+//! Resource Manager and Service Usage. Asked by `doctor`, and by a role before it works, and briefly.
 //!
 //! Google has no client for some of these, and its clients' errors lose what the Security Token
 //! Service says; so this door speaks JSON over HTTP itself.
@@ -19,6 +19,7 @@ use crate::identity::IdTokens;
 
 mod clock;
 mod provider;
+mod reach;
 
 pub use provider::{Provider, Standing};
 
@@ -92,11 +93,16 @@ pub struct Iam {
 impl Iam {
     /// Nothing is asked yet, and the time for it begins.
     pub fn new(config: &Config) -> Result<Self, Refusal> {
+        Self::within(config, TIME_MAX)
+    }
+
+    /// The same with another time for all questions together.
+    pub fn within(config: &Config, time_max: Duration) -> Result<Self, Refusal> {
         let http = Client::builder()
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(|error| silent(&error))?;
-        let (config, until) = (config.clone(), Instant::now() + TIME_MAX);
+        let (config, until) = (config.clone(), Instant::now() + time_max);
         Ok(Self { http, config, until, ahead: Arc::default() })
     }
 
@@ -300,6 +306,17 @@ impl Config {
 }
 
 impl Resource {
+    /// As it was given.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Project(name)
+            | Self::Bucket(name)
+            | Self::Topic(name)
+            | Self::Subscription(name)
+            | Self::ServiceAccount(name) => name,
+        }
+    }
+
     const fn api(&self) -> Api {
         match self {
             Self::Project(_) => Api::ResourceManager,

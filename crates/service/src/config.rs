@@ -1,6 +1,11 @@
-//! Reads a role's configuration file. Strictness is the target's: it denies
-//! unknown fields, and its field types state their rules.
+//! Reads a role's configuration file, and tells everything that is wrong with it at once.
+//! Strictness is the target's: it denies unknown fields, and its field types state their rules.
+//!
+//! A reader stops at the first error. So what it stopped at is told, taken out, and the rest is read
+//! again, until nothing is wrong any more. What only the taking out has made wrong is not told.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -8,8 +13,22 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 use serde_saphyr::UserMessageFormatter;
 
+use self::document::{Node, Place, Step, shown};
+
+mod document;
+#[cfg(test)]
+mod tests;
+
 /// Larger than any configuration written by people.
 const FILE_MAX: u64 = 1 << 20;
+/// Whoever has made more mistakes sees the others afterwards.
+const ERRORS_MAX: usize = 50;
+/// Each time something is taken out, or put where something was missing.
+const READINGS_MAX: usize = 8 * ERRORS_MAX;
+/// Foreign texts are cut.
+const CHARS_MAX: usize = 1_000;
+/// From here on two keys are alike.
+const LIKENESS_MIN: f64 = 0.7;
 
 /// Why a configuration was refused: one sentence that names file, field and rule.
 #[derive(Debug, thiserror::Error)]
@@ -40,8 +59,87 @@ pub enum ConfigError {
     },
 }
 
+/// Everything that is wrong with a configuration: at least one error.
+#[derive(Debug)]
+pub struct ConfigErrors(pub Vec<ConfigError>);
+
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sentences: Vec<_> = self.0.iter().map(ToString::to_string).collect();
+        f.write_str(&sentences.join("; "))
+    }
+}
+
+impl std::error::Error for ConfigErrors {}
+
+/// A configuration without what is wrong with it, for whoever wants to look at the rest. What had
+/// to be there has a stand-in that is empty.
+#[derive(Debug)]
+pub struct Draft<T> {
+    /// What the file says.
+    pub config: T,
+    written: BTreeSet<String>,
+    wrong: BTreeSet<String>,
+    unknown: BTreeSet<String>,
+}
+
+impl<T> Draft<T> {
+    /// Whether nothing is wrong with it.
+    pub fn is_whole(&self) -> bool {
+        self.wrong.is_empty()
+    }
+
+    /// Whether the value of that key is what the file wants it to be. One that is absent may be
+    /// there and misspelt.
+    pub fn is_sure(&self, key: &str) -> bool {
+        let is_meant = |it: &String| strsim::jaro_winkler(it, key) > LIKENESS_MIN;
+        !self.wrong.contains(key)
+            && (self.written.contains(key) || !self.unknown.iter().any(is_meant))
+    }
+}
+
 /// Reads the YAML file at `path` as a `T`.
-pub fn load<T: DeserializeOwned>(path: &Path) -> Result<T, ConfigError> {
+pub fn load<T: DeserializeOwned>(path: &Path) -> Result<T, ConfigErrors> {
+    match draft(path) {
+        (Some(draft), errors) if errors.is_empty() => Ok(draft.config),
+        (_, errors) => Err(ConfigErrors(errors)),
+    }
+}
+
+/// The same as far as it goes, with everything that is wrong.
+pub fn draft<T: DeserializeOwned>(path: &Path) -> (Option<Draft<T>>, Vec<ConfigError>) {
+    let refused =
+        |at: String, rule: String| ConfigError::Refused { path: path.to_owned(), at, rule };
+    let root = match read(path) {
+        Ok(text) => Node::parse(&text).map_err(|error| {
+            let rule = error.without_snippet().render_with_formatter(&UserMessageFormatter);
+            refused(String::new(), one_line(&rule))
+        }),
+        Err(error) => Err(error),
+    };
+    let root = match root {
+        Ok(root) => root,
+        Err(error) => return (None, vec![error]),
+    };
+    let written = root.keys().cloned().collect();
+    let (config, faults) = examine(root);
+    let draft = config.map(|config| {
+        let top = |it: &Fault| match it.place.first() {
+            Some(Step::Key(key)) => Some(key.clone()),
+            Some(Step::Item(_)) | None => None,
+        };
+        let is_unknown = |it: &&Fault| it.place.len() == 1 && it.rule.starts_with(UNKNOWN);
+        let unknown = faults.iter().filter(is_unknown).filter_map(top).collect();
+        Draft { config, written, wrong: faults.iter().filter_map(top).collect(), unknown }
+    });
+    let errors = faults.into_iter().map(|Fault { at, rule, line, .. }| {
+        let at = if at.is_empty() { at } else { one_line(&at) + ": " };
+        refused(at, format!("{} at line {line}", one_line(&rule)))
+    });
+    (draft, errors.collect())
+}
+
+fn read(path: &Path) -> Result<String, ConfigError> {
     let mut text = String::new();
     File::open(path)
         .and_then(|file| file.take(FILE_MAX + 1).read_to_string(&mut text))
@@ -49,96 +147,62 @@ pub fn load<T: DeserializeOwned>(path: &Path) -> Result<T, ConfigError> {
     if text.len() as u64 > FILE_MAX {
         return Err(ConfigError::Size { path: path.to_owned() });
     }
-    parse(&text).map_err(|(at, rule)| ConfigError::Refused { path: path.to_owned(), at, rule })
+    Ok(text)
 }
 
-fn parse<T: DeserializeOwned>(text: &str) -> Result<T, (String, String)> {
-    let mut field = String::new();
-    let parsed = serde_saphyr::with_deserializer_from_str(text, |deserializer| {
-        serde_path_to_error::deserialize(deserializer).map_err(|error| {
-            field = match error.path().to_string().as_str() {
-                "." | "?" => String::new(),
-                path => format!("{}: ", one_line(path)),
-            };
-            error.into_inner()
-        })
-    });
-    parsed.map_err(|error| {
-        let rule = error.without_snippet().render_with_formatter(&UserMessageFormatter);
-        (field, one_line(&rule))
-    })
+/// As serde words it.
+const UNKNOWN: &str = "unknown field `";
+const MISSING: &str = "missing field `";
+
+/// A rule that something in the file breaks.
+struct Fault {
+    place: Place,
+    /// Where it is told.
+    at: String,
+    rule: String,
+    line: u64,
+}
+
+/// What a document says without its faults, and these; nothing where even that cannot be read.
+fn examine<T: DeserializeOwned>(mut root: Node) -> (Option<T>, Vec<Fault>) {
+    let mut faults = Vec::new();
+    // What was changed here, with the number of stand-ins that were tried there.
+    let mut changed: BTreeMap<Place, usize> = BTreeMap::new();
+    for _ in 0..READINGS_MAX {
+        let value = root.value();
+        let error = match serde_path_to_error::deserialize::<_, T>(&value) {
+            Ok(config) => return (Some(config), faults),
+            Err(error) => error,
+        };
+        let (mut place, rule) = (root.place(error.path()), error.inner().to_string());
+        let at = shown(&place);
+        let missing = rule.strip_prefix(MISSING).and_then(|it| it.split_once('`'));
+        if let Some((field, _)) = missing {
+            place.push(Step::Key(field.to_owned()));
+        }
+        let (is_missing, line) = (missing.is_some(), root.line(&place));
+        let is_ours = (1..=place.len()).any(|it| changed.contains_key(&place[..it]));
+        let tried = changed.entry(place.clone()).or_default();
+        let mended = if is_missing || is_ours {
+            *tried += 1;
+            root.put(&place, *tried - 1)
+        } else {
+            root.remove(&place)
+        };
+        if !is_ours {
+            faults.push(Fault { place, at, rule, line });
+        }
+        if !mended || faults.len() == ERRORS_MAX {
+            break;
+        }
+    }
+    (None, faults)
 }
 
 fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
-#[cfg(test)]
-mod tests {
-    use std::num::NonZeroU32;
-
-    use super::*;
-    use expect_test::expect;
-
-    #[derive(Debug, serde::Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct Config {
-        subscription: String,
-        consume: Consume,
-    }
-
-    #[derive(Debug, serde::Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct Consume {
-        in_flight_max: NonZeroU32,
-    }
-
-    fn load_text(text: &str) -> Result<Config, String> {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("worker.yaml");
-        std::fs::write(&path, text).unwrap();
-        let root = format!("{}/", directory.path().display());
-        load(&path).map_err(|error| error.to_string().replace(&root, ""))
-    }
-
-    #[test]
-    fn a_valid_file_is_read() {
-        let config = load_text("subscription: s\nconsume: {in_flight_max: 3}\n").unwrap();
-        assert_eq!((config.subscription.as_str(), config.consume.in_flight_max.get()), ("s", 3));
-    }
-
-    #[test]
-    fn a_refused_file_is_answered_with_one_sentence_naming_field_and_rule() {
-        let cases = [
-            "subscription: s\nconsume: {in_flight: 3}\n",
-            "subscription: s\nconsume: {in_flight_max: 0}\n",
-            "subscription: s\nconsume: {in_flight_max: many}\n",
-            "subscription: s\n",
-            "subscription: s\n\"con\\nsume\": {}\n",
-            "subscription: s\nsubscription: t\n",
-            "subscription: [",
-            "",
-        ];
-        let answers: Vec<_> = cases.iter().map(|it| load_text(it).unwrap_err()).collect();
-        expect![[r"
-            worker.yaml: consume.in_flight: unknown field `in_flight`, expected one of in_flight_max at line 2, column 11
-            worker.yaml: consume.in_flight_max: invalid value: integer `0`, expected a nonzero u32 at line 2, column 11
-            worker.yaml: consume.in_flight_max: invalid u32 at line 2, column 26
-            worker.yaml: missing field `consume` at line 1, column 1
-            worker.yaml: con sume: unknown field `con\nsume`, expected one of subscription, consume at line 2, column 1
-            worker.yaml: duplicate mapping key `subscription` is not allowed here at line 2, column 1
-            worker.yaml: subscription: expected string scalar at line 1, column 15
-            worker.yaml: unexpected end of file at line 1, column 1"]].assert_eq(&answers.join("\n"));
-    }
-
-    #[test]
-    fn a_missing_or_oversized_file_is_named() {
-        let missing = load::<Config>(Path::new("missing.yaml")).unwrap_err().to_string();
-        assert!(
-            missing.starts_with("missing.yaml: the configuration cannot be read: "),
-            "{missing}"
-        );
-        let oversized = load_text(&"#".repeat(1 << 21)).unwrap_err();
-        assert_eq!(oversized, "worker.yaml: a configuration has at most 1048576 bytes");
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    match text.char_indices().nth(CHARS_MAX) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
     }
 }

@@ -1,17 +1,17 @@
 //! Times in configurations and on the command line: `500ms`, `15s`, `72h`.
 
+use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use serde::Deserialize;
+use serde::de::{Deserialize, Deserializer, Error, Visitor};
 
 /// More is a slip, and its end is a time that no clock reaches.
 const MAX: Duration = Duration::from_hours(366 * 24);
 
 /// A time between a millisecond and a year, so that no loop spins and no sum overflows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Period(Duration);
 
 impl Period {
@@ -26,10 +26,24 @@ impl Period {
     }
 }
 
-impl TryFrom<String> for Period {
-    type Error = String;
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
+impl<'de> Deserialize<'de> for Period {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(Text)
+    }
+}
+
+/// Tells of a number what it lacks.
+struct Text;
+
+impl Visitor<'_> for Text {
+    type Value = Period;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a time with its unit, such as 500ms, 15s or 72h")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Period, E> {
+        text.parse().map_err(E::custom)
     }
 }
 

@@ -5,7 +5,7 @@ mod cloud_logging;
 
 use std::error::Error;
 use std::fmt;
-use std::io::{IsTerminal, stderr};
+use std::io::{IsTerminal, Write as _, stderr};
 use std::panic;
 use std::str::FromStr;
 
@@ -48,6 +48,16 @@ impl FromStr for Format {
     }
 }
 
+impl Format {
+    fn is_human(self) -> bool {
+        match self {
+            Self::Auto => stderr().is_terminal(),
+            Self::Human => true,
+            Self::Json => false,
+        }
+    }
+}
+
 /// Why logging could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
@@ -64,17 +74,31 @@ pub enum TelemetryError {
     Init(#[source] TryInitError),
 }
 
+/// Whether a filter is in the form of `RUST_LOG`.
+pub fn check(filter: &str) -> Result<EnvFilter, TelemetryError> {
+    EnvFilter::try_new(filter)
+        .map_err(|source| TelemetryError::Filter { filter: filter.to_owned(), source })
+}
+
+/// Says why the process ends, a line each and in the form of its log, whatever the filter of that.
+pub fn tell(format: Format, sentences: impl IntoIterator<Item = String>) {
+    let mut out = stderr().lock();
+    for sentence in sentences {
+        let line = if format.is_human() {
+            format!("error: {sentence}")
+        } else {
+            cloud_logging::error(&sentence).to_string()
+        };
+        // Nothing is left to tell when stderr is gone.
+        let _ = writeln!(out, "{line}");
+    }
+}
+
 /// Sets up logging for the process, panics included; `filter` is in the form of `RUST_LOG`.
 pub fn init(format: Format, filter: &str) -> Result<(), TelemetryError> {
-    let directives = EnvFilter::try_new(filter)
-        .map_err(|source| TelemetryError::Filter { filter: filter.to_owned(), source })?;
+    let directives = check(filter)?;
     let terminal = stderr().is_terminal();
-    let human = match format {
-        Format::Auto => terminal,
-        Format::Human => true,
-        Format::Json => false,
-    };
-    let lines = if human {
+    let lines = if format.is_human() {
         let lines = tracing_subscriber::fmt::layer()
             .with_writer(stderr)
             .with_target(false)

@@ -77,19 +77,42 @@ pub enum Error {
     },
 }
 
-/// Whom a worker of that configuration trusts, or why it would not start.
-pub fn check(config: &Config, gitlab_token: Option<SecretString>) -> Result<Trust, Error> {
+impl Error {
+    /// The keys of the configuration that it follows from: where one of them is wrong itself,
+    /// nothing does.
+    pub const fn follows_from(&self) -> &'static [&'static str] {
+        const BUCKETS: [&str; 6] = [
+            "staging",
+            "dead_letter_bucket",
+            "ledger_bucket",
+            "queue_bucket",
+            "request_bucket",
+            "output_bucket",
+        ];
+        match self {
+            Self::Google(_) => &["google"],
+            Self::Lease { .. } => &["lease", "tick"],
+            Self::Staging(_) => &BUCKETS,
+            Self::DeadLetters(_) => BUCKETS.split_at(1).1,
+            Self::Trust(error) => error.follows_from(),
+            Self::Listen { .. } => &["listen"],
+        }
+    }
+}
+
+/// Whom a worker of that configuration trusts, or everything for which it would not start.
+pub fn check(config: &Config, gitlab_token: Option<SecretString>) -> Result<Trust, Vec<Error>> {
     let (lease, tick) = (config.lease.get(), config.tick.get());
-    if lease < tick * 3 {
-        return Err(Error::Lease { lease, tick });
+    let short = (lease < tick * 3).then_some(Error::Lease { lease, tick });
+    let staging = config.misplaced_staging().map(|it| Error::Staging(it.to_owned()));
+    let dead_letters = config.misplaced_dead_letters().map(|it| Error::DeadLetters(it.to_owned()));
+    let mut errors: Vec<_> = short.into_iter().chain(staging).chain(dead_letters).collect();
+    match Trust::load(config, gitlab_token) {
+        Ok(trust) if errors.is_empty() => return Ok(trust),
+        Ok(_) => {}
+        Err(more) => errors.extend(more.into_iter().map(Error::Trust)),
     }
-    if let Some(bucket) = config.misplaced_staging() {
-        return Err(Error::Staging(bucket.to_owned()));
-    }
-    if let Some(bucket) = config.misplaced_dead_letters() {
-        return Err(Error::DeadLetters(bucket.to_owned()));
-    }
-    Ok(Trust::load(config, gitlab_token)?)
+    Err(errors)
 }
 
 /// Runs the worker until `stop`, then drains it. The token is for `gitlab` of the configuration.
@@ -113,7 +136,8 @@ pub async fn serve(
     metrics: Metrics,
     stop: CancellationToken,
 ) -> Result<(), Error> {
-    let mut trust = check(&config, gitlab_token)?;
+    // Whoever starts a process for it tells all of them, and before.
+    let mut trust = check(&config, gitlab_token).map_err(|mut it| it.swap_remove(0))?;
     trust.gitlab = trust.gitlab.map(|it| it.observed(metrics.gitlab()));
     let listener = TcpListener::bind(config.listen)
         .await

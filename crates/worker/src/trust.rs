@@ -94,42 +94,87 @@ pub enum Error {
     MergeRequests,
 }
 
-impl Trust {
-    /// Reads the policy. Keys are fetched when a token asks for them.
-    pub fn load(config: &Config, gitlab_token: Option<SecretString>) -> Result<Self, Error> {
-        if config.identity.issuers.is_empty() {
-            return Err(Error::Nobody);
+impl Error {
+    /// The keys of the configuration that it follows from.
+    pub(crate) const fn follows_from(&self) -> &'static [&'static str] {
+        match self {
+            Self::Identity(_) | Self::Nobody => &["identity"],
+            Self::File { .. } | Self::Policy { .. } => &["policy"],
+            Self::Operators(_) => &["operators"],
+            Self::NoToken | Self::Gitlab(_) => &["gitlab"],
+            Self::Approvals(_) => &["policy", "gitlab", "operators"],
+            Self::MergeRequests => &["policy", "gitlab"],
         }
-        let keys = SigningKeys::new(
-            &config.identity.issuers,
-            std::slice::from_ref(&config.identity.audience),
-        )?;
-        let path = || config.policy.clone();
-        let text = std::fs::read_to_string(&config.policy)
-            .map_err(|why| Error::File { path: path(), why })?;
-        let policy = Policy::parse(&text).map_err(|why| Error::Policy { path: path(), why })?;
-        let gitlab = match (&config.gitlab, gitlab_token) {
-            (None, _) => None,
-            (Some(address), Some(token)) => Some(Client::new(address, token)?),
-            (Some(_), None) => return Err(Error::NoToken),
-        };
-        let operators = config.operators.as_ref().map(Operators::new).transpose();
-        let operators = operators.map_err(Error::Operators)?.map(Arc::new);
-        let wanted = policy.approvals();
-        if wanted.merge_request > 0 && gitlab.is_none() {
-            return Err(Error::Approvals("of merge requests, and gitlab is not set"));
-        }
-        if policy.names_merge_requests() && gitlab.is_none() {
-            return Err(Error::MergeRequests);
-        }
-        if wanted.operators && operators.is_none() {
-            return Err(Error::Approvals("of operators, and operators is not set"));
-        }
-        if wanted.operators && !operators.as_ref().is_some_and(|it| it.may_approve()) {
-            return Err(Error::Approvals("of operators, and operators names no user of GitLab"));
-        }
-        Ok(Self { keys: Arc::new(keys), policy: Arc::new(policy), gitlab, operators })
     }
+}
+
+impl Trust {
+    /// Reads the policy. Keys are fetched when a token asks for them. Tells everything that is wrong.
+    pub fn load(config: &Config, gitlab_token: Option<SecretString>) -> Result<Self, Vec<Error>> {
+        let mut errors = Vec::new();
+        let keys = kept(&mut errors, keys(config));
+        let policy = kept(&mut errors, policy(config));
+        let gitlab = match (&config.gitlab, gitlab_token) {
+            (None, _) => Ok(None),
+            (Some(address), Some(token)) => {
+                Client::new(address, token).map(Some).map_err(Error::from)
+            }
+            (Some(_), None) => Err(Error::NoToken),
+        };
+        let gitlab = kept(&mut errors, gitlab);
+        let operators = config.operators.as_ref().map(Operators::new).transpose();
+        let operators = kept(&mut errors, operators.map_err(Error::Operators));
+        if let (Some(policy), Some(operators)) = (&policy, &operators) {
+            errors.extend(unanswered(policy, config, operators.as_ref()));
+        }
+        match (keys, policy, gitlab, operators) {
+            (Some(keys), Some(policy), Some(gitlab), Some(operators)) if errors.is_empty() => {
+                let (keys, policy) = (Arc::new(keys), Arc::new(policy));
+                Ok(Self { keys, policy, gitlab, operators: operators.map(Arc::new) })
+            }
+            _ => Err(errors),
+        }
+    }
+}
+
+fn kept<T>(errors: &mut Vec<Error>, it: Result<T, Error>) -> Option<T> {
+    it.map_err(|error| errors.push(error)).ok()
+}
+
+fn keys(config: &Config) -> Result<SigningKeys, Error> {
+    let Identity { audience, issuers } = &config.identity;
+    if issuers.is_empty() {
+        return Err(Error::Nobody);
+    }
+    Ok(SigningKeys::new(issuers, std::slice::from_ref(audience))?)
+}
+
+fn policy(config: &Config) -> Result<Policy, Error> {
+    let path = || config.policy.clone();
+    let text = std::fs::read_to_string(&config.policy);
+    let text = text.map_err(|why| Error::File { path: path(), why })?;
+    Policy::parse(&text).map_err(|why| Error::Policy { path: path(), why })
+}
+
+/// What a policy asks that nobody is configured to answer.
+fn unanswered(policy: &Policy, config: &Config, operators: Option<&Operators>) -> Vec<Error> {
+    let wanted = policy.approvals();
+    let mut errors = Vec::new();
+    if wanted.merge_request > 0 && config.gitlab.is_none() {
+        errors.push(Error::Approvals("of merge requests, and gitlab is not set"));
+    } else if policy.names_merge_requests() && config.gitlab.is_none() {
+        errors.push(Error::MergeRequests);
+    }
+    if wanted.operators {
+        errors.extend(match operators {
+            None => Some(Error::Approvals("of operators, and operators is not set")),
+            Some(it) if !it.may_approve() => {
+                Some(Error::Approvals("of operators, and operators names no user of GitLab"))
+            }
+            Some(_) => None,
+        });
+    }
+    errors
 }
 
 #[cfg(test)]

@@ -10,6 +10,9 @@ use jiff::{Span, Timestamp};
 use super::finding::Finding;
 use super::quote::quote;
 
+/// The check that a GitLab answers.
+pub(crate) const SILENT: &str = "gitlab";
+
 /// What a role's token has to be good for.
 pub(crate) struct Wants {
     /// Such as `api`.
@@ -152,12 +155,18 @@ fn refused(error: &Error, host: &str, anew: &str) -> Finding {
             chain(error),
             anew,
         ),
+        Error::Unanswered { .. } => silent(host, chain(error)),
         _ => Finding::unknown(
             "gitlab-token",
             format!("{host} tells nothing of the token"),
             chain(error),
         ),
     }
+}
+
+/// A GitLab that says nothing.
+pub(crate) fn silent(host: &str, why: String) -> Finding {
+    Finding::unknown(SILENT, format!("{host} does not answer"), why)
 }
 
 const fn name(level: AccessLevel) -> &'static str {

@@ -4,14 +4,14 @@
 mod ci;
 mod cluster;
 mod credentials;
-mod finding;
-mod gitlab;
+pub(crate) mod finding;
+pub(crate) mod gitlab;
 pub(crate) mod grants;
 pub(crate) mod job_token;
 mod pool;
 mod provider;
 mod quote;
-mod roles;
+pub(crate) mod roles;
 mod service_agent;
 mod subscription;
 
@@ -262,7 +262,7 @@ fn key_file(environment: &Environment, google: &branchline_gcp::Config) -> Optio
 }
 
 /// How IAM names whoever this process is.
-async fn whoami(iam: &Iam) -> Member {
+pub(crate) async fn whoami(iam: &Iam) -> Member {
     let token = iam.own_id_token().await;
     let claims = token.and_then(|it| job_token::decode(&it));
     let email = claims.as_ref().map(|it| job_token::text(it, "email")).filter(|it| !it.is_empty());

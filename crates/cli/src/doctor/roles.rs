@@ -18,13 +18,13 @@ use super::grants::{Grants, On, Things};
 use super::quote::quote;
 use super::{Common, Jobs, cluster, gitlab, key_file};
 use crate::env::Environment;
-use crate::roles::{NoToken, gitlab_token};
+use crate::roles::{TokenError, gitlab_token, reporting_token};
 
 /// What the worker asks of GitLab.
 const READS: Wants =
     Wants { scope: "read_api", least: AccessLevel::REPORTER, sets_statuses: false };
 /// What the notifier does there.
-const REPORTS: Wants = Wants { scope: "api", least: AccessLevel::DEVELOPER, sets_statuses: true };
+pub(crate) const REPORTS: Wants = Wants { scope: "api", least: AccessLevel::DEVELOPER, sets_statuses: true };
 /// Time for what GitLab is asked.
 const TIME_MAX: Duration = Duration::from_millis(2_500);
 
@@ -37,17 +37,18 @@ pub(super) async fn worker(
     now: Timestamp,
 ) -> anyhow::Result<Vec<Finding>> {
     let config: branchline_worker::Config = load(path)?;
-    let started = gitlab_token(environment).and_then(|token| {
-        let identity = &config.identity;
-        let keys = SigningKeys::new(&identity.issuers, std::slice::from_ref(&identity.audience));
-        Ok((branchline_worker::check(&config, token)?, keys?))
-    });
     let gitlab = async {
-        let (trust, keys) = match &started {
-            Ok(started) => started,
-            Err(error) => return vec![not_started("worker", path, error.as_ref())],
+        let started = match gitlab_token(environment) {
+            Ok(token) => branchline_worker::check(&config, token),
+            Err(error) => return vec![not_started("worker", path, &error)],
         };
-        let mut found = gitlab::keys(keys, &config.identity.issuers).await;
+        let trust = match started {
+            Ok(trust) => trust,
+            Err(all) => return all.iter().map(|it| not_started("worker", path, it)).collect(),
+        };
+        let (issuers, audience) = (&config.identity.issuers, &config.identity.audience);
+        let keys = SigningKeys::new(issuers, std::slice::from_ref(audience));
+        let mut found = gitlab::keys(&keys.expect("those of the trust are the same"), issuers).await;
         if let Some(client) = &trust.gitlab {
             found.extend(gitlab::token(client, common.gitlab_project, &READS, now).await);
         }
@@ -59,7 +60,7 @@ pub(super) async fn worker(
         dead_letter_topic: &config.dead_letter_topic,
         attempts_max: config.consume.attempts_max.get(),
         ordered: false,
-        things: things(&config, jobs),
+        things: with_jobs(of_worker(&config), jobs),
         training_projects: &jobs.training_project,
         regions: &config.regions,
     };
@@ -87,27 +88,25 @@ fn not_started(role: &str, path: &Path, error: &(dyn std::error::Error + 'static
     let shown = path.display().to_string();
     let token =
         "# set BRANCHLINE_GITLAB_TOKEN, or BRANCHLINE_GITLAB_TOKEN_FILE to a file that holds it";
-    let io = error.source().and_then(|it| it.downcast_ref::<std::io::Error>());
     let fix = match error.downcast_ref() {
         Some(branchline_worker::Error::Trust(TrustError::File { path, .. })) => {
             format!("cat >{} <<'EOF'\n{MINIMAL_POLICY}\nEOF", quote(&path.display().to_string()))
         }
         Some(branchline_worker::Error::Trust(TrustError::NoToken)) => token.to_owned(),
-        // Of files only the token's is read before anything is tried.
-        _ if error.is::<NoToken>() || io.is_some() => token.to_owned(),
+        _ if error.is::<TokenError>() => token.to_owned(),
         _ => format!("# change {shown}, and what it names"),
     };
     Finding::wrong("config", format!("a {role} with {shown} does not start"), chain(error), fix)
 }
 
 async fn in_time(look: impl Future<Output = Vec<Finding>>) -> Vec<Finding> {
-    tokio::time::timeout(TIME_MAX, look).await.unwrap_or_else(|_| {
-        vec![Finding::unknown("gitlab", "GitLab did not answer in time", "2.5 s")]
-    })
+    tokio::time::timeout(TIME_MAX, look)
+        .await
+        .unwrap_or_else(|_| vec![gitlab::silent("GitLab", "no answer within 2.5 s".to_owned())])
 }
 
-/// What a worker works with.
-fn things(config: &branchline_worker::Config, jobs: &Jobs) -> Things {
+/// What a worker works with, by its configuration.
+pub(crate) fn of_worker(config: &branchline_worker::Config) -> Things {
     let mut things = Things::new();
     for (on, bucket) in [
         (On::LedgerBucket, &config.ledger_bucket),
@@ -126,6 +125,11 @@ fn things(config: &branchline_worker::Config, jobs: &Jobs) -> Things {
     things.insert(On::DeadLetterSubscription, vec![Resource::Subscription(moved)]);
     things.insert(On::ArtifactTopic, vec![Resource::Topic(config.artifact_topic.clone())]);
     things.insert(On::RunEventTopic, vec![Resource::Topic(config.run_event_topic.clone())]);
+    things
+}
+
+/// The same with what only its jobs and their policy name.
+fn with_jobs(mut things: Things, jobs: &Jobs) -> Things {
     let Jobs { artifact_bucket, training_project, training_account } = jobs;
     let all =
         |names: &[String], kind: fn(String) -> Resource| names.iter().cloned().map(kind).collect();
@@ -143,20 +147,14 @@ pub(super) async fn notifier(
     now: Timestamp,
 ) -> anyhow::Result<Vec<Finding>> {
     let config: branchline_notifier::Config = load(path)?;
-    let mut things = Things::new();
-    things.insert(On::Subscription, vec![Resource::Subscription(config.subscription.clone())]);
-    things.insert(On::DeadLetterTopic, vec![Resource::Topic(config.dead_letter_topic.clone())]);
-    things.insert(On::LedgerBucket, vec![Resource::Bucket(config.ledger_bucket.clone())]);
-    if let Some(it) = &config.merge_requests {
-        things.insert(On::QueueBucket, vec![Resource::Bucket(it.queue_bucket.clone())]);
-        things.insert(On::RequestBucket, vec![Resource::Bucket(it.request_bucket.clone())]);
-    }
-    let client = gitlab_token(environment)
-        .and_then(|token| Ok(Client::new(&config.gitlab, token.ok_or(NoToken)?)?));
     let gitlab = async {
+        let client = match reporting_token(environment) {
+            Ok(token) => Client::new(&config.gitlab, token),
+            Err(error) => return vec![not_started("notifier", path, &error)],
+        };
         match &client {
             Ok(client) => gitlab::token(client, common.gitlab_project, &REPORTS, now).await,
-            Err(error) => vec![not_started("notifier", path, error.as_ref())],
+            Err(error) => vec![not_started("notifier", path, error)],
         }
     };
     let role = cluster::Role {
@@ -165,11 +163,24 @@ pub(super) async fn notifier(
         dead_letter_topic: &config.dead_letter_topic,
         attempts_max: config.consume.attempts_max.get(),
         ordered: true,
-        things,
+        things: of_notifier(&config),
         training_projects: &[],
         regions: &BTreeSet::new(),
     };
     let google = google(&config.google, environment, account, &role);
     let (gitlab, google) = futures::join!(in_time(gitlab), google);
     Ok(gitlab.into_iter().chain(google?).collect())
+}
+
+/// What a notifier works with, by its configuration.
+pub(crate) fn of_notifier(config: &branchline_notifier::Config) -> Things {
+    let mut things = Things::new();
+    things.insert(On::Subscription, vec![Resource::Subscription(config.subscription.clone())]);
+    things.insert(On::DeadLetterTopic, vec![Resource::Topic(config.dead_letter_topic.clone())]);
+    things.insert(On::LedgerBucket, vec![Resource::Bucket(config.ledger_bucket.clone())]);
+    if let Some(it) = &config.merge_requests {
+        things.insert(On::QueueBucket, vec![Resource::Bucket(it.queue_bucket.clone())]);
+        things.insert(On::RequestBucket, vec![Resource::Bucket(it.request_bucket.clone())]);
+    }
+    things
 }

@@ -50,7 +50,7 @@ impl Reading {
             return Ok(client.clone());
         }
         let host = &of.gitlab.host;
-        let token = gitlab_token(environment).map_err(|it| chain(it.as_ref()))?;
+        let token = gitlab_token(environment).map_err(|it| chain(&it))?;
         let token = token
             .ok_or("set BRANCHLINE_GITLAB_TOKEN or BRANCHLINE_GITLAB_TOKEN_FILE to read it")?;
         let endpoint = environment.get("BRANCHLINE_GITLAB_ENDPOINT").filter(|it| !it.is_empty());

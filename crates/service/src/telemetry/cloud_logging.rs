@@ -104,6 +104,15 @@ where
     entry.into()
 }
 
+/// A line that no event is behind.
+pub(super) fn error(message: &str) -> Value {
+    json!({
+        "severity": severity(Level::ERROR),
+        "time": Timestamp::now().to_string(),
+        "message": message[..message.floor_char_boundary(TEXT_MAX)],
+    })
+}
+
 const fn severity(level: Level) -> &'static str {
     match level {
         Level::ERROR => "ERROR",
