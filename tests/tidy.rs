@@ -7,6 +7,8 @@
 mod dependencies;
 #[path = "tidy/documents.rs"]
 mod documents;
+#[path = "tidy/image.rs"]
+mod image;
 #[path = "tidy/purity.rs"]
 mod purity;
 #[path = "tidy/repository.rs"]

@@ -60,7 +60,8 @@ pub(crate) fn notifier(
     })
 }
 
-fn endpoints(google: &Config) -> Value {
+/// What a role is told of Google, as its file has it.
+pub fn endpoints(google: &Config) -> Value {
     let anonymous = google.credentials == Credentials::Anonymous;
     json!({
         "credentials": if anonymous { "anonymous" } else { "application_default" },
@@ -77,7 +78,7 @@ pub fn account(id: &str) -> String {
 }
 
 /// Gives every account what it needs, and the owner everything.
-pub(crate) fn grant(stack: &Stack) {
+pub fn grant(stack: &Stack) {
     let number = stack.iam.create_project(PROJECT);
     let trainer = format!("{number}-compute@developer.gserviceaccount.com");
     installation::grant(stack, PROJECT, GRANTS, &trainer).expect("the roles are granted");
@@ -87,7 +88,7 @@ pub(crate) fn grant(stack: &Stack) {
 }
 
 /// Where the clients of an account find the stack.
-pub(crate) async fn google(stack: &Stack, id: &str, enforced: bool) -> Config {
+pub async fn google(stack: &Stack, id: &str, enforced: bool) -> Config {
     let Endpoints { pubsub, storage, vertex, .. } = stack.endpoints();
     let metadata = if enforced {
         let server = stack.metadata_server(&account(id)).await.expect("a port is free");
