@@ -11,6 +11,7 @@ mod exit;
 #[cfg(all(feature = "failpoints", debug_assertions))]
 mod failpoints;
 mod follow;
+mod init;
 #[cfg(feature = "local")]
 mod local;
 mod logs;
@@ -51,6 +52,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Init(init::Args),
     Publish(publish::Args),
     Worker(roles::Worker),
     Notifier(roles::Notifier),
@@ -94,6 +96,7 @@ fn main() -> ExitCode {
 fn run(command: &Command) -> anyhow::Result<u8> {
     let environment = env::process();
     match command {
+        Command::Init(args) => init::run(args).map(|()| 0),
         Command::Publish(args) => Ok(runtime()?.block_on(publish::run(args, &environment))?),
         Command::Worker(args) => runtime()?.block_on(roles::worker(args, &environment)).map(|()| 0),
         Command::Notifier(args) => {
@@ -144,6 +147,9 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 
 fn exit_code(error: &anyhow::Error) -> u8 {
     if let Some(error) = error.downcast_ref::<publish::Error>() {
+        return error.exit_code();
+    }
+    if let Some(error) = error.downcast_ref::<init::Error>() {
         return error.exit_code();
     }
     if let Some(error) = error.downcast_ref::<policy::Error>() {

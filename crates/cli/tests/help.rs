@@ -8,6 +8,7 @@ use expect_test::expect_file;
 fn every_help_text_reads_well() {
     let commands = [
         "",
+        "init",
         "publish",
         "worker",
         "notifier",

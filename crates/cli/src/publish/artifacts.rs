@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-use branchline_contract::{ArtifactName, Crc32c, Sha256};
+use branchline_contract::{ArtifactName, ArtifactReady, Crc32c, Sha256};
 use sha2::Digest as _;
 use walkdir::WalkDir;
 
@@ -90,6 +90,24 @@ pub(crate) fn collect(
     Ok(uploads)
 }
 
+/// Whether a local artifact is there, without reading it.
+pub(crate) fn look(
+    repository: &Repository,
+    artifact: &ArtifactName,
+    source: &Source,
+) -> Result<(), Error> {
+    match source {
+        Source::File(path) => {
+            let found = repository.file(path);
+            found.map(drop).map_err(|error| Error::File(artifact.clone(), error))
+        }
+        Source::Files(glob) => {
+            selected(repository, artifact, glob, ArtifactReady::ARTIFACTS_MAX).map(drop)
+        }
+        Source::Object(_) | Source::Objects { .. } => Ok(()),
+    }
+}
+
 /// A single file is named by its content: `sha256/<hex>/<file name>`.
 fn single(repository: &Repository, artifact: &ArtifactName, path: &str) -> Result<Upload, Error> {
     let (real, digest) = digested(repository, artifact, path)?;
@@ -105,19 +123,7 @@ fn set(
     glob: &Glob,
     artifacts_max: usize,
 ) -> Result<Vec<Upload>, Error> {
-    let paths = matching(repository, artifact, glob)?;
-    let pattern = || glob.as_str().to_owned();
-    if paths.is_empty() {
-        return Err(Error::NoMatch { artifact: artifact.clone(), pattern: pattern() });
-    }
-    if paths.len() > artifacts_max {
-        return Err(Error::TooMany {
-            artifact: artifact.clone(),
-            pattern: pattern(),
-            count: paths.len(),
-            max: artifacts_max,
-        });
-    }
+    let paths = selected(repository, artifact, glob, artifacts_max)?;
     let mut files = Vec::with_capacity(paths.len());
     let mut listing = sha2::Sha256::new();
     for path in paths {
@@ -136,6 +142,29 @@ fn set(
         digest,
     };
     Ok(files.into_iter().map(upload).collect())
+}
+
+/// The paths that match, in order: at least one, and no more than are allowed.
+fn selected(
+    repository: &Repository,
+    artifact: &ArtifactName,
+    glob: &Glob,
+    artifacts_max: usize,
+) -> Result<Vec<String>, Error> {
+    let paths = matching(repository, artifact, glob)?;
+    let pattern = || glob.as_str().to_owned();
+    if paths.is_empty() {
+        return Err(Error::NoMatch { artifact: artifact.clone(), pattern: pattern() });
+    }
+    if paths.len() > artifacts_max {
+        return Err(Error::TooMany {
+            artifact: artifact.clone(),
+            pattern: pattern(),
+            count: paths.len(),
+            max: artifacts_max,
+        });
+    }
+    Ok(paths)
 }
 
 /// The paths that match, in order. Linked files count; linked directories are not walked.

@@ -277,7 +277,7 @@ fn training(problems: &mut Problems, run: &Section<'_>) -> Option<Training> {
 }
 
 /// A path in the repository; leaving it is refused here, and by way of a link when it is opened.
-fn local(text: &str) -> Result<Source, String> {
+pub(crate) fn local(text: &str) -> Result<Source, String> {
     let text = text.strip_prefix("./").unwrap_or(text);
     let inside = |it: &str| !matches!(it, "" | "." | "..");
     if !text.split('/').all(inside) {
@@ -290,7 +290,7 @@ fn local(text: &str) -> Result<Source, String> {
 }
 
 /// `gs://bucket/object`, a glob over objects, or a directory: everything under it.
-fn cloud(text: &str) -> Result<Source, String> {
+pub(crate) fn cloud(text: &str) -> Result<Source, String> {
     let uri = ObjectUri::parse(text).map_err(|error| error.to_string())?;
     let names = match uri.object() {
         object if object.ends_with('/') => format!("{object}**"),
@@ -301,7 +301,8 @@ fn cloud(text: &str) -> Result<Source, String> {
     Ok(Source::Objects { bucket: uri.bucket().to_owned(), names })
 }
 
-fn bucket(text: &str) -> Result<String, String> {
+/// The name of a bucket.
+pub(crate) fn bucket(text: &str) -> Result<String, String> {
     let valid = ObjectUri::new(text, "object").is_ok_and(|it| it.bucket() == text);
     if valid {
         Ok(text.to_owned())
@@ -310,7 +311,8 @@ fn bucket(text: &str) -> Result<String, String> {
     }
 }
 
-fn topic(text: &str) -> Result<String, String> {
+/// The full name of a topic.
+pub(crate) fn topic(text: &str) -> Result<String, String> {
     match text.split('/').collect::<Vec<_>>()[..] {
         ["projects", project, "topics", topic] if !project.is_empty() && topic.len() >= 3 => {
             Ok(text.to_owned())

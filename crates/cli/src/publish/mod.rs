@@ -1,12 +1,12 @@
 //! `branchline publish`: a CI job uploads its artifacts and asks for a run.
 
-mod artifacts;
-mod config;
+pub(crate) mod artifacts;
+pub(crate) mod config;
 mod error;
 mod gitlab_ci;
 mod message;
 mod pattern;
-mod repository;
+pub(crate) mod repository;
 mod strict;
 mod training;
 mod upload;
@@ -179,6 +179,16 @@ fn plan(args: &Args, environment: &Environment) -> Result<Plan, Error> {
         return Err(Error::NoIdToken);
     }
     Ok(Plan { config, run, training, repository, job })
+}
+
+/// What a publish of any run of such a file would say before it looks at artifacts.
+pub(crate) fn check(text: &str, file: &str, repository: &Repository) -> Result<(), Error> {
+    let wrong = |problems| Error::Config { file: file.to_owned(), problems };
+    let config = Config::parse(text).map_err(wrong)?;
+    for run in config.runs.values() {
+        training::resolve(run, &run.params, repository).map_err(wrong)?;
+    }
+    Ok(())
 }
 
 fn read_bounded(path: &Path) -> io::Result<String> {

@@ -23,7 +23,7 @@ pub(crate) struct Repository {
     /// Where `branchline.yaml` lies: paths in it are relative to this.
     pub(crate) directory: PathBuf,
     /// The nearest directory around it that git knows, or itself.
-    root: PathBuf,
+    pub(crate) root: PathBuf,
 }
 
 impl Repository {
