@@ -6,7 +6,7 @@ use std::path::Path;
 use branchline_contract::{Outcome, RunId};
 use branchline_gcp::storage::Objects as _;
 
-use crate::team::{Pipeline, TEAM, Team};
+use crate::team::{PLATFORM, Pipeline, TEAM, Team};
 
 const MODEL_BYTES_MAX: u64 = 1 << 20;
 
@@ -73,6 +73,23 @@ async fn a_push_gets_one_pipeline_with_the_job_never_two() {
         let pipeline = team.run_pipeline(TEAM, &arguments).await;
         let jobs = if expected { vec!["train", "fetch", "use"] } else { Vec::new() };
         assert_eq!(pipeline.jobs(), jobs, "{arguments:?}: {}", pipeline.log);
+    }
+    team.world.stop().await;
+}
+
+/// The pipeline of this project, with the components of the same commit.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_no_protected_ref_has_asked_for_is_neither_built_nor_signed_nor_released() {
+    let Some(team) = Team::start().await else { return };
+    let tag = ["--variable", "CI_COMMIT_TAG=1.2.3", "--unset-variable", "CI_COMMIT_BRANCH"];
+    let protected = [&tag[..], &["--variable", "CI_COMMIT_REF_PROTECTED=true"]].concat();
+    let always = ["check", "test", "component"];
+    for (arguments, more) in
+        [(&[][..], &[][..]), (&tag[..], &[]), (&protected, &["images", "sign", "release"])]
+    {
+        let arguments = [arguments, &["--list-csv"]].concat();
+        let pipeline = team.run_pipeline(PLATFORM, &arguments).await;
+        assert_eq!(pipeline.jobs(), [&always, more].concat(), "{arguments:?}: {}", pipeline.log);
     }
     team.world.stop().await;
 }

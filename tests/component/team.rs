@@ -21,7 +21,7 @@ use crate::template::root;
 /// The team's checkout.
 pub(crate) const TEAM: &str = "iris";
 /// The platform team's.
-const PLATFORM: &str = "platform/branchline.git";
+pub(crate) const PLATFORM: &str = "platform/branchline.git";
 const POOL: &str = "gitlab";
 const POLICY: &str = "
 rules:
@@ -31,7 +31,7 @@ rules:
   - {expression: origin.ref_protected == true, message: only protected branches train}
 ";
 /// What gitlab-ci-local would make up itself: here the job is what its tokens say.
-const PREDEFINED: [&str; 7] = [
+const PREDEFINED: [&str; 8] = [
     "CI_SERVER_URL",
     "CI_PROJECT_ID",
     "CI_COMMIT_SHA",
@@ -39,9 +39,10 @@ const PREDEFINED: [&str; 7] = [
     "CI_PIPELINE_ID",
     "CI_JOB_ID",
     "CI_PIPELINE_SOURCE",
+    "CI_COMMIT_REF_PROTECTED",
 ];
 /// What some tests change beside that.
-const MORE_PREDEFINED: &str = "CI_OPEN_MERGE_REQUESTS";
+const MORE_PREDEFINED: &str = "CI_COMMIT_TAG,CI_OPEN_MERGE_REQUESTS";
 const PIPELINE: &str = r#"
 include:
   - component: $CI_SERVER_FQDN/platform/branchline/train@1
@@ -131,7 +132,12 @@ impl Team {
     async fn release_components(&self) {
         let repository = self.path(PLATFORM);
         copy(&root().join("templates"), &repository.join("templates"));
+        for file in [".gitlab-ci.yml", "Cargo.lock"] {
+            fs::copy(root().join(file), repository.join(file)).unwrap();
+        }
         commit(&repository).await;
+        let origin = self.gitlab("platform/branchline");
+        run(&repository, &["git", "remote", "add", "origin", &origin]).await;
         run(&repository, &["git", "tag", "1.0.0"]).await;
     }
 
