@@ -17,12 +17,3 @@ resource "google_service_account" "account" {
   display_name = "Branchline: ${each.value.does}"
   depends_on   = [google_project_service.api]
 }
-
-# A pod with the role's Kubernetes service account becomes the role's account.
-resource "google_service_account_iam_member" "pod" {
-  for_each = { for role, name in var.kubernetes_service_accounts : role => name if var.gke_project != null }
-
-  service_account_id = google_service_account.account[each.key].name
-  role               = "roles/iam.workloadIdentityUser"
-  member             = "serviceAccount:${var.gke_project}.svc.id.goog[${var.kubernetes_namespace}/${each.value}]"
-}

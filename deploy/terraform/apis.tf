@@ -5,7 +5,7 @@ locals {
   apis = merge(
     {
       for it in [
-        "cloudresourcemanager", "iam", "iamcredentials", "monitoring", "pubsub", "storage", "sts",
+        "cloudresourcemanager", "iam", "iamcredentials", "monitoring", "pubsub", "secretmanager", "storage", "sts",
       ] : "${var.project}/${it}" => { project = var.project, name = it }
     },
     {

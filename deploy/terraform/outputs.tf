@@ -94,6 +94,7 @@ output "grants" {
     [for it in google_service_account_iam_member.grant : "${it.member} ${it.role} ${it.service_account_id}"],
     [for it in google_service_account_iam_member.pod : "${it.member} ${it.role} ${it.service_account_id}"],
     [for it in google_service_account_iam_member.gitlab : "${it.member} ${it.role} ${it.service_account_id}"],
+    [for it in google_secret_manager_secret_iam_member.gitlab_token : "${it.member} ${it.role} ${it.secret_id}"],
     [for it in google_bigquery_table_iam_member.events : "${it.member} ${it.role} ${it.table_id}"],
   ))
 }

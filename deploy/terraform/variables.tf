@@ -216,7 +216,7 @@ variable "audience" {
 }
 
 variable "gke_project" {
-  description = "Id of the GKE cluster's project, whose pods become the roles' accounts. It needs a cluster with Workload Identity first; without it no pod becomes one."
+  description = "Id of the GKE cluster's project, whose pods become the roles' accounts and read their GitLab tokens. It needs a cluster with Workload Identity first; without it no pod does."
   type        = string
   default     = null
 

@@ -65,6 +65,8 @@ run "every_row_is_granted_and_nothing_else_is" {
       "user:ada@example.com roles/aiplatform.viewer acme-train",
       "serviceAccount:acme-gke.svc.id.goog[branchline/worker] roles/iam.workloadIdentityUser projects/acme-ml/serviceAccounts/branchline-worker@acme-ml.iam.gserviceaccount.com",
       "serviceAccount:acme-gke.svc.id.goog[branchline/notifier] roles/iam.workloadIdentityUser projects/acme-ml/serviceAccounts/branchline-notifier@acme-ml.iam.gserviceaccount.com",
+      "serviceAccount:branchline-worker@acme-ml.iam.gserviceaccount.com roles/secretmanager.secretAccessor worker-gitlab-token",
+      "serviceAccount:branchline-notifier@acme-ml.iam.gserviceaccount.com roles/secretmanager.secretAccessor notifier-gitlab-token",
       "principalSet://iam.googleapis.com/projects/42/locations/global/workloadIdentityPools/gitlab/attribute.project_id/71 roles/iam.workloadIdentityUser projects/acme-ml/serviceAccounts/branchline-ci@acme-ml.iam.gserviceaccount.com",
       "serviceAccount:service-42@gcp-sa-pubsub.iam.gserviceaccount.com roles/bigquery.dataEditor run_events",
     ])
