@@ -1,0 +1,121 @@
+# Who may do what. The rows are those of ../grants.yaml, which doctor and the local stack read too.
+locals {
+  # Terraform reads YAML 1.1, in which a bare `on` is `true`.
+  file = {
+    for part, rows in yamldecode(file("${path.module}/../grants.yaml")) :
+    part => [for it in rows : { on = it["true"], role = it.role, permissions = it.permissions }]
+  }
+
+  rows = merge(local.file, {
+    # Of these doctor knows nothing: they are no part of Branchline.
+    trainer = [
+      { on = "artifact_bucket", role = "roles/storage.objectViewer" },
+      { on = "staging_bucket", role = "roles/storage.objectViewer" },
+      { on = "output_bucket", role = "roles/storage.objectUser" },
+    ]
+    operators = [
+      { on = "request_bucket", role = "roles/storage.objectCreator" },
+      { on = "ledger_bucket", role = "roles/storage.objectViewer" },
+      { on = "dead_letter_bucket", role = "roles/storage.objectViewer" },
+      { on = "queue_bucket", role = "roles/storage.objectViewer" },
+      { on = "training_project", role = "roles/logging.viewer" },
+      { on = "training_project", role = "roles/aiplatform.viewer" },
+    ]
+  })
+
+  # Who each part is, by IAM's names.
+  members = merge(
+    { for part, it in google_service_account.account : part => it.member },
+    { service_agent = "serviceAccount:service-${var.project_number}@gcp-sa-pubsub.iam.gserviceaccount.com" },
+    { for it in var.operators : it => it },
+  )
+
+  # What each `on:` is here. A name that is not here stops the plan.
+  things = {
+    artifact_topic           = { kind = "topic", names = ["artifact-ready"] }
+    run_event_topic          = { kind = "topic", names = ["run-events"] }
+    dead_letter_topic        = { kind = "topic", names = ["dead-letters"] }
+    worker_subscription      = { kind = "subscription", names = ["artifact-ready-worker"] }
+    notifier_subscription    = { kind = "subscription", names = ["run-events-notifier"] }
+    dead_letter_subscription = { kind = "subscription", names = ["dead-letters-archive"] }
+    # Pub/Sub moves the dead letters of both.
+    service_agent_subscription = { kind = "subscription", names = ["artifact-ready-worker", "run-events-notifier"] }
+    artifact_bucket            = { kind = "bucket", names = ["artifacts"] }
+    ledger_bucket              = { kind = "bucket", names = ["ledger"] }
+    queue_bucket               = { kind = "bucket", names = ["queue"] }
+    request_bucket             = { kind = "bucket", names = ["requests"] }
+    output_bucket              = { kind = "bucket", names = ["output"] }
+    dead_letter_bucket         = { kind = "bucket", names = ["dead-letters"] }
+    staging_bucket             = { kind = "bucket", names = var.staging ? ["staging"] : [] }
+    training_project           = { kind = "project", names = [local.training_project] }
+    training_account           = { kind = "account", names = concat(["trainer"], tolist(var.training_accounts)) }
+  }
+
+  grants = {
+    for it in flatten([
+      for part, rows in local.rows : [
+        for row in rows : [
+          for who in part == "operators" ? tolist(var.operators) : [part] : [
+            for thing in [local.things[row.on == "subscription" ? "${part}_subscription" : row.on]] : [
+              for name in thing.names :
+              { who = who, role = row.role, kind = thing.kind, name = name, permissions = try(row.permissions, []) }
+            ]
+          ]
+        ]
+      ]
+    ]) : "${it.who} ${it.role} ${it.name}" => it
+  }
+}
+
+resource "google_pubsub_topic_iam_member" "grant" {
+  for_each = { for key, it in local.grants : key => it if it.kind == "topic" }
+
+  project = var.project
+  topic   = google_pubsub_topic.topic[each.value.name].name
+  role    = each.value.role
+  member  = local.members[each.value.who]
+}
+
+resource "google_pubsub_subscription_iam_member" "grant" {
+  for_each = { for key, it in local.grants : key => it if it.kind == "subscription" }
+
+  project      = var.project
+  subscription = google_pubsub_subscription.subscription[each.value.name].name
+  role         = each.value.role
+  member       = local.members[each.value.who]
+}
+
+resource "google_storage_bucket_iam_member" "grant" {
+  for_each = { for key, it in local.grants : key => it if it.kind == "bucket" }
+
+  bucket = google_storage_bucket.bucket[each.value.name].name
+  role   = each.value.role
+  member = local.members[each.value.who]
+}
+
+# Exactly the permissions of the row: roles/aiplatform.user may delete models and read every dataset.
+resource "google_project_iam_custom_role" "training" {
+  for_each = { for it in local.grants : it.who => it if it.kind == "project" && length(it.permissions) > 0 }
+
+  project     = each.value.name
+  role_id     = "branchline_${each.key}_${replace(var.project, "-", "_")}"
+  title       = "Branchline ${each.key} of ${var.project}"
+  permissions = each.value.permissions
+  depends_on  = [google_project_service.api]
+}
+
+resource "google_project_iam_member" "grant" {
+  for_each = { for key, it in local.grants : key => it if it.kind == "project" }
+
+  project = each.value.name
+  role    = length(each.value.permissions) > 0 ? google_project_iam_custom_role.training[each.value.who].name : each.value.role
+  member  = local.members[each.value.who]
+}
+
+resource "google_service_account_iam_member" "grant" {
+  for_each = { for key, it in local.grants : key => it if it.kind == "account" }
+
+  service_account_id = each.value.name == "trainer" ? google_service_account.account["trainer"].name : "projects/${local.training_project}/serviceAccounts/${each.value.name}"
+  role               = each.value.role
+  member             = local.members[each.value.who]
+}

@@ -1,0 +1,100 @@
+locals {
+  bucket       = { for key, it in google_storage_bucket.bucket : key => it.name }
+  topic        = { for key, it in google_pubsub_topic.topic : key => "projects/${var.project}/topics/${it.name}" }
+  subscription = { for key, it in google_pubsub_subscription.subscription : key => "projects/${var.project}/subscriptions/${it.name}" }
+  email        = { for key, it in google_service_account.account : key => it.email }
+}
+
+output "gitlab_variables" {
+  description = "CI/CD variables for the GitLab group, none of them secret."
+  value = {
+    BRANCHLINE_PROVIDER        = local.provider
+    BRANCHLINE_SERVICE_ACCOUNT = local.email["ci"]
+    BRANCHLINE_TOPIC           = local.topic["artifact-ready"]
+    BRANCHLINE_ARTIFACT_BUCKET = local.bucket["artifacts"]
+    BRANCHLINE_LEDGER_BUCKET   = local.bucket["ledger"]
+  }
+}
+
+output "provider_audience" {
+  description = "Audience of GOOGLE_ID_TOKEN: `aud` in .gitlab-ci.yml."
+  value       = "https://iam.googleapis.com/${local.provider}"
+}
+
+output "worker_yaml" {
+  description = "What worker.yaml needs of this installation. `regions` and `policy` are yours to add."
+  value = yamlencode(merge({
+    subscription             = local.subscription["artifact-ready-worker"]
+    artifact_topic           = local.topic["artifact-ready"]
+    run_event_topic          = local.topic["run-events"]
+    dead_letter_topic        = local.topic["dead-letters"]
+    dead_letter_subscription = local.subscription["dead-letters-archive"]
+    dead_letter_bucket       = local.bucket["dead-letters"]
+    ledger_bucket            = local.bucket["ledger"]
+    queue_bucket             = local.bucket["queue"]
+    request_bucket           = local.bucket["requests"]
+    output_bucket            = local.bucket["output"]
+    identity                 = { issuers = [{ issuer = var.gitlab_issuer }], audience = var.audience }
+  }, { for it in ["staging"] : it => { bucket = local.bucket[it] } if var.staging }))
+}
+
+output "notifier_yaml" {
+  description = "What notifier.yaml needs of this installation."
+  value = yamlencode({
+    subscription      = local.subscription["run-events-notifier"]
+    dead_letter_topic = local.topic["dead-letters"]
+    ledger_bucket     = local.bucket["ledger"]
+    gitlab            = var.gitlab_issuer
+    merge_requests    = { queue_bucket = local.bucket["queue"], request_bucket = local.bucket["requests"] }
+  })
+}
+
+output "service_accounts" {
+  description = "E-mail addresses of the service accounts by part: ci, worker, notifier, trainer (for `serviceAccount` in a training spec)."
+  value       = local.email
+}
+
+output "kustomize_patch" {
+  description = "A patch for the kustomize overlay: which Google account each role's Kubernetes service account becomes."
+  value = join("---\n", [
+    for role, name in var.kubernetes_service_accounts : yamlencode({
+      apiVersion = "v1"
+      kind       = "ServiceAccount"
+      metadata = {
+        name        = name
+        namespace   = var.kubernetes_namespace
+        annotations = { "iam.gke.io/gcp-service-account" = local.email[role] }
+      }
+    })
+  ])
+}
+
+output "operator_variables" {
+  description = "Environment of whoever runs `branchline runs`, `dlq`, `pause` and `audit`."
+  value = {
+    BRANCHLINE_LEDGER_BUCKET      = local.bucket["ledger"]
+    BRANCHLINE_QUEUE_BUCKET       = local.bucket["queue"]
+    BRANCHLINE_REQUEST_BUCKET     = local.bucket["requests"]
+    BRANCHLINE_DEAD_LETTER_BUCKET = local.bucket["dead-letters"]
+  }
+}
+
+output "event_table" {
+  description = "BigQuery table of run events, if there is one."
+  value       = one([for it in google_bigquery_table.events : "${var.project}.${it.dataset_id}.${it.table_id}"])
+}
+
+output "grants" {
+  description = "Who may do what in this installation, for a review: member, role and thing, a line each."
+  value = toset(concat(
+    [for it in google_pubsub_topic_iam_member.grant : "${it.member} ${it.role} ${it.topic}"],
+    [for it in google_pubsub_subscription_iam_member.grant : "${it.member} ${it.role} ${it.subscription}"],
+    [for it in google_storage_bucket_iam_member.grant : "${it.member} ${it.role} ${it.bucket}"],
+    [for it in google_project_iam_member.grant : "${it.member} ${it.role} ${it.project}"],
+    [for it in google_service_account_iam_member.grant : "${it.member} ${it.role} ${it.service_account_id}"],
+    [for it in google_service_account_iam_member.pod : "${it.member} ${it.role} ${it.service_account_id}"],
+    [for it in google_service_account_iam_member.gitlab : "${it.member} ${it.role} ${it.service_account_id}"],
+    [for it in google_secret_manager_secret_iam_member.gitlab_token : "${it.member} ${it.role} ${it.secret_id}"],
+    [for it in google_bigquery_table_iam_member.events : "${it.member} ${it.role} ${it.table_id}"],
+  ))
+}

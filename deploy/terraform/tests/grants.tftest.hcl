@@ -1,0 +1,98 @@
+# Who may do what: the rows of grants.yaml, those of training jobs and operators, and nothing else.
+
+mock_provider "google" {
+  source = "./tests/mocks"
+}
+
+variables {
+  project              = "acme-ml"
+  project_number       = "42"
+  training_project     = "acme-train"
+  location             = "europe-west4"
+  bucket_prefix        = "acme"
+  staging              = true
+  gitlab_namespace_ids = ["7"]
+  gitlab_project_ids   = ["71"]
+  gke_project          = "acme-gke"
+  operators            = ["user:ada@example.com"]
+  bigquery_dataset     = "branchline"
+}
+
+run "expected" {
+  module {
+    source = "./tests/expected"
+  }
+}
+
+run "every_row_is_granted_and_nothing_else_is" {
+  # The names that the rows are compared by are given by the test, so these have to fit.
+  assert {
+    condition = { for part, it in google_service_account.account : part => "${it.account_id} in ${it.project}" } == {
+      ci       = "branchline-ci in acme-ml"
+      notifier = "branchline-notifier in acme-ml"
+      trainer  = "branchline-trainer in acme-train"
+      worker   = "branchline-worker in acme-ml"
+    }
+    error_message = "Each part has an account, and jobs have theirs where they train."
+  }
+
+  assert {
+    condition     = "projects/${google_project_iam_custom_role.training["worker"].project}/roles/${google_project_iam_custom_role.training["worker"].role_id}" == "projects/acme-train/roles/branchline_worker_acme_ml"
+    error_message = "The worker's role lies in the training project."
+  }
+
+  assert {
+    condition     = length(run.expected.grants) > 20
+    error_message = "Only ${length(run.expected.grants)} rows were read from grants.yaml."
+  }
+
+  assert {
+    condition     = length(setsubtract(run.expected.grants, output.grants)) == 0
+    error_message = "Not granted:\n${join("\n", setsubtract(run.expected.grants, output.grants))}"
+  }
+
+  # Jobs that train, operators, and those who become an account.
+  assert {
+    condition = setsubtract(output.grants, run.expected.grants) == toset([
+      "serviceAccount:branchline-trainer@acme-train.iam.gserviceaccount.com roles/storage.objectViewer acme-artifacts",
+      "serviceAccount:branchline-trainer@acme-train.iam.gserviceaccount.com roles/storage.objectViewer acme-staging",
+      "serviceAccount:branchline-trainer@acme-train.iam.gserviceaccount.com roles/storage.objectUser acme-output",
+      "user:ada@example.com roles/storage.objectCreator acme-requests",
+      "user:ada@example.com roles/storage.objectViewer acme-ledger",
+      "user:ada@example.com roles/storage.objectViewer acme-dead-letters",
+      "user:ada@example.com roles/storage.objectViewer acme-queue",
+      "user:ada@example.com roles/logging.viewer acme-train",
+      "user:ada@example.com roles/aiplatform.viewer acme-train",
+      "serviceAccount:acme-gke.svc.id.goog[branchline/worker] roles/iam.workloadIdentityUser projects/acme-ml/serviceAccounts/branchline-worker@acme-ml.iam.gserviceaccount.com",
+      "serviceAccount:acme-gke.svc.id.goog[branchline/notifier] roles/iam.workloadIdentityUser projects/acme-ml/serviceAccounts/branchline-notifier@acme-ml.iam.gserviceaccount.com",
+      "serviceAccount:branchline-worker@acme-ml.iam.gserviceaccount.com roles/secretmanager.secretAccessor worker-gitlab-token",
+      "serviceAccount:branchline-notifier@acme-ml.iam.gserviceaccount.com roles/secretmanager.secretAccessor notifier-gitlab-token",
+      "principalSet://iam.googleapis.com/projects/42/locations/global/workloadIdentityPools/gitlab/attribute.project_id/71 roles/iam.workloadIdentityUser projects/acme-ml/serviceAccounts/branchline-ci@acme-ml.iam.gserviceaccount.com",
+      "serviceAccount:service-42@gcp-sa-pubsub.iam.gserviceaccount.com roles/bigquery.dataEditor run_events",
+    ])
+    error_message = "Granted beside the rows:\n${join("\n", setsubtract(output.grants, run.expected.grants))}"
+  }
+
+  assert {
+    condition     = toset(google_project_iam_custom_role.training["worker"].permissions) == run.expected.training_permissions
+    error_message = "The role of the training project has other permissions than its row."
+  }
+}
+
+run "nobody_is_granted_anything_by_default" {
+  variables {
+    staging            = false
+    gitlab_project_ids = []
+    gke_project        = null
+    operators          = []
+    bigquery_dataset   = null
+  }
+
+  assert {
+    condition = length([
+      for it in output.grants : it
+      if !can(regex("^serviceAccount:(branchline-(ci|worker|notifier|trainer)|service-42)@", it))
+    ]) == 0
+    error_message = "Somebody beside the parts of the installation: ${join(", ", output.grants)}"
+  }
+}
