@@ -30,6 +30,7 @@ help:
 	@echo 'make load         10,000 queued messages against a quota of 60 calls a second, three workers (MESSAGES=N QUOTA=N)'
 	@echo 'make dlq          5,000 dead letters, looked at and replayed, with processes killed (LETTERS=N)'
 	@echo 'make rolling      1,000 runs while processes of this commit and the one before replace each other (RUNS=N PREVIOUS=COMMIT)'
+	@echo 'make deploy-check images, manifests, Terraform and CI components, with the tools that read them'
 	@echo 'make bench        how long a decision by a policy of 500 rules takes'
 	@echo 'make fuzz         decoders under 10,000,000 inputs that went wrong (CASES=N)'
 	@echo
@@ -91,6 +92,14 @@ rolling:
 	cargo build --locked --workspace --bins --test rolling && \
 	RUNS='$(RUNS)' PREVIOUS="$$previous" cargo test --locked --workspace --test rolling -- --nocapture
 
+deploy-check:
+	@deploy/terraform/check
+	@deploy/k8s/check
+	@deploy/monitoring/check
+	@templates/check
+	@deploy/image/check
+	@$(MAKE) rolling
+
 # FUZZ_TARGET=… keeps to one decoder, and with FUZZ_SEED=… to one case.
 fuzz:
 	@FUZZ_CASES='$(CASES)' cargo test --locked --profile fast --package branchline-tests --test fuzz -- --nocapture no_foreign
@@ -98,4 +107,4 @@ fuzz:
 bench:
 	@cargo test --locked --release --package branchline-policy --test decisions -- --nocapture 500_rules
 
-.PHONY: help demo test check conformance sim mutants crash soak load fuzz bench dlq rolling
+.PHONY: help demo test check conformance sim mutants crash soak load fuzz bench dlq rolling deploy-check

@@ -65,8 +65,8 @@ fn names(overlay: &str, project: &str, buckets: &str) -> Option<Vec<(String, Str
     let pods = of(&objects, "Deployment").map(|it| &it["spec"]["template"]);
     let files = pods.flat_map(|it| configurations(&objects, it)).map(|(_, it)| it);
     let pairs = files.flat_map(|it| it.as_object().unwrap().clone());
-    let named = pairs.filter_map(|(key, it)| Some((key, it.as_str()?.to_owned())));
-    let ours = named.filter(|(_, it)| it.starts_with(buckets) || it.starts_with("projects/"));
+    let texts = pairs.filter_map(|(key, it)| Some((key, it.as_str()?.to_owned())));
+    let ours = texts.filter(|(_, it)| it.starts_with(buckets) || it.starts_with("projects/"));
     let plain = |it: &str| it.replace(&format!("projects/{project}/"), "").replace(buckets, "");
     let mut names: Vec<_> = ours.map(|(key, it)| (key, plain(&it))).collect();
     names.sort();

@@ -128,11 +128,12 @@ fn tell(command: &Command, error: &anyhow::Error) {
         Command::Notifier(args) => args.common.log_format,
         _ => telemetry::Format::Human,
     };
-    let sentences = match (error.downcast_ref::<start::Unfit>(), error.downcast_ref::<ConfigErrors>()) {
-        (Some(unfit), _) => unfit.sentences(),
-        (None, Some(ConfigErrors(all))) => all.iter().map(|it| chain(it)).collect(),
-        (None, None) => vec![chain(error.as_ref())],
-    };
+    let sentences =
+        match (error.downcast_ref::<start::Unfit>(), error.downcast_ref::<ConfigErrors>()) {
+            (Some(unfit), _) => unfit.sentences(),
+            (None, Some(ConfigErrors(all))) => all.iter().map(|it| chain(it)).collect(),
+            (None, None) => vec![chain(error.as_ref())],
+        };
     telemetry::tell(format, sentences);
 }
 

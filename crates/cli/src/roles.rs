@@ -119,7 +119,8 @@ pub(crate) fn gitlab_token(environment: &Environment) -> Result<Option<SecretStr
         (Some(token), _) => token.clone(),
         (None, Some(file)) => {
             let text = std::fs::read_to_string(file);
-            let text = text.map_err(|source| TokenError::Unreadable { file: file.clone(), source })?;
+            let text =
+                text.map_err(|source| TokenError::Unreadable { file: file.clone(), source })?;
             if text.trim().is_empty() {
                 return Err(TokenError::Empty(file.clone()));
             }

@@ -24,7 +24,8 @@ use crate::roles::{TokenError, gitlab_token, reporting_token};
 const READS: Wants =
     Wants { scope: "read_api", least: AccessLevel::REPORTER, sets_statuses: false };
 /// What the notifier does there.
-pub(crate) const REPORTS: Wants = Wants { scope: "api", least: AccessLevel::DEVELOPER, sets_statuses: true };
+pub(crate) const REPORTS: Wants =
+    Wants { scope: "api", least: AccessLevel::DEVELOPER, sets_statuses: true };
 /// Time for what GitLab is asked.
 const TIME_MAX: Duration = Duration::from_millis(2_500);
 
@@ -48,7 +49,8 @@ pub(super) async fn worker(
         };
         let (issuers, audience) = (&config.identity.issuers, &config.identity.audience);
         let keys = SigningKeys::new(issuers, std::slice::from_ref(audience));
-        let mut found = gitlab::keys(&keys.expect("those of the trust are the same"), issuers).await;
+        let mut found =
+            gitlab::keys(&keys.expect("those of the trust are the same"), issuers).await;
         if let Some(client) = &trust.gitlab {
             found.extend(gitlab::token(client, common.gitlab_project, &READS, now).await);
         }

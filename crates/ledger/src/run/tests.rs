@@ -5,7 +5,6 @@ mod retries;
 mod staged;
 mod stalled;
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use branchline_contract::{ArtifactReady, Outcome, RunId};
@@ -85,13 +84,7 @@ fn intended(nonce: &str) -> (u32, Body) {
 }
 
 fn finished(outcome: Outcome) -> Body {
-    Body::Finished(Ending {
-        outcome,
-        reason: None,
-        metrics: BTreeMap::new(),
-        model_uri: None,
-        model_files: Vec::new(),
-    })
+    Body::Finished(Ending { reason: None, ..Ending::without_job(outcome, String::new()) })
 }
 
 /// Folds fact by fact and tells state and event behind each.

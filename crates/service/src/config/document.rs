@@ -73,7 +73,7 @@ impl Node {
     /// The place in the file of what a path leads to now, or as much of it as is there.
     pub(super) fn place(&self, path: &Path) -> Place {
         let (mut at, mut place) = (self, Place::new());
-        for segment in path.iter() {
+        for segment in path {
             let next = match (&at.kind, segment) {
                 (Kind::List(items), Segment::Seq { index }) => {
                     items.get(*index).map(|(number, it)| (Step::Item(*number), it))
