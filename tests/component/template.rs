@@ -49,7 +49,7 @@ impl Template {
     /// The properties of an input.
     fn input(&self, name: &str) -> &Value {
         let found = self.inputs.iter().find(|(it, _)| it == name);
-        found.map(|(_, it)| it).unwrap_or_else(|| panic!("{} has no input {name}", self.name))
+        found.map_or_else(|| panic!("{} has no input {name}", self.name), |(_, it)| it)
     }
 
     /// The lines of the script, each of which may be many.
@@ -149,7 +149,9 @@ fn the_examples_give_inputs_that_there_are() {
     for path in [".gitlab-ci.yml", "templates/train/README.md", "templates/fetch/README.md"] {
         let text = std::fs::read_to_string(root().join(path)).unwrap();
         let mut parts: Vec<&str> = text.split("```yaml\n").skip(1).collect();
-        parts.iter_mut().for_each(|it| *it = it.split("```").next().unwrap());
+        for part in &mut parts {
+            *part = part.split("```").next().unwrap();
+        }
         if parts.is_empty() {
             parts.push(&text);
         }
