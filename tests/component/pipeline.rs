@@ -27,7 +27,7 @@ async fn a_pipeline_publishes_trains_waits_and_hands_the_model_on() {
     assert!(pipeline.passed, "{}", pipeline.log);
 
     let used = fs::read_to_string(team.path("iris/used")).unwrap();
-    let [run, outcome, model] = used.split_whitespace().collect::<Vec<_>>()[..] else {
+    let [run, outcome, model, console] = used.split_whitespace().collect::<Vec<_>>()[..] else {
         panic!("{used}")
     };
     assert_eq!(outcome, "succeeded");
@@ -36,6 +36,7 @@ async fn a_pipeline_publishes_trains_waits_and_hands_the_model_on() {
     let ending = history.run.ending().unwrap();
     assert_eq!(ending.outcome, Outcome::Succeeded);
     assert_eq!(ending.model_uri.as_deref(), Some(model));
+    assert_eq!(history.run.vertex_job().unwrap().console_url, console);
 
     let (bucket, directory) = model.strip_prefix("gs://").unwrap().split_once('/').unwrap();
     let object = format!("{directory}model.json");

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use branchline_local::gitlab::{CiJob, Trigger};
 use branchline_local::iam::{Provider, Resource};
-use branchline_local::installation::{LEDGER, OUTPUT, PROJECT};
+use branchline_local::installation::{LEDGER, PROJECT};
 use branchline_tests::processes::executable;
 use branchline_tests::roles::account;
 use branchline_tests::world::World;
@@ -63,7 +63,7 @@ use:
   needs: [train, fetch]
   rules: !reference [fetch, rules]
   script:
-    - echo "$BRANCHLINE_RUN_ID $BRANCHLINE_OUTCOME $BRANCHLINE_MODEL_URI" >used
+    - echo "$BRANCHLINE_RUN_ID $BRANCHLINE_OUTCOME $BRANCHLINE_MODEL_URI $BRANCHLINE_CONSOLE_URL" >used
     - cp model/model.json used.json
   artifacts: {paths: [used, used.json]}
 "#;
@@ -244,8 +244,6 @@ fn let_in(world: &World) -> String {
     let jobs = format!("principalSet:{pool}/attribute.project_id/{}", world.project_id);
     let ci = Resource::account(&account("ci"));
     iam.bind(&ci, "roles/iam.workloadIdentityUser", &jobs).unwrap();
-    let member = format!("serviceAccount:{}", account("ci"));
-    iam.bind(&Resource::bucket(OUTPUT), "roles/storage.objectViewer", &member).unwrap();
     audience
 }
 

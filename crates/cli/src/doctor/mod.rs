@@ -84,9 +84,12 @@ struct CiArgs {
     /// Bucket that artifacts are uploaded to
     #[arg(long, value_name = "BUCKET")]
     bucket: String,
-    /// Bucket of the run ledger, for jobs that `publish --wait`
+    /// Bucket of the run ledger, for jobs that `publish --wait` or `fetch`
     #[arg(long, value_name = "BUCKET")]
     ledger: Option<String>,
+    /// Bucket that models lie in, for jobs that `fetch`
+    #[arg(long, value_name = "BUCKET")]
+    output: Option<String>,
     /// Audience that the workers expect
     #[arg(long, value_name = "AUDIENCE", default_value = AUDIENCE)]
     audience: String,
@@ -239,6 +242,7 @@ async fn job(
     things.insert(On::ArtifactTopic, vec![Resource::Topic(args.topic.clone())]);
     things.insert(On::ArtifactBucket, vec![Resource::Bucket(args.bucket.clone())]);
     things.insert(On::LedgerBucket, args.ledger.iter().cloned().map(Resource::Bucket).collect());
+    things.insert(On::OutputBucket, args.output.iter().cloned().map(Resource::Bucket).collect());
     let provider = args.provider.as_deref().map(described).transpose()?;
     let job = ci::Job {
         token: get("BRANCHLINE_ID_TOKEN"),
@@ -278,6 +282,7 @@ impl CiArgs {
             ("topic", Some(self.topic.as_str())),
             ("bucket", Some(&self.bucket)),
             ("ledger", self.ledger.as_deref()),
+            ("output", self.output.as_deref()),
             ("audience", own),
             ("provider", Some("provider.json")),
         ];

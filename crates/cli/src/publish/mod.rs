@@ -88,7 +88,8 @@ Environment:
   BRANCHLINE_ALLOW_KEY_FILES      true takes the key file of a service account there too
 
 Variables written to --dotenv:
-  BRANCHLINE_RUN_ID, and with --wait BRANCHLINE_OUTCOME and BRANCHLINE_MODEL_URI
+  BRANCHLINE_RUN_ID, and with --wait BRANCHLINE_OUTCOME, BRANCHLINE_MODEL_URI and
+  BRANCHLINE_CONSOLE_URL, the page of the job in Google's console
 
 Exit codes:
   0   published; with --wait, the run succeeded
@@ -143,10 +144,13 @@ pub(crate) async fn run(args: &Args, environment: &Environment) -> Result<u8, Er
     let followed = Followed::new(store, job.origin.project_id, request.id.clone());
     let asked = Asked { ci_job: job.origin.job_id, topic: &config.topic };
     let end = wait::follow(followed, &asked, args.timeout.get()).await?;
-    if let (Some(file), End::Run(ending)) = (&args.dotenv, &end) {
+    if let (Some(file), End::Run(ending, console)) = (&args.dotenv, &end) {
         append(file, &format!("BRANCHLINE_OUTCOME={}\n", ending.outcome.as_str()))?;
         if let Some(uri) = &ending.model_uri {
             append(file, &format!("BRANCHLINE_MODEL_URI={}\n", plain(uri)))?;
+        }
+        if let Some(url) = console {
+            append(file, &format!("BRANCHLINE_CONSOLE_URL={}\n", plain(url)))?;
         }
     }
     Ok(end.exit_code())

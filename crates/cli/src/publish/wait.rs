@@ -28,9 +28,10 @@ pub(crate) struct Asked<'a> {
 }
 
 /// How the waiting ended.
+#[derive(Debug, PartialEq)]
 pub(crate) enum End {
-    /// With the run.
-    Run(Ending),
+    /// With the run: how it ended, and the page of its job in the console.
+    Run(Ending, Option<String>),
     /// Before it, with this exit code.
     Early(u8),
 }
@@ -39,7 +40,7 @@ impl End {
     /// What the process ends with.
     pub(crate) const fn exit_code(&self) -> u8 {
         match self {
-            Self::Run(ending) => exit::of_outcome(ending.outcome),
+            Self::Run(ending, _) => exit::of_outcome(ending.outcome),
             Self::Early(code) => *code,
         }
     }
@@ -52,7 +53,7 @@ pub(crate) async fn follow(
     timeout: Duration,
 ) -> Result<End, branchline_ledger::Error> {
     let (why, code) = tokio::select! {
-        ending = watch(&mut followed, asked) => return ending.map(End::Run),
+        end = watch(&mut followed, asked) => return end,
         () = sleep(timeout) => ("the time to wait is over", exit::WAITED_TOO_LONG),
         code = stopped() => ("stopped", code),
     };
@@ -66,15 +67,15 @@ pub(crate) async fn follow(
 async fn watch(
     followed: &mut Followed,
     asked: &Asked<'_>,
-) -> Result<Ending, branchline_ledger::Error> {
+) -> Result<End, branchline_ledger::Error> {
     let started = Instant::now();
     let mut told = (String::new(), started);
     loop {
         let line = match followed.look().await {
             Ok(history) => match look(history.map(|it| &it.run), asked.ci_job) {
-                Seen::Ended(line, ending) => {
+                Seen::Ended(line, end) => {
                     tell(started, &line);
-                    return Ok(ending);
+                    return Ok(end);
                 }
                 Seen::Going(line) => line,
                 Seen::Nothing if started.elapsed() < PICKED_UP_WITHIN => "published".to_owned(),
@@ -103,7 +104,7 @@ enum Seen {
     /// It is on its way.
     Going(String),
     /// It is over.
-    Ended(String, Ending),
+    Ended(String, End),
 }
 
 fn look(run: Option<&Run>, ci_job: u64) -> Seen {
@@ -130,7 +131,8 @@ fn look(run: Option<&Run>, ci_job: u64) -> Seen {
         State::Running => format!("running{}", job(run)),
         State::Finished(ending) => {
             let line = format!("{attempt}{}{waiting}{}", ending.outcome.as_str(), result(ending));
-            return Seen::Ended(line, ending.clone());
+            let console = run.vertex_job().map(|it| it.console_url);
+            return Seen::Ended(line, End::Run(ending.clone(), console));
         }
     };
     Seen::Going(attempt + &line)
@@ -236,9 +238,7 @@ mod tests {
             let line = match look(Some(&Run::fold(&entries).unwrap().0), ci_job) {
                 Seen::Nothing => "nothing".to_owned(),
                 Seen::Going(line) => line,
-                Seen::Ended(line, ending) => {
-                    format!("{line} => exit {}", End::Run(ending).exit_code())
-                }
+                Seen::Ended(line, end) => format!("{line} => exit {}", end.exit_code()),
             };
             shown.push_str(&(line + "\n"));
         }
