@@ -197,7 +197,8 @@ fn declared(text: &str, keyword: &str) -> impl Iterator<Item = (String, String)>
 fn hcl() -> Vec<(String, String)> {
     let entries = fs::read_dir(root().join("deploy/terraform")).unwrap();
     let names = entries.map(|it| it.unwrap().file_name().into_string().unwrap());
-    names.filter(|it| it.ends_with(".tf")).map(|it| (it.clone(), module(&it))).collect()
+    let names = names.filter(|it| Path::new(it).extension().is_some_and(|it| it == "tf"));
+    names.map(|it| (it.clone(), module(&it))).collect()
 }
 
 fn module(file: &str) -> String {
