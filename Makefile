@@ -31,6 +31,7 @@ help:
 	@echo 'make dlq          5,000 dead letters, looked at and replayed, with processes killed (LETTERS=N)'
 	@echo 'make rolling      1,000 runs while processes of this commit and the one before replace each other (RUNS=N PREVIOUS=COMMIT)'
 	@echo 'make deploy-check images, manifests, Terraform and CI components, with the tools that read them'
+	@echo 'make docs         the commands of the documents against the local stack, and a drill of rotating trust'
 	@echo 'make bench        how long a decision by a policy of 500 rules takes'
 	@echo 'make fuzz         decoders under 10,000,000 inputs that went wrong (CASES=N)'
 	@echo
@@ -44,7 +45,7 @@ demo:
 test:
 	cargo test --locked --workspace
 	@command -v tmux >/dev/null || echo 'skipped: what a terminal shows, because tmux is missing'
-	@command -v gcloud >/dev/null || echo 'skipped: messages that gcloud publishes, because gcloud is missing'
+	@command -v gcloud >/dev/null || echo 'skipped: messages that gcloud publishes, and commands of the documents, because gcloud is missing'
 	@command -v kubectl >/dev/null || echo 'skipped: what rendered manifests promise, because kubectl is missing'
 	@tests/python/run --where-available
 	@deploy/monitoring/check --where-available
@@ -104,7 +105,11 @@ deploy-check:
 fuzz:
 	@FUZZ_CASES='$(CASES)' cargo test --locked --profile fast --package branchline-tests --test fuzz -- --nocapture no_foreign
 
+docs:
+	@cargo build --locked --workspace --bins --test docs --test rotation
+	@cargo test --locked --workspace --test docs --test rotation -- --nocapture
+
 bench:
 	@cargo test --locked --release --package branchline-policy --test decisions -- --nocapture 500_rules
 
-.PHONY: help demo test check conformance sim mutants crash soak load fuzz bench dlq rolling deploy-check
+.PHONY: help demo test check conformance sim mutants crash soak load fuzz bench dlq rolling deploy-check docs

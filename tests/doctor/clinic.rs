@@ -69,7 +69,7 @@ fn grant(stack: &Stack) {
     }
 }
 
-/// As the README has it, but for the subject.
+/// As docs/by-hand.md has it, but for the subject.
 fn provider(issuer: &str) -> Provider {
     let mut provider = Provider::new(
         issuer,

@@ -11,7 +11,7 @@ use crate::faults::agent;
 type Make = fn(&mut Clinic);
 
 pub(crate) const GOOD: &[(&str, Make)] = &[
-    ("as the README has it", |_| ()),
+    ("as docs/by-hand.md has it", |_| ()),
     ("no service account for CI", |it| {
         let pool = it.stack.iam.create_pool(PROJECT, POOL);
         let set = format!("principalSet:{pool}/attribute.project_id/{}", it.project_id);

@@ -9,4 +9,5 @@ pub mod installation;
 pub mod naps;
 pub mod processes;
 pub mod roles;
+pub mod rolled;
 pub mod world;

@@ -79,12 +79,23 @@ pub fn account(id: &str) -> String {
 
 /// Gives every account what it needs, and the owner everything.
 pub fn grant(stack: &Stack) {
-    let number = stack.iam.create_project(PROJECT);
-    let trainer = format!("{number}-compute@developer.gserviceaccount.com");
-    installation::grant(stack, PROJECT, GRANTS, &trainer).expect("the roles are granted");
+    grant_as(stack, GRANTS);
     let owner = stack.iam.create_service_account(PROJECT, "owner");
     let (project, member) = (Resource::project(PROJECT), format!("serviceAccount:{owner}"));
     stack.iam.bind(&project, "roles/owner", &member).expect("the owner owns");
+}
+
+/// Makes another account that may do what the worker may.
+pub(crate) fn grant_worker(stack: &Stack, id: &str) {
+    let rows = GRANTS.split_once("\nworker:\n").expect("there is a worker").1;
+    let rows = rows.split("\n\n").next().unwrap_or_default();
+    grant_as(stack, &format!("{id}:\n{rows}\n"));
+}
+
+fn grant_as(stack: &Stack, grants: &str) {
+    let number = stack.iam.create_project(PROJECT);
+    let trainer = format!("{number}-compute@developer.gserviceaccount.com");
+    installation::grant(stack, PROJECT, grants, &trainer).expect("the roles are granted");
 }
 
 /// Where the clients of an account find the stack.

@@ -1,6 +1,8 @@
 //! The documents say what is there.
 
-use crate::repository::{file, files, none, root};
+use std::path::Path;
+
+use crate::repository::{File, file, files, none, root};
 
 #[test]
 fn the_architecture_fits_in_150_lines() {
@@ -30,8 +32,7 @@ fn the_architecture_names_every_crate() {
 #[test]
 fn the_documents_name_only_commands_that_exist() {
     let makefile = file("Makefile").text;
-    for path in ["README.md", "ARCHITECTURE.md", "deploy/README.md"] {
-        let text = file(path).text;
+    for File { path, text } in files().into_iter().filter(|it| it.extension() == Some("md")) {
         let commands = text.lines().filter_map(|it| it.trim().strip_prefix("make "));
         let commands =
             commands.chain(in_backticks(&text).filter_map(|it| it.strip_prefix("make ")));
@@ -72,6 +73,35 @@ fn the_readme_shows_the_example_as_it_is() {
     let shown = text.split("```yaml\n").nth(1).and_then(|it| it.split("```").next());
     let example = file("examples/iris/branchline.yaml").text;
     assert!(example.contains(shown.expect("there is an excerpt")), "it shows something else");
+}
+
+#[test]
+fn the_links_of_the_documents_lead_somewhere() {
+    let documents: Vec<_> = files().into_iter().filter(|it| it.extension() == Some("md")).collect();
+    let anchors = |text: &str| -> Vec<String> {
+        let headings = text.lines().filter_map(|it| it.strip_prefix('#'));
+        let plain = |it: char| it.is_alphanumeric() || "-_".contains(it);
+        let anchor = |it: &str| it.trim_start_matches('#').trim().to_lowercase().replace(' ', "-");
+        headings.map(|it| anchor(it).chars().filter(|it| plain(*it)).collect()).collect()
+    };
+    let mut wrong = Vec::new();
+    for File { path, text } in &documents {
+        let links = text.split("](").skip(1).filter_map(|it| it.split(')').next());
+        for link in links.filter(|it| !it.contains("://")) {
+            let (name, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let beside = Path::new(path).parent().unwrap().join(name);
+            let target = if name.is_empty() { Path::new(path) } else { &beside };
+            let is_there = root().join(target).exists();
+            let leads = anchor.is_empty()
+                || std::fs::read_to_string(root().join(target))
+                    .is_ok_and(|it| anchors(&it).iter().any(|it| it == anchor));
+            if !is_there || !leads {
+                wrong.push(format!("{path}: {link}"));
+            }
+        }
+    }
+    assert!(documents.len() > 10);
+    none(wrong);
 }
 
 fn in_backticks(text: &str) -> impl Iterator<Item = &str> {

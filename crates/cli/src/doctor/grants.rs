@@ -206,7 +206,7 @@ fn create(resource: &Resource) -> String {
         }
         Resource::Topic(name) => format!("gcloud pubsub topics create {}", quote(name)),
         Resource::Subscription(name) => {
-            format!("# if that is its name, make {name} as the README says: Installing it")
+            format!("# if that is its name, make {name} as docs/by-hand.md says")
         }
         Resource::ServiceAccount(email) => {
             let (id, rest) = email.split_once('@').unwrap_or((email, ""));

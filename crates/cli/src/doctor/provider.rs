@@ -10,7 +10,7 @@ use super::quote::quote;
 
 /// As long as Google takes it, in bytes.
 const SUBJECT_MAX: usize = 127;
-/// As the README's.
+/// As that of docs/by-hand.md.
 const SUBJECT: &str =
     "\"project:\" + assertion.project_id + \":pipeline:\" + assertion.pipeline_id";
 /// How Google says that a token is from somebody else.

@@ -119,6 +119,11 @@ impl GitLab {
         self.lock().users[&BOT].token.clone()
     }
 
+    /// Gives that bot another token. The one before is refused from then on.
+    pub fn rotate_token(&self) -> Result<String, Error> {
+        self.lock().rotate_token(BOT)
+    }
+
     /// Adds a user who has this role in every project, and returns a token.
     pub fn create_user(&self, username: &str, level: AccessLevel) -> Result<String, Error> {
         self.lock().add_user(username, username, level, Kind::Human)

@@ -97,7 +97,6 @@ impl State {
         access_level: AccessLevel,
         kind: Kind,
     ) -> Result<String, Error> {
-        let random: String = std::iter::repeat_with(fastrand::alphanumeric).take(20).collect();
         let user = User {
             id: self.users.next_id(),
             username: username.to_owned(),
@@ -105,10 +104,18 @@ impl State {
             access_level,
             bot: kind == Kind::Bot,
             scopes: whole_api(),
-            token: format!("glpat-{random}"),
+            token: fresh_token(),
         };
         let token = user.token.clone();
         self.users.put(user.id, user)?;
+        Ok(token)
+    }
+
+    pub(super) fn rotate_token(&mut self, id: u64) -> Result<String, Error> {
+        let mut user = self.user(id)?.clone();
+        user.token = fresh_token();
+        let token = user.token.clone();
+        self.users.put(id, user)?;
         Ok(token)
     }
 
@@ -119,6 +126,11 @@ impl State {
     pub(super) fn user_by_token(&self, token: &str) -> Option<&User> {
         self.users.values().find(|it| it.token == token)
     }
+}
+
+fn fresh_token() -> String {
+    let random: String = std::iter::repeat_with(fastrand::alphanumeric).take(20).collect();
+    format!("glpat-{random}")
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
