@@ -103,7 +103,7 @@ impl Site {
         let arguments = [name, "--config", file.to_str().unwrap()];
         let started = Instant::now();
         let log = self.directory.path().join("log");
-        let mut role = Role::start(&executable(), name, &arguments, &[token], &log).unwrap();
+        let mut role = Role::start(name, &arguments, &[token], &log).unwrap();
         role.listens(port).await.unwrap();
         println!("{name} listened after {:?}", started.elapsed());
         role.terminate().unwrap();

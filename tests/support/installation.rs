@@ -122,7 +122,7 @@ impl Installation {
         }
         args.extend(names.iter().zip(&ports).flat_map(|(name, port)| [*name, port]));
         args.extend(["--iam-port", "0", "--logging-port", "0"]);
-        let mut stack = Role::start(&executable(), "stack", &args, &[], &self.log("stack"))?;
+        let mut stack = Role::start("stack", &args, &[], &self.log("stack"))?;
         let token = stack.says("export BRANCHLINE_GITLAB_TOKEN=").await?;
         Ok((stack, token))
     }
@@ -209,7 +209,7 @@ impl Installation {
         let file = file.to_str().context("a path in UTF-8")?;
         let log = self.log(name);
         let args = [name, "--config", file];
-        let mut role = Role::start(&self.executable, name, &args, &environment, &log)?;
+        let mut role = Role::start_from(&self.executable, name, &args, &environment, &log)?;
         let idle = role.listens(port).await?;
         Ok((role, idle))
     }

@@ -55,8 +55,18 @@ pub struct Role {
 }
 
 impl Role {
-    /// Starts that `branchline` with these arguments. What it prints goes to `log`.
+    /// Starts `branchline` with these arguments. What it prints goes to `log`.
     pub fn start(
+        name: &str,
+        args: &[&str],
+        environment: &[(String, String)],
+        log: &Path,
+    ) -> Result<Self> {
+        Self::start_from(&executable(), name, args, environment, log)
+    }
+
+    /// The same with another executable.
+    pub fn start_from(
         executable: &Path,
         name: &str,
         args: &[&str],

@@ -101,7 +101,8 @@ fn settings(role: &Role<'_>, it: &Value) -> Vec<Finding> {
     if it["topic"] == "_deleted-topic_" {
         let what = format!("the topic of {name} was deleted");
         let why = "a topic that is made anew under its name does not feed it";
-        let fix = format!("# make topic and subscription as docs/by-hand.md says, and delete {name}");
+        let fix =
+            format!("# make topic and subscription as docs/by-hand.md says, and delete {name}");
         found.push(Finding::wrong("subscription", what, why, fix));
     }
     found
