@@ -54,8 +54,8 @@ pub(crate) struct Args {
     /// train.sh, where there is one]
     #[arg(long, value_name = "FILE")]
     script: Option<String>,
-    /// Data: a file or glob of the repository, or gs://BUCKET/…; or none [default: data/**, where
-    /// there is one]
+    /// Data: a file or glob in the repository, or a URI in Cloud Storage; none for no data
+    /// [default: data/**, where there is one]
     #[arg(long, value_name = "PATH")]
     data: Option<String>,
     /// Component that asks for the run, GROUP/PROJECT/train@VERSION on this GitLab
@@ -159,14 +159,11 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let config = draft(CONFIG, &place.repository.directory, &config)?;
     let ci = if place.has_ci { None } else { Some(draft(CI, &place.repository.root, &include)?) };
     settle(CONFIG, &place.repository.directory, config, args.force)?;
-    match ci {
-        Some(ci) => settle(CI, &place.repository.root, ci, false)?,
-        None => {
-            eprintln!(
-                "{CI} is there already; this belongs into it, below the include: it may have"
-            );
-            io::stdout().write_all(include.as_bytes()).context("writing to stdout")?;
-        }
+    if let Some(ci) = ci {
+        settle(CI, &place.repository.root, ci, false)?;
+    } else {
+        eprintln!("{CI} is there already; this belongs into it, below the include: it may have");
+        io::stdout().write_all(include.as_bytes()).context("writing to stdout")?;
     }
     eprintln!("commit and push: the pipeline asks for the run {}", answers.run);
     Ok(())

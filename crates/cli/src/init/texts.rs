@@ -87,8 +87,8 @@ pub(super) fn include(answers: &Answers, config_in_root: &str) -> String {
         ("service_account", answers.service_account.as_str()),
     ];
     let inputs = inputs.into_iter().chain(elsewhere);
-    let inputs: String =
-        inputs.map(|(name, value)| format!("      {name}: {}\n", scalar(value))).collect();
+    let lines = inputs.map(|(name, value)| format!("      {name}: {}\n", scalar(value)));
+    let lines: String = lines.collect();
     let component = &answers.component;
     format!(
         "\
@@ -96,7 +96,7 @@ pub(super) fn include(answers: &Answers, config_in_root: &str) -> String {
 include:
   - component: $CI_SERVER_FQDN/{component}
     inputs:
-{inputs}"
+{lines}"
     )
 }
 

@@ -1,5 +1,6 @@
 //! The questions, asked of somebody at a real terminal: tmux, where it is there. CI installs it.
 
+use std::cell::Cell;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -11,12 +12,17 @@ use crate::{ANSWERS, branchline, read, repository, stderr, yaml};
 /// Longer than any machine needs for a line.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-struct Terminal(String);
+struct Terminal {
+    socket: String,
+    /// Lines on the screen when the last answer was given: what is asked next stands below.
+    answered: Cell<usize>,
+}
 
 impl Terminal {
     /// Runs `branchline init` in that directory, and then tells how it ended.
     fn init(directory: &Path, name: &str) -> Self {
-        let terminal = Self(format!("branchline-init-{name}-{}", std::process::id()));
+        let socket = format!("branchline-init-{name}-{}", std::process::id());
+        let terminal = Self { socket, answered: Cell::new(0) };
         let script = format!(
             "cd '{}'; env -i PATH=\"$PATH\" {} init; echo \"exit=$?\"; exec sleep 600",
             directory.display(),
@@ -26,12 +32,15 @@ impl Terminal {
         terminal
     }
 
-    /// Waits until the last line on the screen begins so.
+    /// Waits until a new last line on the screen begins so.
     fn shows(&self, what: &str) -> String {
         let start = Instant::now();
         loop {
             let screen = String::from_utf8(self.tmux(&["capture-pane", "-p"]).stdout).unwrap();
-            if screen.trim_end().lines().next_back().is_some_and(|it| it.starts_with(what)) {
+            let lines: Vec<_> = screen.trim_end().lines().collect();
+            let last = lines.last().filter(|_| lines.len() > self.answered.get());
+            if last.is_some_and(|it| it.starts_with(what)) {
+                self.answered.set(lines.len());
                 return screen;
             }
             assert!(start.elapsed() < PATIENCE, "waited for {what:?}:\n{screen}");
@@ -50,7 +59,7 @@ impl Terminal {
 
     fn tmux(&self, arguments: &[&str]) -> Output {
         let output = Command::new("tmux")
-            .args(["-L", &self.0, "-f", "/dev/null"])
+            .args(["-L", &self.socket, "-f", "/dev/null"])
             .args(arguments)
             .env("LC_ALL", "C.UTF-8")
             .output()
@@ -62,7 +71,7 @@ impl Terminal {
 
 impl Drop for Terminal {
     fn drop(&mut self) {
-        drop(Command::new("tmux").args(["-L", &self.0, "kill-server"]).output());
+        drop(Command::new("tmux").args(["-L", &self.socket, "kill-server"]).output());
     }
 }
 
