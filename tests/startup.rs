@@ -190,7 +190,7 @@ async fn mistakes_of_every_kind_are_told_at_once() {
     config["regoins"] = json!(["us-central1"]);
     config["lease"] = json!(60);
     config["run_event_topic"] = json!(["t"]);
-    config.as_object_mut().unwrap().remove("output_bucket");
+    config.as_object_mut().unwrap().shift_remove("output_bucket");
     config["queue_bucket"] = json!("nowhere");
     config["policy"] = json!(Path::new("/dev/null"));
     let (code, said) = site.refused("worker", &config).await;
@@ -200,7 +200,7 @@ async fn mistakes_of_every_kind_are_told_at_once() {
             "FILE: run_event_topic: invalid type: sequence, expected a string at line 1".to_owned(),
             "FILE: regoins: unknown field `regoins`, expected one of ".to_owned(),
             "FILE: lease: invalid type: integer `60`, expected a ".to_owned(),
-            "FILE: missing field `output_bucket` at line 1".to_owned(),
+            "FILE: missing field `output_bucket`".to_owned(),
             "the policy /dev/null cannot be used: ".to_owned(),
             format!("Vertex AI does not answer at {vertex}: no answer: "),
             "bucket nowhere does not exist: ".to_owned(),

@@ -134,7 +134,8 @@ pub fn draft<T: DeserializeOwned>(path: &Path) -> (Option<Draft<T>>, Vec<ConfigE
     });
     let errors = faults.into_iter().map(|Fault { at, rule, line, .. }| {
         let at = if at.is_empty() { at } else { one_line(&at) + ": " };
-        refused(at, format!("{} at line {line}", one_line(&rule)))
+        let line = if line > 0 { format!(" at line {line}") } else { String::new() };
+        refused(at, one_line(&rule) + &line)
     });
     (draft, errors.collect())
 }
@@ -160,6 +161,7 @@ struct Fault {
     /// Where it is told.
     at: String,
     rule: String,
+    /// None, 0, of the whole.
     line: u64,
 }
 
@@ -181,7 +183,9 @@ fn examine<T: DeserializeOwned>(mut root: Node) -> (Option<T>, Vec<Fault>) {
             place.push(Step::Key(field.to_owned()));
         }
         let (is_missing, line) = (missing.is_some(), root.line(&place));
-        let is_ours = (1..=place.len()).any(|it| changed.contains_key(&place[..it]));
+        // It may follow from a change above it and, but for what is missing, from one below.
+        let is_ours = (1..=place.len()).any(|it| changed.contains_key(&place[..it]))
+            || !is_missing && changed.keys().any(|it| it.starts_with(&place));
         let tried = changed.entry(place.clone()).or_default();
         let mended = if is_missing || is_ours {
             *tried += 1;

@@ -4,18 +4,21 @@
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_json::Value;
+use serde_json::{Number, Value};
 use serde_path_to_error::{Path, Segment};
 use serde_saphyr::Spanned;
 
-/// A value, and the line on which it begins; its key, where it has one.
+/// A value, and the line on which it begins; its key, where it has one. The whole has none.
 pub(super) struct Node {
     line: u64,
     kind: Kind,
 }
 
 enum Kind {
-    Scalar(Value),
+    Null,
+    Bool(bool),
+    Number(Number),
+    Text(String),
     /// Items, with the numbers that they have in the file.
     List(Vec<(usize, Node)>),
     Map(Vec<(String, Node)>),
@@ -49,7 +52,8 @@ impl Node {
     pub(super) fn parse(text: &str) -> Result<Self, serde_saphyr::Error> {
         let options = serde_saphyr::options! { strict_booleans: true };
         let mut root: Self = serde_saphyr::from_str_with_options(text, options)?;
-        if let Kind::Scalar(Value::Null) = root.kind {
+        root.line = 0;
+        if let Kind::Null = root.kind {
             root.kind = Kind::Map(Vec::new());
         }
         Ok(root)
@@ -58,7 +62,10 @@ impl Node {
     /// What it says now.
     pub(super) fn value(&self) -> Value {
         match &self.kind {
-            Kind::Scalar(value) => value.clone(),
+            Kind::Null => Value::Null,
+            Kind::Bool(value) => Value::Bool(*value),
+            Kind::Number(value) => Value::Number(value.clone()),
+            Kind::Text(value) => Value::String(value.clone()),
             Kind::List(items) => items.iter().map(|(_, it)| it.value()).collect(),
             Kind::Map(entries) => entries.iter().map(|(key, it)| (key, it.value())).collect(),
         }
@@ -112,10 +119,10 @@ impl Node {
     /// where there is no such kind.
     pub(super) fn put(&mut self, place: &[Step], kind: usize) -> bool {
         let kind = match kind {
-            0 => Kind::Scalar(Value::from("")),
+            0 => Kind::Text(String::new()),
             1 => Kind::List(Vec::new()),
             2 => Kind::Map(Vec::new()),
-            3 => Kind::Scalar(Value::from(1)),
+            3 => Kind::Number(1.into()),
             _ => return false,
         };
         if !self.remove(place) {
@@ -177,27 +184,27 @@ impl<'de> Visitor<'de> for Anything {
     }
 
     fn visit_unit<E>(self) -> Result<Kind, E> {
-        Ok(Kind::Scalar(Value::Null))
+        Ok(Kind::Null)
     }
 
     fn visit_bool<E>(self, value: bool) -> Result<Kind, E> {
-        Ok(Kind::Scalar(value.into()))
+        Ok(Kind::Bool(value))
     }
 
     fn visit_i64<E>(self, value: i64) -> Result<Kind, E> {
-        Ok(Kind::Scalar(value.into()))
+        Ok(Kind::Number(value.into()))
     }
 
     fn visit_u64<E>(self, value: u64) -> Result<Kind, E> {
-        Ok(Kind::Scalar(value.into()))
+        Ok(Kind::Number(value.into()))
     }
 
     fn visit_f64<E>(self, value: f64) -> Result<Kind, E> {
-        Ok(Kind::Scalar(value.into()))
+        Ok(Number::from_f64(value).map_or(Kind::Null, Kind::Number))
     }
 
     fn visit_str<E>(self, value: &str) -> Result<Kind, E> {
-        Ok(Kind::Scalar(value.into()))
+        Ok(Kind::Text(value.to_owned()))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Kind, A::Error> {
@@ -205,6 +212,8 @@ impl<'de> Visitor<'de> for Anything {
         while let Some(item) = list.next_element()? {
             items.push((items.len(), item));
         }
+        // An alias may stand for many.
+        items.shrink_to_fit();
         Ok(Kind::List(items))
     }
 
@@ -214,6 +223,7 @@ impl<'de> Visitor<'de> for Anything {
             node.line = key.referenced.line();
             entries.push((key.value, node));
         }
+        entries.shrink_to_fit();
         Ok(Kind::Map(entries))
     }
 }

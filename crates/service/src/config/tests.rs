@@ -12,6 +12,7 @@ use serde::Deserialize;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "what matters is that they are read")]
 struct Config {
     subscription: String,
     consume: Consume,
@@ -51,6 +52,7 @@ struct Issuer {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "so here")]
 struct Roster {
     members: BTreeMap<String, BTreeMap<GitlabHost, u64>>,
     audiences: Vec<String>,
@@ -123,7 +125,28 @@ lease: 60
 listen: 8080
 google: {credentials: key, pubsub_endpont: http://localhost}
 ",
-        &expect![[r""]],
+        &expect![[r#"
+            worker.yaml: subscripton: unknown field `subscripton`, expected one of `subscription`, `consume`, `regions`, `identity`, `installation`, `operators`, `lease`, `listen`, `google` at line 1
+            worker.yaml: consume.in_flight: unknown field `in_flight`, expected `in_flight_max` at line 2
+            worker.yaml: consume.in_flight_max: invalid value: integer `0`, expected a nonzero u32 at line 2
+            worker.yaml: regions[1]: "nowhere" is not a Vertex AI region such as europe-west4 at line 3
+            worker.yaml: regions[2]: invalid type: integer `7`, expected a string at line 3
+            worker.yaml: regions[4]: "Mars" is not a Vertex AI region such as europe-west4 at line 3
+            worker.yaml: identity.issuers[0].issuer: invalid type: sequence, expected a string at line 6
+            worker.yaml: identity.issuers[0].jwks: unknown field `jwks`, expected `issuer` or `jwks_file` at line 7
+            worker.yaml: identity.issuers[1].jwks_file: invalid type: map, expected path string at line 8
+            worker.yaml: identity.issuers[1]: missing field `issuer` at line 8
+            worker.yaml: identity.issuers[2]: invalid type: string "gitlab.com", expected struct Issuer at line 9
+            worker.yaml: identity.issuers[3].x: unknown field `x`, expected `issuer` or `jwks_file` at line 11
+            worker.yaml: installation: "UPPER" is not an installation's name (a lower-case letter, then letters, digits or -; at most 63) at line 12
+            worker.yaml: operators.members.ada@example.com.gitlab.com: invalid type: string "x", expected u64 at line 14
+            worker.yaml: operators.members.ada@example.com.https://gitlab.com: "https://gitlab.com" is not a host name, with or without a port at line 14
+            worker.yaml: operators: missing field `audiences` at line 13
+            worker.yaml: lease: invalid type: integer `60`, expected a time with its unit, such as 500ms, 15s or 72h at line 15
+            worker.yaml: listen: invalid type: integer `8080`, expected socket address at line 16
+            worker.yaml: google.credentials: unknown variant `key`, expected `application_default` or `anonymous` at line 17
+            worker.yaml: google.pubsub_endpont: unknown field `pubsub_endpont`, expected one of `credentials`, `allow_key_files`, `pubsub_endpoint`, `storage_endpoint`, `vertex_endpoint`, `logging_endpoint`, `metadata_endpoint`, `iam_endpoint` at line 17
+            worker.yaml: missing field `subscription`"#]],
     );
 }
 
@@ -144,15 +167,48 @@ fn one_mistake_is_one_sentence() {
         "subscription: [".to_owned(),
     ];
     let said: Vec<_> = cases.iter().map(|it| drafted(it).1).collect();
-    expect![[r""]].assert_eq(&said.join("\n"));
+    expect![[r#"
+        worker.yaml: consume.in_flight_max: invalid type: string "many", expected a nonzero u32 at line 2
+        worker.yaml: consume: missing field `in_flight_max` at line 2
+        worker.yaml: consume: invalid type: integer `7`, expected struct Consume at line 2
+        worker.yaml: missing field `consume`
+        worker.yaml: regions[0]: "nowhere" is not a Vertex AI region such as europe-west4 at line 3
+        worker.yaml: identity.issuers[0]: missing field `issuer` at line 6
+        worker.yaml: operators: missing field `audiences` at line 9
+        worker.yaml: sub scription: unknown field `sub scription`, expected one of `subscription`, `consume`, `regions`, `identity`, `installation`, `operators`, `lease`, `listen`, `google` at line 1
+        worker.yaml: missing field `subscription`
+        worker.yaml: subscription: invalid type: integer `7`, expected a string at line 1
+        worker.yaml: duplicate mapping key `subscription` is not allowed here at line 12, column 1
+        worker.yaml: unclosed bracket '[' at line 1, column 15"#]].assert_eq(&said.join("\n"));
 }
 
 #[test]
 fn an_empty_file_lacks_everything_and_a_text_is_no_configuration() {
-    check("", &expect![[r""]]);
-    check("# nothing\n", &expect![[r""]]);
-    check("subscription", &expect![[r""]]);
-    check("[a, b]", &expect![[r""]]);
+    check(
+        "",
+        &expect![[r"
+        worker.yaml: missing field `subscription`
+        worker.yaml: missing field `consume`
+        worker.yaml: missing field `regions`
+        worker.yaml: missing field `identity`"]],
+    );
+    check(
+        "# nothing\n",
+        &expect![[r"
+        worker.yaml: missing field `subscription`
+        worker.yaml: missing field `consume`
+        worker.yaml: missing field `regions`
+        worker.yaml: missing field `identity`"]],
+    );
+    check(
+        "subscription",
+        &expect![[r#"worker.yaml: invalid type: string "subscription", expected struct Config"#]],
+    );
+    check(
+        "[a, b]",
+        &expect![[r#"
+        worker.yaml: [1]: invalid type: string "b", expected struct Consume at line 1"#]],
+    );
 }
 
 #[test]
