@@ -107,7 +107,7 @@ pub(crate) async fn worker(
     let needs = Needs {
         grants: &Grants::read().worker,
         things: of_worker(config),
-        regions: config.regions.iter().map(|it| it.as_str()).collect(),
+        regions: config.regions.iter().map(branchline_contract::Region::as_str).collect(),
     };
     let unfit = unfit.and(google(&draft, &config.google, needs, environment).await);
     if unfit.is_empty() { Ok((draft.config, token.flatten())) } else { Err(unfit) }
@@ -188,7 +188,9 @@ async fn google<T>(
         }
         if !draft.is_whole() {
             // Stand-ins, whose keys have been told.
-            things.values_mut().for_each(|it| it.retain(|it| !it.name().is_empty()));
+            for it in things.values_mut() {
+                it.retain(|it| !it.name().is_empty());
+            }
         }
         lacking(&iam, grants, &things).await
     };
@@ -197,7 +199,7 @@ async fn google<T>(
     match lacking {
         Ok(found) => found.into_iter().for_each(|it| unfit.found(it)),
         Err(error) => {
-            unfit.wrong.push(format!("there are no credentials for Google Cloud: {error}"))
+            unfit.wrong.push(format!("there are no credentials for Google Cloud: {error}"));
         }
     }
     unfit
@@ -218,6 +220,8 @@ async fn reports(client: Option<&Client>) -> Unfit {
     let found = tokio::time::timeout(TIME_MAX, look)
         .await
         .unwrap_or_else(|_| vec![gitlab::silent(client.host(), "it took too long".to_owned())]);
-    found.into_iter().for_each(|it| unfit.found(it));
+    for it in found {
+        unfit.found(it);
+    }
     unfit
 }
