@@ -12,9 +12,10 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::Command;
 
-/// Two files, one of them in a directory of its own.
+/// Three files, one of them in a directory of its own.
 const TRAIN: &str = r#"out="$CLOUD_STORAGE_MOUNT/${1#gs://}"; mkdir -p "$out/model/variables"
-echo weights > "$out/model/model.txt"; echo 1 2 3 > "$out/model/variables/index""#;
+echo weights > "$out/model/model.txt"; echo 1 2 3 > "$out/model/variables/index"
+echo part > "$out/model/model.txt.part""#;
 
 /// Runs a script to its end.
 async fn trained(world: &World, run: &str, script: &str) -> History {
@@ -62,11 +63,12 @@ async fn the_model_of_a_run_or_a_commit_is_fetched_as_it_was_when_the_run_ended(
 
     let directory = tempfile::tempdir().unwrap();
     let by_id = fetch(&world, directory.path(), &[&id, "--json"]).await;
-    assert_eq!(said(&by_id), (Some(0), format!("{id}: 2 files, 14 B, verified, in model\n")));
+    assert_eq!(said(&by_id), (Some(0), format!("{id}: 3 files, 19 B, verified, in model\n")));
     let model = directory.path().join("model");
     assert_eq!(std::fs::read_to_string(model.join("model.txt")).unwrap(), "weights\n");
     assert_eq!(std::fs::read_to_string(model.join("variables/index")).unwrap(), "1 2 3\n");
-    assert_eq!(std::fs::read_dir(&model).unwrap().count(), 2);
+    assert_eq!(std::fs::read_to_string(model.join("model.txt.part")).unwrap(), "part\n");
+    assert_eq!(std::fs::read_dir(&model).unwrap().count(), 3);
     assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
     let told = String::from_utf8(by_id.stdout).unwrap();
     let told: Vec<Value> = told.lines().map(|it| serde_json::from_str(it).unwrap()).collect();
@@ -76,7 +78,7 @@ async fn the_model_of_a_run_or_a_commit_is_fetched_as_it_was_when_the_run_ended(
         assert_eq!((&told["uri"], &told["crc32c"]), (&json!(uri), &json!(recorded.crc32c)));
         assert_eq!(told["generation"], recorded.generation);
     }
-    assert_eq!(told.len(), 2);
+    assert_eq!(told.len(), 3);
 
     // Another run of the commit needs a name; one that went wrong is not taken.
     trained(&world, "other", "exit 3").await;
@@ -85,7 +87,8 @@ async fn the_model_of_a_run_or_a_commit_is_fetched_as_it_was_when_the_run_ended(
     let several = fetch(&world, directory.path(), &[short, "--output", "b"]).await;
     let (code, text) = said(&several);
     assert_eq!(code, Some(64), "{text}");
-    assert!(text.contains("--run says which, iris or other"), "{text}");
+    let both = format!("iris of {sha} in team/iris; or other of {sha} in team/iris");
+    assert!(text.contains(&both), "{text}");
     let named = [short, "--run", "iris", "--project", &project, "--output", "deep/b"];
     assert_eq!(said(&fetch(&world, directory.path(), &named).await).0, Some(0));
     assert!(directory.path().join("deep/b/variables/index").is_file());

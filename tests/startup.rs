@@ -127,10 +127,8 @@ async fn google(stack: &Stack, id: &str) -> Value {
     })
 }
 
-fn closed() -> String {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    format!("http://{}", listener.local_addr().unwrap())
-}
+/// A port that the system gives to nobody by itself.
+const CLOSED: &str = "http://127.0.0.1:1";
 
 /// Each begins with what is expected of it, and there are no others.
 #[track_caller]
@@ -184,7 +182,7 @@ async fn every_permission_that_is_missing_is_told_with_the_role_that_helps() {
 async fn mistakes_of_every_kind_are_told_at_once() {
     let site = Site::open().await;
     site.takes("worker", DEAD_LETTERS, "roles/storage.objectViewer");
-    let vertex = closed();
+    let vertex = CLOSED;
     let mut config = site.worker.clone();
     config["google"]["vertex_endpoint"] = json!(vertex);
     config["regoins"] = json!(["us-central1"]);
@@ -215,7 +213,7 @@ async fn mistakes_of_every_kind_are_told_at_once() {
 async fn a_notifier_tells_what_gitlab_says_of_its_token_or_that_it_says_nothing() {
     let site = Site::open().await;
     let mut config = site.notifier.clone();
-    let silent = closed();
+    let silent = CLOSED;
     config["gitlab"] = json!(silent);
     let (code, said) = site.refused("notifier", &config).await;
     all(&said, &[format!("{} does not answer: ", silent.trim_start_matches("http://"))]);

@@ -35,6 +35,7 @@ output "worker_yaml" {
     request_bucket           = local.bucket["requests"]
     output_bucket            = local.bucket["output"]
     identity                 = { issuers = [{ issuer = var.gitlab_issuer }], audience = var.audience }
+    gitlab                   = var.gitlab_issuer
   }, { for it in ["staging"] : it => { bucket = local.bucket[it] } if var.staging }))
 }
 

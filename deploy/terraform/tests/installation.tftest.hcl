@@ -210,6 +210,7 @@ run "outputs_name_what_was_made" {
       request_bucket           = "acme-requests"
       output_bucket            = "acme-output"
       identity                 = { issuers = [{ issuer = "https://gitlab.com" }], audience = "branchline" }
+      gitlab                   = "https://gitlab.com"
     }
     error_message = "worker.yaml: ${output.worker_yaml}"
   }

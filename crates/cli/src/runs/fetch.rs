@@ -89,8 +89,8 @@ pub(crate) enum Error {
     /// No run of the commit.
     #[error("none of the newest {RUNS_MAX} runs is of commit {0}")]
     NoCommit(String),
-    /// The commit has several.
-    #[error("the commit has runs of several names: --run says which, {}", .0.join(" or "))]
+    /// There are several names, commits or projects.
+    #[error("--run, --project or more digits have to say which: {}", .0.join("; or "))]
     Several(Vec<String>),
     /// It goes on.
     #[error("{run} has not ended: it is {state}")]
@@ -195,7 +195,8 @@ async fn of_run(catalogue: &Catalogue, run: &RunId, args: &Args) -> anyhow::Resu
         Some(Project::Id(id)) => Some(id),
         Some(Project::Path(_)) | None => None,
     };
-    let history = catalogue.run(run, project_id).await?;
+    let which = Which { project: args.project.clone(), sha: None };
+    let history = catalogue.run(run, project_id).await?.filter(|it| which.is(it));
     Ok(history.ok_or_else(|| Error::NoRun(run.to_string()))?)
 }
 
@@ -207,20 +208,22 @@ async fn of_commit(catalogue: &Catalogue, sha: &str, args: &Args) -> anyhow::Res
     let mut listed: Vec<Listed> = all.try_filter(is_it).try_collect().await?;
     listed.sort_by_key(|it| Reverse(it.at));
     listed.truncate(RUNS_MAX);
-    let (mut found, mut names) = (Vec::new(), BTreeSet::new());
+    let (mut found, mut kinds) = (Vec::new(), BTreeSet::new());
     let mut reads = pin!(catalogue.read(listed));
     while let Some((_, read)) = reads.try_next().await? {
         match read {
             Ok(history) if which.is(&history) => {
-                names.insert(history.run.request.run.to_string());
+                let gitlab = &history.run.request.gitlab;
+                let (name, project) = (&history.run.request.run, &gitlab.project_path);
+                kinds.insert(format!("{name} of {} in {project}", gitlab.sha));
                 found.push(history);
             }
             Ok(_) => {}
             Err(unread) => eprintln!("{}", unread.message),
         }
     }
-    if names.len() > 1 {
-        return Err(Error::Several(names.into_iter().collect()).into());
+    if kinds.len() > 1 {
+        return Err(Error::Several(kinds.into_iter().collect()).into());
     }
     let succeeded =
         |it: &History| it.run.ending().is_some_and(|it| it.outcome == Outcome::Succeeded);

@@ -2,7 +2,7 @@
 
 use super::{Object, Storage, object, resource};
 use crate::call::{CALL_TIME_MAX, Call, bounded};
-use crate::error::Error;
+use crate::error::{Error, Result};
 use bytes::Bytes;
 use google_cloud_storage::streaming_source::{Seek, SizeHint, StreamingSource};
 use std::io::{self, SeekFrom};
@@ -61,8 +61,8 @@ impl Storage {
         })
     }
 
-    /// Downloads one generation to a file that appears only when it is complete
-    /// and its checksum has been verified.
+    /// Downloads one generation to a file, which stays only if it is complete and its checksum
+    /// has been verified.
     pub fn download<'a>(
         &'a self,
         bucket: &'a str,
@@ -84,24 +84,33 @@ impl Storage {
         on_progress: Progress,
     ) -> Call<'a, Object> {
         Box::pin(async move {
-            let part = {
-                let mut part = path.as_os_str().to_owned();
-                part.push(".part");
-                part
-            };
-            let failed = |it| Error::file(format!("writing {}", path.display()), it);
-            let mut file = File::create(&part).await.map_err(failed)?;
-            let mut reading = self.open(bucket, name, Some(generation)).await?;
-            let mut received = 0;
-            while let Some(piece) = reading.next().await? {
-                file.write_all(&piece).await.map_err(failed)?;
-                received += piece.len() as u64;
-                on_progress(received);
+            let downloaded = self.download_to(bucket, name, generation, path, on_progress).await;
+            if downloaded.is_err() {
+                tokio::fs::remove_file(path).await.ok();
             }
-            file.sync_all().await.map_err(failed)?;
-            tokio::fs::rename(&part, path).await.map_err(failed)?;
-            Ok(reading.object)
+            downloaded
         })
+    }
+
+    async fn download_to(
+        &self,
+        bucket: &str,
+        name: &str,
+        generation: i64,
+        path: &Path,
+        on_progress: Progress,
+    ) -> Result<Object> {
+        let failed = |it| Error::file(format!("writing {}", path.display()), it);
+        let mut file = File::create(path).await.map_err(failed)?;
+        let mut reading = self.open(bucket, name, Some(generation)).await?;
+        let mut received = 0;
+        while let Some(piece) = reading.next().await? {
+            file.write_all(&piece).await.map_err(failed)?;
+            received += piece.len() as u64;
+            on_progress(received);
+        }
+        file.sync_all().await.map_err(failed)?;
+        Ok(reading.object)
     }
 }
 

@@ -45,17 +45,17 @@ pub(crate) async fn read(
     // Each trial of a tuning job has a directory of its own.
     let trial = job.best_trial.as_ref().map(|it| format!("{it}/")).unwrap_or_default();
     let name = match &results.model_uri {
-        None => Some(format!("{directory}{trial}model")),
+        None => Some(format!("{directory}{trial}model/")),
         Some(uri) => uri
             .strip_prefix(&format!("gs://{bucket}/"))
             .filter(|it| it.starts_with(directory))
-            .map(|it| it.trim_end_matches('/').to_owned()),
+            .map(str::to_owned),
     };
     let Some(name) = name else { return Ok(results) };
     let found = match objects(storage, bucket, &name).await {
         Ok(objects) if objects.is_empty() => Ok(()),
         Ok(objects) => {
-            results.model_uri.get_or_insert_with(|| format!("gs://{bucket}/{name}/"));
+            results.model_uri.get_or_insert_with(|| format!("gs://{bucket}/{name}"));
             files(objects).map(|it| results.model_files = it)
         }
         Err(error) => Err(unreadable("the model was not looked for", error)?),
@@ -66,10 +66,11 @@ pub(crate) async fn read(
     Ok(results)
 }
 
-/// The objects of a directory of that name, as far as they can be on record, and some of the rest;
-/// or the object of that name.
+/// The objects of a directory, as far as they can be on record, and some of the rest. A name that
+/// does not say that it is one may be an object's.
 async fn objects(storage: &dyn Objects, bucket: &str, name: &str) -> Result<Vec<Object>, Error> {
-    let prefix = &format!("{name}/");
+    let directory = name.trim_end_matches('/');
+    let prefix = &format!("{directory}/");
     let (mut objects, mut page_token) = (Vec::new(), None);
     while objects.len() <= ModelFile::COUNT_MAX {
         let list = List { bucket, prefix, start: None, page_token, page_size: 1_000 };
@@ -80,7 +81,7 @@ async fn objects(storage: &dyn Objects, bucket: &str, name: &str) -> Result<Vec<
             break;
         }
     }
-    if objects.is_empty() {
+    if objects.is_empty() && directory == name {
         match storage.stat(bucket, name, None).await {
             Ok(object) => objects.push(object),
             Err(error) if error.class() == Class::NotFound => {}
