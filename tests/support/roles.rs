@@ -40,6 +40,7 @@ pub(crate) fn worker(
 pub(crate) fn notifier(
     google: &Config,
     gitlab: &str,
+    listen: &str,
     token: String,
     stop: &CancellationToken,
 ) -> JoinHandle<()> {
@@ -50,7 +51,7 @@ pub(crate) fn notifier(
             "request_bucket": installation::REQUESTS,
             "poll": "1s",
         },
-        "listen": "127.0.0.1:0",
+        "listen": listen,
         "google": endpoints(google),
     }));
     let config = serde_json::from_value(config).expect("the notifier's configuration is one");
@@ -79,9 +80,14 @@ pub fn account(id: &str) -> String {
 
 /// Gives every account what it needs, and the owner everything.
 pub fn grant(stack: &Stack) {
+    grant_these(stack, GRANTS);
+}
+
+/// The same by another text than `deploy/grants.yaml`.
+pub fn grant_these(stack: &Stack, grants: &str) {
     let number = stack.iam.create_project(PROJECT);
     let trainer = format!("{number}-compute@developer.gserviceaccount.com");
-    installation::grant(stack, PROJECT, GRANTS, &trainer).expect("the roles are granted");
+    installation::grant(stack, PROJECT, grants, &trainer).expect("the roles are granted");
     let owner = stack.iam.create_service_account(PROJECT, "owner");
     let (project, member) = (Resource::project(PROJECT), format!("serviceAccount:{owner}"));
     stack.iam.bind(&project, "roles/owner", &member).expect("the owner owns");
