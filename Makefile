@@ -26,6 +26,7 @@ help:
 	@echo 'make sim          the protocol in 10,000 simulated worlds (SEEDS=N, or SEED=N for one story)'
 	@echo 'make mutants      the protocol with a mistake in it: the simulation has to see each'
 	@echo 'make crash        real processes, killed at every named point of the protocol, for all kinds of jobs'
+	@echo 'make grants       a full run without each single permission of deploy/grants.yaml'
 	@echo 'make soak         10,000 messages with 100 kills and lost answers (MESSAGES=N KILLS=N)'
 	@echo 'make load         10,000 queued messages against a quota of 60 calls a second, three workers (MESSAGES=N QUOTA=N)'
 	@echo 'make dlq          5,000 dead letters, looked at and replayed, with processes killed (LETTERS=N)'
@@ -71,6 +72,11 @@ crash:
 	@cargo build --locked --workspace --bins --test crash
 	@CRASH="$${CRASH:-all}" cargo test --locked --workspace --test crash -- --nocapture
 
+# GRANTS=TEXT keeps to the permissions that it is part of.
+grants:
+	@cargo build --locked --workspace --bins --test grants
+	@GRANTS="$${GRANTS:-all}" cargo test --locked --workspace --test grants -- --nocapture
+
 # With optimised code, as below: thousands of runs take their time. The executable is built together with the
 # test: alone it would have its dependencies with other features, which builds them twice.
 soak:
@@ -93,7 +99,7 @@ rolling:
 	cargo build --locked --workspace --bins --test rolling && \
 	RUNS='$(RUNS)' PREVIOUS="$$previous" cargo test --locked --workspace --test rolling -- --nocapture
 
-deploy-check:
+deploy-check: grants
 	@deploy/terraform/check
 	@deploy/k8s/check
 	@deploy/monitoring/check
@@ -112,4 +118,4 @@ docs:
 bench:
 	@cargo test --locked --release --package branchline-policy --test decisions -- --nocapture 500_rules
 
-.PHONY: help demo test check conformance sim mutants crash soak load fuzz bench dlq rolling deploy-check docs
+.PHONY: help demo test check conformance sim mutants crash grants soak load fuzz bench dlq rolling deploy-check docs

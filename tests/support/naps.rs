@@ -61,7 +61,8 @@ pub async fn publish_all(at: &Installation, requests: Vec<Value>) -> Result<()> 
     Ok(())
 }
 
-fn training(kind: JobKind, script: &str) -> Value {
+/// The spec of a job of a kind that runs a script.
+pub fn training(kind: JobKind, script: &str) -> Value {
     let container = json!({"imageUri": "debian", "command": ["sh", "-c", script]});
     let spec = json!({"workerPoolSpecs": [{
         "machineSpec": {"machineType": "n1-standard-4"},

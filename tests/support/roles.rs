@@ -40,6 +40,7 @@ pub(crate) fn worker(
 pub(crate) fn notifier(
     google: &Config,
     gitlab: &str,
+    listen: &str,
     token: String,
     stop: &CancellationToken,
 ) -> JoinHandle<()> {
@@ -50,7 +51,7 @@ pub(crate) fn notifier(
             "request_bucket": installation::REQUESTS,
             "poll": "1s",
         },
-        "listen": "127.0.0.1:0",
+        "listen": listen,
         "google": endpoints(google),
     }));
     let config = serde_json::from_value(config).expect("the notifier's configuration is one");
@@ -79,7 +80,12 @@ pub fn account(id: &str) -> String {
 
 /// Gives every account what it needs, and the owner everything.
 pub fn grant(stack: &Stack) {
-    grant_as(stack, GRANTS);
+    grant_these(stack, GRANTS);
+}
+
+/// The same by another text than `deploy/grants.yaml`.
+pub fn grant_these(stack: &Stack, grants: &str) {
+    grant_as(stack, grants);
     let owner = stack.iam.create_service_account(PROJECT, "owner");
     let (project, member) = (Resource::project(PROJECT), format!("serviceAccount:{owner}"));
     stack.iam.bind(&project, "roles/owner", &member).expect("the owner owns");

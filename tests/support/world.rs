@@ -31,6 +31,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::eventually::eventually;
 use crate::identity::{ANYBODY, signed};
+use crate::processes::free_ports;
 use crate::roles::{extend, google, grant, notifier, worker};
 
 /// Project of every CI job.
@@ -53,6 +54,7 @@ pub struct World {
     publisher: Publisher,
     signer: Signer,
     google: Config,
+    health: [String; 2],
     told: Mutex<BTreeSet<LetterId>>,
     _directory: TempDir,
     stop: CancellationToken,
@@ -75,34 +77,48 @@ pub struct DeadLetter {
 impl World {
     /// Starts everything in memory.
     pub async fn start() -> Self {
-        Self::start_with(Options::default(), None, json!({})).await
+        Self::start_with(Options::default(), None, json!({}), |_| {}).await
     }
 
     /// The same with a worker whose looks at artifacts are answered with this gRPC code while it
     /// is not 0, and whose first delivery attempt is the last unless it is told more.
     pub async fn start_refusing(code: Arc<AtomicU16>, more: Value) -> Self {
-        Self::start_with(Options::default(), Some(code), more).await
+        Self::start_with(Options::default(), Some(code), more, |_| {}).await
     }
 
     /// The same with faults, a log of the wire if wanted, and more keys in the worker's configuration.
     pub async fn start_faulty(faults: Faults, wire_log: Option<PathBuf>, more: Value) -> Self {
-        Self::start_with(Options { faults, wire_log, ..Options::default() }, None, more).await
+        let options = Options { faults, wire_log, ..Options::default() };
+        Self::start_with(options, None, more, |_| {}).await
     }
 
     /// The same where IAM is enforced: each role is an account with what `deploy/grants.yaml` has
     /// for it, and the test itself is an owner.
     pub async fn start_enforced(more: Value) -> Self {
-        Self::start_with(Options { enforce_iam: true, ..Options::default() }, None, more).await
+        Self::start_granting(None, more, grant).await
     }
 
-    async fn start_with(options: Options, refusal: Option<Arc<AtomicU16>>, more: Value) -> Self {
+    /// The same with a log of the wire if wanted, and where somebody else grants the roles.
+    pub async fn start_granting(
+        wire_log: Option<PathBuf>,
+        more: Value,
+        grant: impl FnOnce(&Stack),
+    ) -> Self {
+        let options = Options { enforce_iam: true, wire_log, ..Options::default() };
+        Self::start_with(options, None, more, grant).await
+    }
+
+    async fn start_with(
+        options: Options,
+        refusal: Option<Arc<AtomicU16>>,
+        more: Value,
+        grant: impl FnOnce(&Stack),
+    ) -> Self {
         let enforced = options.enforce_iam;
         let stack = Stack::start(options).await.expect("it starts");
         installation::create(&stack, PROJECT).expect("the installation is made");
         let gitlab = stack.endpoints().gitlab;
-        if enforced {
-            grant(&stack);
-        }
+        grant(&stack);
         let owner_google = google(&stack, "owner", enforced).await;
         let stop = CancellationToken::new();
         let attempts_max = if refusal.is_some() { 1 } else { 100 };
@@ -112,6 +128,7 @@ impl World {
             let router = stack.storage.router().layer(from_fn_with_state(code, refuse));
             worker_google.storage_endpoint = Some(serve(router).await);
         }
+        let health = free_ports::<2>().map(|port| format!("127.0.0.1:{port}"));
         let directory = tempfile::tempdir().expect("a directory can be made");
         let policy = directory.path().join("policy.yaml");
         std::fs::write(&policy, ANYBODY).expect("a file can be written");
@@ -120,13 +137,15 @@ impl World {
             "identity": {"issuers": [{"issuer": format!("http://{gitlab}")}]},
             "gitlab": format!("http://{gitlab}"),
             "consume": {"attempts_max": attempts_max},
+            "listen": health[0],
         });
         // What is not known before the stack has started.
         let more = more.to_string().replace("{GITLAB}", &gitlab.to_string());
         extend(&mut config, serde_json::from_str(&more).expect("it was JSON before"));
+        let (token, address) = (stack.gitlab.token(), format!("http://{gitlab}"));
         let roles = vec![
-            worker(&worker_google, config, stack.gitlab.token(), &stop),
-            notifier(&notifier_google, &format!("http://{gitlab}"), stack.gitlab.token(), &stop),
+            worker(&worker_google, config, token.clone(), &stop),
+            notifier(&notifier_google, &address, &health[1], token, &stop),
         ];
         let gitlab = &stack.gitlab;
         let made = gitlab.create_project(PROJECT_PATH, "main", &[("README.md", b"iris")]);
@@ -151,6 +170,7 @@ impl World {
             project_id,
             iid,
             google: owner_google,
+            health,
             stack,
             stop,
             roles,
@@ -164,6 +184,12 @@ impl World {
             role.await.expect("no role panics");
         }
         self.stack.shutdown().await;
+    }
+
+    /// Whether the worker and the notifier are ready, and what each says of it.
+    pub async fn readiness(&self) -> [(bool, String); 2] {
+        let [worker, notifier] = &self.health;
+        tokio::join!(readiness(worker), readiness(notifier)).into()
     }
 
     /// Uploads an object and pins it as the artifact `data`.
@@ -321,6 +347,13 @@ pub fn run_id(request: &Value) -> RunId {
     let request: ArtifactReady =
         serde_json::from_value(request.clone()).expect("the request is one");
     RunId::derive(&request).0
+}
+
+async fn readiness(address: &str) -> (bool, String) {
+    match reqwest::get(format!("http://{address}/readyz")).await {
+        Ok(answer) => (answer.status().is_success(), answer.text().await.unwrap_or_default()),
+        Err(error) => (false, error.to_string()),
+    }
 }
 
 /// Serves on a free port until the test ends, and tells where.

@@ -124,7 +124,7 @@ impl Stack {
         let vertex = Vertex::open(directory("vertex").as_deref(), storage.clone(), dice.clone())?;
         let logging = vertex.logging();
 
-        let wire = Wire::new(dice.clone(), options.wire_log.as_deref())?;
+        let wire = Wire::new(dice.clone(), iam.clone(), options.wire_log.as_deref())?;
         let routers = [
             (Service::Pubsub, iam.guard(Service::Pubsub, pubsub.router())),
             (Service::Storage, iam.guard(Service::Storage, storage.router())),

@@ -27,6 +27,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tonic::{Code, Status};
 
 use crate::faults::{Dice, Fault, Service};
+use crate::iam::Iam;
 use crate::vertex::read_bytes;
 
 const QUOTA: &str = "Quota exceeded for quota metric 'Requests' and limit 'Requests per minute'.";
@@ -34,10 +35,19 @@ const WHY: &str = "a fault that the local stack was asked for";
 /// Labels of a job that the log shows: by them it is counted.
 const LABELS: [&str; 2] = ["branchline-run", "branchline-intent"];
 
+/// Headers that the log shows: by the one a call is told to belong to a trace, and by the other a
+/// call of gRPC on what it is.
+const HEADERS: [(&str, &str); 2] =
+    [("traceparent", "traceparent"), ("x-goog-request-params", "params")];
+/// Of a query, what it shows: by it an upload is told from one that replaces an object.
+const IF_GENERATION: &str = "ifGenerationMatch";
+
 /// What all services share. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Wire {
     dice: Dice,
+    /// Knows whose requests they are.
+    iam: Iam,
     log: Option<Arc<File>>,
 }
 
@@ -103,9 +113,31 @@ enum End {
 }
 
 impl Wire {
-    pub(crate) fn new(dice: Dice, log: Option<&Path>) -> io::Result<Self> {
+    pub(crate) fn new(dice: Dice, iam: Iam, log: Option<&Path>) -> io::Result<Self> {
         let open = |path| OpenOptions::new().append(true).create(true).open(path);
-        Ok(Self { dice, log: log.map(open).transpose()?.map(Arc::new) })
+        Ok(Self { dice, iam, log: log.map(open).transpose()?.map(Arc::new) })
+    }
+
+    /// What the log says of a request when it comes.
+    fn line(&self, service: Service, request: &Request) -> Value {
+        let (method, path) = (request.method().as_str(), request.uri().path());
+        let mut line =
+            json!({"time": Timestamp::now(), "service": service, "method": method, "path": path});
+        for (header, key) in HEADERS {
+            if let Some(it) = request.headers().get(header) {
+                line[key] = json!(String::from_utf8_lossy(it.as_bytes()));
+            }
+        }
+        let mut query = request.uri().query().unwrap_or_default().split('&');
+        if let Some(generation) =
+            query.find_map(|it| it.strip_prefix(IF_GENERATION)?.strip_prefix('='))
+        {
+            line["if_generation"] = json!(generation);
+        }
+        if self.log.is_some() {
+            line["sender"] = json!(self.iam.sender(request.headers()));
+        }
+        line
     }
 
     /// A whole line at once, so that those of several requests do not mix. What
@@ -149,18 +181,6 @@ pub(crate) async fn pass(
     }
 }
 
-/// What the log says of a request when it comes.
-fn line(service: Service, request: &Request) -> Value {
-    let (method, path) = (request.method().as_str(), request.uri().path());
-    let mut line =
-        json!({"time": Timestamp::now(), "service": service, "method": method, "path": path});
-    // By it a call is told to belong to a trace.
-    if let Some(trace) = request.headers().get("traceparent") {
-        line["traceparent"] = json!(String::from_utf8_lossy(trace.as_bytes()));
-    }
-    line
-}
-
 /// Fails where the log cannot be written.
 async fn through(
     wire: &Wire,
@@ -169,7 +189,7 @@ async fn through(
     next: Next,
 ) -> io::Result<Result<Response, End>> {
     let (method, path) = (request.method().to_string(), request.uri().path().to_owned());
-    let mut line = line(service, &request);
+    let mut line = wire.line(service, &request);
     let creates = service == Service::Vertex
         && method == "POST"
         && (wire.log.is_some() || wire.dice.looks_at_bodies());

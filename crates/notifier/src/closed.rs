@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use branchline_contract::{Actor, Ask, IdToken, Reason, Request, RequestId, RunId};
+use branchline_gcp::Class as GoogleClass;
 use branchline_gcp::identity::IdTokens;
 use branchline_gitlab::Class;
 use branchline_ledger::{Queue, RequestName, Requests, Run};
@@ -17,6 +18,8 @@ use tracing::{info, warn};
 use crate::handle::Notifier;
 
 const ACTOR: &str = "branchline-notifier";
+/// Readiness condition.
+const CONDITION: &str = "merge-requests";
 
 /// Looks after closed merge requests.
 pub(crate) struct Closed {
@@ -48,12 +51,30 @@ enum Error {
     Gitlab { project_id: u64, iid: u64, source: branchline_gitlab::Error },
 }
 
+impl Error {
+    /// Whether a right is missing, which somebody has to give.
+    fn is_denied(&self) -> bool {
+        match self {
+            Self::Google(source) => source.class() == GoogleClass::Permission,
+            Self::Ledger(source) => source.class() == GoogleClass::Permission,
+            Self::Gitlab { source, .. } => source.class() == Class::Permission,
+        }
+    }
+}
+
 impl Closed {
     /// Looks again and again, until `stop`.
     pub(crate) async fn watch(mut self, stop: CancellationToken) {
         while let Some(looked) = stop.run_until_cancelled(self.look()).await {
-            if let Err(error) = looked {
-                warn!(error = chain(&error), "merge requests of active runs not looked at");
+            let health = &self.notifier.health;
+            match looked {
+                Ok(()) => health.ok(CONDITION),
+                Err(error) => {
+                    warn!(error = chain(&error), "merge requests of active runs not looked at");
+                    if error.is_denied() {
+                        health.broken(CONDITION, chain(&error));
+                    }
+                }
             }
             stop.run_until_cancelled(tokio::time::sleep(self.pause)).await;
         }

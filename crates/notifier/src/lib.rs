@@ -20,10 +20,12 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use branchline_gcp::Class;
 use branchline_gcp::identity::IdTokens;
 use branchline_gitlab::Client;
 use branchline_ledger::{Queue, Requests, Store};
 use branchline_service::consume::Source;
+use branchline_service::health::denial;
 use branchline_service::metrics::Role;
 use branchline_service::shutdown::within_grace;
 use branchline_service::{DeadLetters, Doors, Health, Message, Metrics, consume, health};
@@ -37,6 +39,9 @@ pub use config::{Config, MergeRequests};
 
 use closed::Closed;
 use handle::{Notifier, Turns};
+
+/// Readiness condition.
+const DEAD_LETTERS: &str = "dead-letters";
 
 /// A notifier that could not start.
 #[derive(Debug, thiserror::Error)]
@@ -108,7 +113,7 @@ pub async fn work(
         store: Store::new(storage.clone(), config.ledger_bucket.clone(), clock),
         host: client.host().to_owned(),
         client,
-        health,
+        health: health.clone(),
         own: OnceCell::new(),
         turns: Turns::default(),
     });
@@ -133,8 +138,18 @@ pub async fn work(
         async move { notifier.handle(&message).await }
     };
     let bury = move |message: Arc<Message>, failure| {
-        let dead_letters = dead_letters.clone();
-        async move { dead_letters.publish(&message, &failure).await }
+        let (dead_letters, health) = (dead_letters.clone(), health.clone());
+        async move {
+            let buried = dead_letters.publish(&message, &failure).await;
+            match &buried {
+                Ok(()) => health.ok(DEAD_LETTERS),
+                Err(error) if error.class() == Class::Permission => {
+                    health.broken(DEAD_LETTERS, denial(error));
+                }
+                Err(_) => {}
+            }
+            buried
+        }
     };
     let source = Source { deliveries, subscription: &config.subscription };
     let consumed = consume(source, config.consume, &metrics, stop.clone(), handle, bury);

@@ -10,10 +10,12 @@ use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use axum::routing::get;
+use branchline_gcp::Error as GcpError;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics::{self, Metrics};
+use crate::telemetry::chain;
 
 /// Named conditions of a process, each fine or a sentence that says what is
 /// wrong. Cheap to clone; a process without conditions is ready.
@@ -55,6 +57,12 @@ impl Health {
     fn set(&self, name: &'static str, condition: Condition) {
         self.conditions.lock().expect("no holder panics").insert(name, condition);
     }
+}
+
+/// The sentence for something that Google does not allow: first what is missing, where that is known.
+pub fn denial(error: &GcpError) -> String {
+    let lacking = error.lacking().map(|it| format!("{it}; ")).unwrap_or_default();
+    format!("{lacking}{}", chain(error))
 }
 
 /// Answers `GET /livez`, `GET /readyz` and `GET /metrics` until `stop`. Liveness says only that

@@ -45,6 +45,11 @@ impl Iam {
         Ok(Caller { iam: self.clone(), who, free: !state.enforced })
     }
 
+    /// The name of whoever sent a request, where its token tells.
+    pub(crate) fn sender(&self, headers: &HeaderMap) -> Option<String> {
+        Some(self.lock().bearer(bearer(headers)?)?.name().to_owned())
+    }
+
     /// Whether Pub/Sub's agent in a subscription's project may move messages from there to a
     /// topic. While nobody is asked anything, it may.
     pub(crate) fn agent_may_forward(&self, subscription: &str, topic: &str) -> bool {

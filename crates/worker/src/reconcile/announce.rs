@@ -12,6 +12,7 @@ use branchline_service::telemetry::chain;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, info, warn};
 
+use super::denied::Denied;
 use super::tracked::{Time, Tracked};
 
 impl Tracked {
@@ -33,6 +34,7 @@ pub(super) struct Announcer<'a> {
     pub topic: &'a str,
     pub queue: &'a Queue,
     pub metrics: &'a Metrics,
+    pub denied: &'a Denied,
     pub time: Time,
     /// Raised with every run that was announced.
     pub steps: &'a AtomicU64,
@@ -55,6 +57,7 @@ impl Announcer<'_> {
             }
             if let Err(error) = self.tell(&mut it, entry).await {
                 warn!(run.id = %it.run.id, error = chain(&error), "run not announced; tried again");
+                self.denied.note(&error);
                 break;
             }
         }

@@ -61,6 +61,7 @@ impl Leader {
                 it.span(&self.settings.run_event_topic).in_scope(|| {
                     warn!(run.id = %run, error = chain(&error), "run not driven; left alone for now");
                 });
+                error.google().into_iter().for_each(|it| self.denied.note(it));
                 self.paused.insert(run.clone(), Instant::now() + PAUSE);
             }
             self.runs.insert(run, it);

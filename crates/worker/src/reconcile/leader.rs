@@ -9,7 +9,8 @@ use branchline_contract::{Installation, RunId, Vertex as Domain};
 use branchline_gcp::Error as GcpError;
 use branchline_gcp::vertex::Jobs;
 use branchline_ledger::{
-    Clock, History, Lease, Newests, Pauses, Places, Queue, Queued, Requests, Store,
+    Clock, Error as LedgerError, History, Lease, Newests, Pauses, Places, Queue, Queued, Requests,
+    Store,
 };
 use branchline_service::metrics::Round;
 use branchline_service::shutdown::within_grace;
@@ -23,6 +24,7 @@ use tracing::{error, info, warn};
 
 use super::announce::Announcer;
 use super::approvals::Looked;
+use super::denied::Denied;
 use super::fair::Turns;
 use super::line::Line;
 use super::perform::Hands;
@@ -110,6 +112,7 @@ pub(crate) struct Leader {
     /// What is done about dead letters, once somebody asked.
     pub(super) replays: Option<Replays>,
     pub(super) unresolved: Unresolved,
+    pub(super) denied: Denied,
     /// What was read, done or told, in all rounds.
     steps: Arc<AtomicU64>,
     /// Create calls that are under way.
@@ -145,6 +148,7 @@ impl Leader {
             post,
             replays: None,
             unresolved: Unresolved::default(),
+            denied: Denied::default(),
             steps: Arc::default(),
             calls: Arc::default(),
         }
@@ -176,6 +180,7 @@ impl Leader {
                 (self.watched, self.lines) = (Watched::default(), None);
                 self.looks = JoinSet::new();
                 (self.replays, self.unresolved) = (None, Unresolved::default());
+                self.denied = Denied::default();
             }
             if held == Some(true) {
                 let handover = self.settings.handover;
@@ -183,7 +188,10 @@ impl Leader {
                 let round = async {
                     end = match self.round_under(&mut lease, &stop).await {
                         Ok(()) => {
-                            health.ok(CONDITION);
+                            match self.denied.sentence() {
+                                Some(sentence) => health.broken(CONDITION, sentence),
+                                None => health.ok(CONDITION),
+                            }
                             Round::Done
                         }
                         Err(error) => {
@@ -311,6 +319,9 @@ impl Leader {
                 Ok(None) => {}
                 Err(error) => {
                     error!(run.id = %run, error = chain(&error), "run not read; left alone for now");
+                    if let LedgerError::Storage(error) = &error {
+                        self.denied.note(error);
+                    }
                     self.paused.insert(run, now + PAUSE);
                 }
             }
@@ -343,6 +354,7 @@ impl Leader {
             topic: &self.settings.run_event_topic,
             queue: &self.ledger.queue,
             metrics: &self.metrics,
+            denied: &self.denied,
             time,
             steps: &self.steps,
             stop,
@@ -377,6 +389,6 @@ async fn load(
     store: &Store,
     project_id: u64,
     run: &RunId,
-) -> (RunId, Result<Option<History>, branchline_ledger::Error>) {
+) -> (RunId, Result<Option<History>, LedgerError>) {
     (run.clone(), store.load(project_id, run).await)
 }

@@ -2,6 +2,7 @@
 
 mod announce;
 mod approvals;
+mod denied;
 mod dispatch;
 mod fair;
 mod leader;

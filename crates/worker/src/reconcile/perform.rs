@@ -9,7 +9,9 @@ use branchline_gcp::error::quota_metrics;
 use branchline_gcp::storage::Objects;
 use branchline_gcp::vertex::{CreateJob, Job, JobError, Jobs};
 use branchline_gcp::{Class, Error as GcpError};
-use branchline_ledger::{Appended, Author, Body, Ending, Intent, Queue, Run, State, Store, Ticket};
+use branchline_ledger::{
+    Appended, Author, Body, Ending, Error as LedgerError, Intent, Queue, Run, State, Store, Ticket,
+};
 use branchline_service::Metrics;
 use tokio::time::Instant;
 use tracing::info;
@@ -52,11 +54,21 @@ pub(super) struct Hands<'a> {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
     #[error(transparent)]
-    Ledger(#[from] branchline_ledger::Error),
+    Ledger(#[from] LedgerError),
     #[error(transparent)]
     Google(#[from] GcpError),
     #[error("the run's turn panicked")]
     Panicked,
+}
+
+impl Error {
+    /// What Google has answered, if that is what failed.
+    pub(super) const fn google(&self) -> Option<&GcpError> {
+        match self {
+            Self::Google(source) | Self::Ledger(LedgerError::Storage(source)) => Some(source),
+            Self::Ledger(_) | Self::Panicked => None,
+        }
+    }
 }
 
 impl Hands<'_> {

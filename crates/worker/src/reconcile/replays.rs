@@ -12,10 +12,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use branchline_contract::{Ask, LetterId, Request};
-use branchline_gcp::Error as GcpError;
 use branchline_gcp::pubsub::Publish;
+use branchline_gcp::{Class, Error as GcpError};
 use branchline_ledger::{Answer, Archive, Asked, Clock, RequestName, Requests, Verdict};
 use branchline_service::Health;
+use branchline_service::health::denial;
 use branchline_service::telemetry::chain;
 use futures::future::join_all;
 use futures::{StreamExt as _, stream};
@@ -26,6 +27,8 @@ use tracing::{info, warn};
 
 use self::one::Became;
 
+/// Readiness condition.
+const CONDITION: &str = "replays";
 /// Requests under way at once: one begins while another is being answered.
 const REQUESTS_AT_ONCE: usize = 2;
 /// Letters of one request under way at once.
@@ -133,10 +136,14 @@ impl Post {
                     error = chain(&error),
                     "request about dead letters not finished; tried again"
                 );
+                if matches!(error.class(), Class::Permission | Class::NotFound) {
+                    self.health.broken(CONDITION, denial(&error));
+                }
                 // Messages of one call fail together: alone, each fails by its own fault.
                 at_once = 1;
                 sleep(PAUSE).await;
             }
+            self.health.ok(CONDITION);
             given.lock().expect("no holder panics").remove(work.name.as_str());
         };
         stream::unfold(work, next).for_each_concurrent(REQUESTS_AT_ONCE, each).await;

@@ -78,6 +78,8 @@ impl Leader {
                     // Nothing of ours can be there, or nobody can look: the next run asks again.
                     if idle && matches!(error.class(), Class::Permission | Class::NotFound) {
                         self.watched.places.remove(&place);
+                    } else {
+                        self.denied.note(&error);
                     }
                 }
             }

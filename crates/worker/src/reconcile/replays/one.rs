@@ -17,7 +17,6 @@ const ATTRIBUTES_MAX: usize = 100;
 const NAME_MAX: usize = 256;
 const VALUE_MAX: usize = 1024;
 const MESSAGE_BYTES_MAX: usize = 9_990_000;
-const CONDITION: &str = "replays";
 
 /// What became of one letter, for counting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -132,21 +131,12 @@ impl Post {
             return Ok(outcome);
         }
         match self.publisher.publish(topic, outgoing(letter, pick)).await {
-            Ok(_) => {
-                self.health.ok(CONDITION);
-                Ok(outcome)
-            }
+            Ok(_) => Ok(outcome),
             Err(error) if error.class() == Class::Refused && alone => {
                 let deed = Deed::Refused { why: chain(&error) };
                 self.act(work, pick, 2, deed, Became::NotTaken).await
             }
-            Err(error) => {
-                if matches!(error.class(), Class::Permission | Class::NotFound) {
-                    let lacking = error.lacking().map(|it| format!("{it}; ")).unwrap_or_default();
-                    self.health.broken(CONDITION, format!("{lacking}{}", chain(&error)));
-                }
-                Err(error)
-            }
+            Err(error) => Err(error),
         }
     }
 
