@@ -29,6 +29,8 @@ pub(crate) struct Scene {
     pub(crate) world: World,
     /// The run that CI has asked for.
     pub(crate) published: Option<RunId>,
+    /// The CI job's ID token.
+    pub(crate) token: String,
     /// Where the CI job finds the stack, and itself.
     environment: Vec<(String, String)>,
     directory: TempDir,
@@ -49,8 +51,10 @@ impl Scene {
             let put = world.stack.storage.put(ARTIFACTS, name, name);
             put.expect("the bucket is there");
         }
-        let environment = environment(&world).await;
-        let scene = Self { world, published: None, environment, directory };
+        let token = world.stack.gitlab.id_token(world.job.id, "branchline");
+        let token = token.expect("the job is there");
+        let environment = environment(&world, &token).await;
+        let scene = Self { world, published: None, token, environment, directory };
         scene.write_repository();
         eventually("everybody is ready, and somebody leads", async || {
             let ready = scene.world.readiness().await.iter().all(|it| it.0);
@@ -90,12 +94,11 @@ impl Scene {
         }
     }
 
-    /// Runs `branchline publish` as the CI job.
-    pub(crate) async fn publish(&self, more: &[&str]) -> Told {
+    /// Runs `branchline` as the CI job.
+    pub(crate) async fn ci(&self, args: &[&str]) -> Told {
         let mut command = Command::new(branchline_tests::processes::executable());
         command
-            .arg("publish")
-            .args(more)
+            .args(args)
             .current_dir(self.directory.path())
             .env_clear()
             .envs(&self.world.job.variables)
@@ -181,15 +184,15 @@ impl Scene {
     }
 }
 
-async fn environment(world: &World) -> Vec<(String, String)> {
+async fn environment(world: &World, token: &str) -> Vec<(String, String)> {
     let metadata = world.stack.metadata_server(&account("ci")).await.expect("a port is free");
     let endpoints = world.stack.endpoints();
-    let token = world.stack.gitlab.id_token(world.job.id, "branchline");
     [
         ("GCE_METADATA_HOST", metadata.to_string()),
         ("BRANCHLINE_PUBSUB_ENDPOINT", format!("http://{}", endpoints.pubsub)),
         ("BRANCHLINE_STORAGE_ENDPOINT", format!("http://{}", endpoints.storage)),
-        ("BRANCHLINE_ID_TOKEN", token.expect("the job is there")),
+        ("BRANCHLINE_LEDGER_BUCKET", LEDGER.to_owned()),
+        ("BRANCHLINE_ID_TOKEN", token.to_owned()),
     ]
     .map(|(name, it)| (name.to_owned(), it))
     .into()

@@ -11,7 +11,10 @@ use branchline_gcp::pubsub::Message;
 use branchline_gcp::storage::Objects as _;
 use branchline_ledger::{RequestName, Requests, State};
 use branchline_local::faults::Faults;
-use branchline_local::installation::{ARTIFACTS, LEDGER, PROJECT, QUEUE, REQUESTS, subscription};
+use branchline_local::installation::{
+    ARTIFACTS, DEAD_LETTERS, LEDGER, OUTPUT, PROJECT, QUEUE, REQUESTS, subscription,
+};
+use branchline_tests::auditor::Told;
 use branchline_tests::eventually::eventually;
 use branchline_tests::naps::NAP;
 use branchline_tests::roles::account;
@@ -34,6 +37,8 @@ pub(crate) const STEPS: &[Step] = &[
     ("the commit shows it", |it| is_shown(it).boxed_local()),
     ("what is over leaves the queue", |it| leaves_the_queue(it).boxed_local()),
     ("CI waits for the end", |it| waits(it).boxed_local()),
+    ("CI fetches the model", |it| is_fetched(it).boxed_local()),
+    ("CI hears that the model is gone", |it| is_lost(it).boxed_local()),
     ("a tuning job trains", |it| nap(it, HyperparameterTuningJob).boxed_local()),
     ("a training pipeline trains", |it| nap(it, TrainingPipeline).boxed_local()),
     ("a pipeline trains", |it| nap(it, PipelineJob).boxed_local()),
@@ -47,15 +52,16 @@ pub(crate) const STEPS: &[Step] = &[
     ("an operator cancels a pipeline", |it| is_cancelled(it, PipelineJob).boxed_local()),
     ("an input that is gone is refused", |it| is_gone(it).boxed_local()),
     ("an input that vanishes is refused", |it| vanishes(it).boxed_local()),
-    ("nonsense is put away", |it| is_put_away(it).boxed_local()),
+    ("what is refused is put away", |it| is_put_away(it).boxed_local()),
     ("an operator replays it", |it| is_replayed(it).boxed_local()),
+    ("an operator hears that a letter is gone", |it| is_missing(it).boxed_local()),
     ("the notifier gives an event up", |it| is_given_up(it).boxed_local()),
     ("Pub/Sub moves what nobody settles", |it| is_moved(it).boxed_local()),
     ("a closed merge request ends its run", |it| is_closed(it).boxed_local()),
 ];
 
 async fn publishes(scene: &mut Scene) -> Result<()> {
-    let told = scene.publish(&["iris"]).await;
+    let told = scene.ci(&["publish", "iris"]).await;
     ensure!(told.code == 0, "it ended with {}: {}", told.code, told.stderr);
     scene.published = Some(RunId::parse(told.stdout.trim())?);
     Ok(())
@@ -94,9 +100,29 @@ async fn leaves_the_queue(scene: &mut Scene) -> Result<()> {
 
 /// The same job once more: what it uploads is there, and the run is over.
 async fn waits(scene: &mut Scene) -> Result<()> {
-    let told = scene.publish(&["iris", "--wait"]).await;
+    let told = scene.ci(&["publish", "iris", "--wait"]).await;
     ensure!(told.code == 0, "it ended with {}: {}", told.code, told.stderr);
     Ok(())
+}
+
+async fn is_fetched(scene: &mut Scene) -> Result<()> {
+    let told = fetch(scene, "model").await;
+    ensure!(told.code == 0, "it ended with {}: {}", told.code, told.stderr);
+    Ok(())
+}
+
+async fn is_lost(scene: &mut Scene) -> Result<()> {
+    let model = scene.world.stack.storage.list(OUTPUT, "").into_iter();
+    let weights = model.map(|it| it.name).find(|it| it.ends_with("/model/weights"));
+    delete(scene, OUTPUT, &weights.context("the model is there")?).await?;
+    let told = fetch(scene, "gone").await;
+    ensure!(told.code == 65, "it ended with {}: {}", told.code, told.stderr);
+    Ok(())
+}
+
+async fn fetch(scene: &Scene, directory: &str) -> Told {
+    let run = scene.published.as_ref().map(RunId::as_str).unwrap_or_default();
+    scene.ci(&["fetch", run, "--output", directory]).await
 }
 
 async fn nap(scene: &mut Scene, kind: JobKind) -> Result<()> {
@@ -125,14 +151,18 @@ async fn is_cancelled(scene: &mut Scene, kind: JobKind) -> Result<()> {
 }
 
 /// Asks as an operator does.
-async fn ask(scene: &Scene, mut request: Value) -> Result<()> {
+async fn ask(scene: &Scene, mut request: Value) -> Result<RequestName> {
     request["actor"] = json!("anna");
     request["reason"] = json!("wrong data");
     let request: Request = serde_json::from_value(request)?;
+    let name = RequestName::new(Timestamp::now(), &request.id);
+    door(scene).ask(&name, &request).await?;
+    Ok(name)
+}
+
+fn door(scene: &Scene) -> Requests {
     let storage = Arc::new(scene.world.storage.clone());
-    let door = Requests::new(storage, REQUESTS.to_owned(), LEDGER.to_owned());
-    door.ask(&RequestName::new(Timestamp::now(), &request.id), &request).await?;
-    Ok(())
+    Requests::new(storage, REQUESTS.to_owned(), LEDGER.to_owned())
 }
 
 /// A request for an input that CI has uploaded.
@@ -142,10 +172,10 @@ fn with_input(scene: &Scene, name: &str) -> Value {
     request
 }
 
-async fn delete(scene: &Scene, name: &str) -> Result<()> {
+async fn delete(scene: &Scene, bucket: &str, name: &str) -> Result<()> {
     let storage = &scene.world.storage;
-    let generation = storage.stat(ARTIFACTS, name, None).await?.generation;
-    Ok(storage.delete(ARTIFACTS, name, generation).await?)
+    let generation = storage.stat(bucket, name, None).await?.generation;
+    Ok(storage.delete(bucket, name, generation).await?)
 }
 
 async fn is_refused(scene: &Scene, request: &Value) -> Result<()> {
@@ -159,7 +189,7 @@ async fn is_refused(scene: &Scene, request: &Value) -> Result<()> {
 
 async fn is_gone(scene: &mut Scene) -> Result<()> {
     let request = with_input(scene, "gone");
-    delete(scene, "gone").await?;
+    delete(scene, ARTIFACTS, "gone").await?;
     scene.world.publish(request.to_string()).await;
     is_refused(scene, &request).await
 }
@@ -167,28 +197,50 @@ async fn is_gone(scene: &mut Scene) -> Result<()> {
 /// It is there when it is looked at, and is not when it is copied.
 async fn vanishes(scene: &mut Scene) -> Result<()> {
     let request = with_input(scene, "vanishing");
-    let slow = json!({"service": "storage", "path": "RewriteObject", "fault": {"delay_ms": 500}});
+    let slow = json!({"service": "storage", "path": "RewriteObject", "fault": {"delay_ms": 2_000}});
     scene.world.stack.dice.set(serde_json::from_value(json!({"rules": [slow]}))?);
     scene.world.publish(request.to_string()).await;
     eventually("it is being copied", async || (scene.world.stack.dice.hits() == [1]).then_some(()))
         .await;
-    delete(scene, "vanishing").await?;
+    delete(scene, ARTIFACTS, "vanishing").await?;
     let refused = is_refused(scene, &request).await;
     scene.world.stack.dice.set(Faults::default());
     refused
 }
 
+/// Nonsense, and what is asked with the token of another request.
 async fn is_put_away(scene: &mut Scene) -> Result<()> {
     scene.world.publish_as_it_is("nonsense").await;
     scene.letter(|it| it.class == "undecodable" && it.role == "worker").await;
+    let mut request = scene.request("iris", CustomJob, "true");
+    request["id_token"] = json!(scene.token);
+    scene.world.publish_as_it_is(request.to_string()).await;
+    scene.letter(|it| it.class == "refused" && it.proven).await;
     Ok(())
 }
 
-/// It comes back, for it is still nonsense.
+/// It comes back, for it is refused again.
 async fn is_replayed(scene: &mut Scene) -> Result<()> {
-    let letter = scene.letter(|it| it.class == "undecodable" && it.role == "worker").await;
+    let letter = scene.letter(|it| it.class == "refused" && it.proven).await;
     ask(scene, json!({"id": "replay", "kind": "replay", "letters": [letter.pick()]})).await?;
     scene.letter(|it| it.role == "worker" && it.replays == 1).await;
+    Ok(())
+}
+
+/// As when its bucket's lifecycle has ended it.
+async fn is_missing(scene: &mut Scene) -> Result<()> {
+    let letter = scene.letter(|it| it.class == "undecodable" && it.role == "worker").await;
+    let objects = format!("letters/{}/", letter.id);
+    for object in scene.world.stack.storage.list(DEAD_LETTERS, &objects) {
+        delete(scene, DEAD_LETTERS, &object.name).await?;
+    }
+    let request = json!({"id": "replay-missing", "kind": "replay", "letters": [letter.pick()]});
+    let (name, door) = (ask(scene, request).await?, door(scene));
+    let answer = eventually("the request is answered", async || {
+        door.answered(&name).await.expect("the owner may read it")
+    })
+    .await;
+    ensure!(answer.counts.contains_key("not in the archive"), "{answer:?}");
     Ok(())
 }
 

@@ -18,13 +18,15 @@ ci artifact_bucket storage.objects.get | CI publishes | storage.objects.get
 ci artifact_bucket storage.objects.list | CI publishes | storage.objects.list
 ci ledger_bucket storage.objects.get | CI waits for the end | storage.objects.get
 ci ledger_bucket storage.objects.list | CI waits for the end | storage.objects.list
+ci output_bucket storage.objects.get | CI fetches the model | storage.objects.get
+ci output_bucket storage.objects.list | CI hears that the model is gone | storage.objects.get
 
 worker subscription pubsub.subscriptions.consume | the worker takes it in |
 worker run_event_topic pubsub.topics.publish | the commit shows it | pubsub.topics.publish
 worker dead_letter_subscription pubsub.subscriptions.consume | the notifier gives an event up |
-worker dead_letter_bucket storage.objects.create | nonsense is put away | storage.objects.create
+worker dead_letter_bucket storage.objects.create | what is refused is put away | storage.objects.create
 worker dead_letter_bucket storage.objects.get | an operator replays it | storage.objects.get
-worker dead_letter_bucket storage.objects.list | an operator replays it | storage.objects.list
+worker dead_letter_bucket storage.objects.list | an operator hears that a letter is gone | storage.objects.get
 worker artifact_topic pubsub.topics.publish | an operator replays it | pubsub.topics.publish
 worker ledger_bucket storage.objects.create | the worker takes it in | storage.objects.create
 worker ledger_bucket storage.objects.get | a custom job trains | storage.objects.get
