@@ -70,7 +70,7 @@ async fn two_versions_side_by_side_lose_nothing_and_do_nothing_twice() {
     let requests = Delivered { deliveries: u64::from(runs) + 1, attempt_max: 1 };
     assert_eq!(delivered("artifact-ready-worker"), requests);
     let events = delivered("run-events-notifier");
-    assert_eq!(events.attempt_max, 1);
+    assert_eq!(events.attempt_max, 1, "{}", at.logs_of("notifier"));
     assert_eq!(at.dead_letters().unwrap(), 0);
 
     // Nobody here can tell what a newer version has written, so nobody goes on, though they could.

@@ -13,7 +13,6 @@ use branchline_contract::{JobKind, Outcome, RunId};
 use branchline_gcp::storage::Storage;
 use branchline_ledger::Store;
 use branchline_local::installation::{LEDGER, QUEUE};
-use branchline_tests::eventually::eventually;
 use branchline_tests::installation::Installation;
 use branchline_tests::naps::{number, publish_all, request};
 use branchline_tests::processes::Role;
@@ -108,12 +107,13 @@ async fn kill(at: &Installation, roles: &mut Vec<Role>, role: usize, token: &str
     roles.insert(role, started.unwrap().0);
 }
 
-/// Until its commit says that it succeeded; the notifier may have to catch up.
+/// Until its commit says that it succeeded. What a killed notifier had comes to another.
 async fn is_told(at: &Installation, run: &RunId, token: &str) {
-    eventually("its commit says that it succeeded", async || {
-        (at.commit_status(run, token).await.unwrap()? == "success").then_some(())
-    })
-    .await;
+    let started = Instant::now();
+    while at.commit_status(run, token).await.unwrap().as_deref() != Some("success") {
+        assert!(started.elapsed() < REDELIVERED_WITHIN, "{run} is not reported\n{}", at.logs());
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
 }
 
 /// How often somebody began to lead.

@@ -178,8 +178,8 @@ async fn google<T>(
     let reached = join_all(endpoints.iter().map(|(url, service)| {
         let iam = &iam;
         async move {
-            let error = iam.reach(url).await.err()?;
-            Some(format!("{service} does not answer at {url}: {error}"))
+            let error = iam.reach(url).await.err();
+            (*service, error.map(|it| format!("{service} does not answer at {url}: {it}")))
         }
     }));
     let lacking = async {
@@ -195,7 +195,10 @@ async fn google<T>(
         lacking(&iam, grants, &things).await
     };
     let (reached, lacking) = futures::join!(reached, lacking);
-    unfit.wrong.extend(reached.into_iter().flatten());
+    // A region that is down keeps no pod from working on the others.
+    let answers = |service| reached.iter().any(|(it, silent)| *it == service && silent.is_none());
+    let silent = reached.iter().filter(|(service, _)| !answers(*service));
+    unfit.wrong.extend(silent.filter_map(|(_, it)| it.clone()));
     match lacking {
         Ok(found) => found.into_iter().for_each(|it| unfit.found(it)),
         Err(error) => {

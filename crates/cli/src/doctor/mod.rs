@@ -126,6 +126,9 @@ struct Jobs {
     /// Service account that jobs train as; any number
     #[arg(long, value_name = "EMAIL")]
     training_account: Vec<String>,
+    /// The policy, where it lies elsewhere than the worker's configuration says
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
 }
 
 /// The notifier: its account, subscription, GitLab token

@@ -37,7 +37,10 @@ pub(super) async fn worker(
     environment: &Environment,
     now: Timestamp,
 ) -> anyhow::Result<Vec<Finding>> {
-    let config: branchline_worker::Config = load(path)?;
+    let mut config: branchline_worker::Config = load(path)?;
+    if let Some(policy) = &jobs.policy {
+        config.policy.clone_from(policy);
+    }
     let gitlab = async {
         let started = match gitlab_token(environment) {
             Ok(token) => branchline_worker::check(&config, token),

@@ -16,7 +16,7 @@
 //! its lease. The SDK cannot tell the server beforehand. So after a stop nothing is settled until the
 //! stream is full, which the server respects, or quiet, and is closed.
 
-use super::outstanding::{Lease, Outstanding};
+use super::outstanding::Outstanding;
 use crate::call::{Call, timestamp};
 use crate::config::Config;
 use crate::error::{Error, Result};
@@ -194,7 +194,7 @@ impl Delivery {
         self.lease.nack();
     }
 
-    fn new(message: model::Message, handler: Handler, outstanding: Arc<Outstanding>) -> Self {
+    fn new(message: model::Message, handler: Handler, outstanding: &Arc<Outstanding>) -> Self {
         Self {
             id: message.message_id,
             data: message.data,
@@ -202,7 +202,7 @@ impl Delivery {
             ordering_key: message.ordering_key,
             publish_time: timestamp(message.publish_time).unwrap_or_default(),
             delivery_attempt: handler.delivery_attempt().and_then(|it| u32::try_from(it).ok()),
-            lease: Box::new(Lease { handler, outstanding }),
+            lease: Box::new(outstanding.lease(handler)),
         }
     }
 }
@@ -286,7 +286,7 @@ impl Pump {
         loop {
             let item = match self.next(stream, &mut close_at).await {
                 Ok(Some(Ok((message, handler)))) => {
-                    let delivery = Delivery::new(message, handler, self.outstanding.clone());
+                    let delivery = Delivery::new(message, handler, &self.outstanding);
                     if silences > 0 && !delivered_any && delivery.publish_time < opened {
                         warn!(silences, published = %delivery.publish_time, "stream was silent while a message waited");
                     }
