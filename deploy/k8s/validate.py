@@ -1,7 +1,8 @@
 """Holds rendered manifests against schemas, strictly.
 
 Kubernetes' own kinds against those of the release given, custom resources against `schemas`. One
-without a schema is an error. With --filled in, so is a word that stands for something of yours.
+without a schema is an error. With --filled-in, so is a word that stands for something of yours, and a
+digest that cannot be one.
 """
 
 import json
@@ -15,6 +16,7 @@ import yaml
 
 SCHEMAS = pathlib.Path(__file__).parent / "schemas"
 STANDS_FOR_YOURS = re.compile(r"(?<![A-Z_])(?:PROJECT|GROUP|DIGEST)(?![A-Z_])")
+NO_DIGEST = re.compile(r"@sha256:(?![0-9a-f]{64}\s)\S*")
 
 
 def wrong(resource, release):
@@ -39,9 +41,10 @@ def main(path, release, *more):
     resources = [it for it in yaml.safe_load_all(text) if it]
     found = [(it, wrong(it, release)) for it in resources]
     errors = [f"{it['kind']} {it['metadata']['name']}: {error}" for it, error in found if error]
-    words = sorted(set(STANDS_FOR_YOURS.findall(text)))
-    if words and "--filled-in" in more:
-        errors.append(f"not filled in yet: {', '.join(words)}")
+    if "--filled-in" in more:
+        words = sorted(set(STANDS_FOR_YOURS.findall(text)))
+        errors += [f"not filled in yet: {', '.join(words)}"] * bool(words)
+        errors += [f"not 64 hex digits: {it}" for it in sorted(set(NO_DIGEST.findall(text)))]
     for error in errors:
         print(f"error: {error}", file=sys.stderr)
     if not resources:

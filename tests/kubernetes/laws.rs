@@ -103,7 +103,8 @@ fn network_breaks(objects: &[Value], policy: &Value) -> Vec<String> {
     }
     for rule in list(&spec["egress"]) {
         let ports: Vec<_> = list(&rule["ports"]).map(|it| &it["port"]).collect();
-        let anywhere = list(&rule["to"]).count() == 0;
+        let to: Vec<_> = list(&rule["to"]).map(|it| text(&it["ipBlock"]["cidr"])).collect();
+        let anywhere = to.is_empty() || to.iter().any(|it| it.ends_with("/0"));
         if ports.is_empty() || anywhere && ports.iter().any(|it| **it != 443) {
             wrong.push("lets out to anywhere by more than HTTPS".to_owned());
         }
