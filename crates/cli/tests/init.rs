@@ -172,9 +172,6 @@ fn what_is_missing_is_told_all_at_once() {
           --ledger is missing: bucket of the run ledger
           --image is missing: container image that trains
           --component is missing: CI component, GROUP/PROJECT/train@VERSION on this GitLab
-          --ci-image is missing: container image with branchline, for the CI job
-          --provider is missing: Workload Identity provider, projects/NUMBER/…
-          --service-account is missing: account that the CI job becomes
     "#]]
     .assert_eq(text);
     assert_eq!(names(directory.path()), [".git", "data", "train.py"]);

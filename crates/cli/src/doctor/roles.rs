@@ -135,7 +135,7 @@ pub(crate) fn of_worker(config: &branchline_worker::Config) -> Things {
 
 /// The same with what only its jobs and their policy name.
 fn with_jobs(mut things: Things, jobs: &Jobs) -> Things {
-    let Jobs { artifact_bucket, training_project, training_account } = jobs;
+    let Jobs { artifact_bucket, training_project, training_account, .. } = jobs;
     let all =
         |names: &[String], kind: fn(String) -> Resource| names.iter().cloned().map(kind).collect();
     things.insert(On::ArtifactBucket, all(artifact_bucket, Resource::Bucket));

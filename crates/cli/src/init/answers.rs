@@ -30,9 +30,10 @@ pub(super) struct Answers {
     /// Without its host: it is on the GitLab that includes it.
     pub(super) component: String,
     /// Image of the CI job, with `branchline` in it.
-    pub(super) ci_image: String,
-    pub(super) provider: String,
-    pub(super) service_account: String,
+    /// These are the group's where they are not the repository's own.
+    pub(super) ci_image: Option<String>,
+    pub(super) provider: Option<String>,
+    pub(super) service_account: Option<String>,
 }
 
 /// What is run, and by what.
@@ -83,12 +84,13 @@ fn ask(args: &Args, repository: &Repository, asker: &mut Asker) -> Option<Answer
     let component =
         q("component", &args.component, "CI component, GROUP/PROJECT/train@VERSION on this GitLab");
     let component = asker.ask(&component, self::component);
-    let ci_image = q("ci-image", &args.ci_image, "container image with branchline, for the CI job");
-    let ci_image = asker.ask(&ci_image, self::image);
-    let provider = q("provider", &args.provider, "Workload Identity provider, projects/NUMBER/…");
-    let provider = asker.ask(&provider, self::provider);
-    let account = q("service-account", &args.service_account, "account that the CI job becomes");
-    let account = asker.ask(&account, service_account);
+    let ours = || Some(NONE.to_owned());
+    let ci_image = q("ci-image", &args.ci_image, "CI job's image, or none for the group's");
+    let ci_image = asker.ask(&ci_image.or(ours()), |it| unless_none(it, self::image));
+    let provider = q("provider", &args.provider, "identity provider, or none for the group's");
+    let provider = asker.ask(&provider.or(ours()), |it| unless_none(it, self::provider));
+    let account = q("service-account", &args.service_account, "account, or none for the group's");
+    let account = asker.ask(&account.or(ours()), |it| unless_none(it, service_account));
     Some(Answers {
         run: run?,
         project: project?,
@@ -182,6 +184,13 @@ fn plain_topic(text: &str) -> Result<String, String> {
     topic(text)?;
     let pattern = r"^projects/[a-z0-9][a-z0-9.:-]*/topics/[A-Za-z][A-Za-z0-9._~+%-]{2,254}$";
     matching(text, pattern, "a topic (projects/PROJECT/topics/TOPIC)").map_err(|it| it.to_string())
+}
+
+fn unless_none(
+    text: &str,
+    parse: impl Fn(&str) -> Result<String, Invalid>,
+) -> Result<Option<String>, Invalid> {
+    if text == NONE { Ok(None) } else { parse(text).map(Some) }
 }
 
 fn image(text: &str) -> Result<String, Invalid> {

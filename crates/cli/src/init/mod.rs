@@ -61,14 +61,17 @@ pub(crate) struct Args {
     /// Component that asks for the run, GROUP/PROJECT/train@VERSION on this GitLab
     #[arg(long, value_name = "COMPONENT")]
     component: Option<String>,
-    /// Container image with branchline, for the CI job
+    /// Container image with branchline, for the CI job [default: none, the group's variable
+    /// `BRANCHLINE_IMAGE`]
     #[arg(long, value_name = "IMAGE")]
     ci_image: Option<String>,
     /// Workload Identity provider that trusts GitLab,
-    /// projects/NUMBER/locations/global/workloadIdentityPools/POOL/providers/PROVIDER
+    /// projects/NUMBER/locations/global/workloadIdentityPools/POOL/providers/PROVIDER [default: none,
+    /// the group's variable `BRANCHLINE_PROVIDER`]
     #[arg(long, value_name = "PROVIDER")]
     provider: Option<String>,
-    /// Service account that the CI job becomes
+    /// Service account that the CI job becomes [default: none, the group's variable
+    /// `BRANCHLINE_SERVICE_ACCOUNT`]
     #[arg(long, value_name = "EMAIL")]
     service_account: Option<String>,
     /// Print the files instead of writing them
@@ -85,10 +88,7 @@ Examples:
   branchline init --dry-run
   branchline init --project acme-ml --region europe-west4 --bucket acme-artifacts \\
       --ledger acme-ledger --image europe-docker.pkg.dev/acme-ml/train/iris:1.0 \\
-      --component platform/branchline/train@1.0.0 \\
-      --ci-image europe-docker.pkg.dev/acme-platform/branchline/branchline:1.0.0 \\
-      --provider projects/7/locations/global/workloadIdentityPools/gitlab/providers/gitlab \\
-      --service-account ci@acme-ml.iam.gserviceaccount.com
+      --component platform/branchline/train@1.0.0
 
 Exit codes:
   0   written            1   the answers ended       64  an option is missing or wrong

@@ -81,12 +81,13 @@ fn command(answers: &Answers) -> String {
 pub(super) fn include(answers: &Answers, config_in_root: &str) -> String {
     let elsewhere = (config_in_root != CONFIG).then_some(("config", config_in_root));
     let inputs = [
-        ("image", answers.ci_image.as_str()),
-        ("run", answers.run.as_str()),
-        ("provider", answers.provider.as_str()),
-        ("service_account", answers.service_account.as_str()),
+        ("image", answers.ci_image.as_deref()),
+        ("run", Some(answers.run.as_str())),
+        ("provider", answers.provider.as_deref()),
+        ("service_account", answers.service_account.as_deref()),
     ];
-    let inputs = inputs.into_iter().chain(elsewhere);
+    let inputs = inputs.into_iter().filter_map(|(name, it)| Some((name, it?)));
+    let inputs = inputs.chain(elsewhere);
     let lines = inputs.map(|(name, value)| format!("      {name}: {}\n", scalar(value)));
     let lines: String = lines.collect();
     let component = &answers.component;

@@ -12,7 +12,7 @@ use super::receive::Settle;
 /// The server has heard by then that a stream was closed.
 const CLOSED_WITHIN: Duration = Duration::from_millis(250);
 
-/// The SDK's way back, counted among those that are not settled until it is gone.
+/// The SDK's way back, counted among those that are not settled.
 #[derive(Debug)]
 pub(super) struct Lease {
     /// Taken once, by whoever settles. What nobody settles is nacked by the SDK.
@@ -22,41 +22,45 @@ pub(super) struct Lease {
 
 impl Settle for Lease {
     fn ack(self: Box<Self>) {
-        self.settle(Handler::ack);
+        (*self).settle(Handler::ack);
     }
 
     fn nack(self: Box<Self>) {
-        self.settle(Handler::nack);
+        (*self).settle(Handler::nack);
     }
 }
 
 impl Lease {
-    fn settle(mut self: Box<Self>, how: fn(Handler)) {
+    fn settle(mut self, how: fn(Handler)) {
         let handler = self.handler.take().expect("it is settled once");
         let mut held = self.outstanding.held.lock().expect("no holder panics");
-        match &mut *held {
-            // It counts on, so that the server goes on thinking so.
-            Some(held) => {
-                held.push((handler, how));
-                self.outstanding.count.fetch_add(1, Ordering::Relaxed);
-            }
-            None => how(handler),
+        if let Some(held) = &mut *held {
+            // It counts on, as it does for the server.
+            held.push((handler, how));
+        } else {
+            how(handler);
+            self.outstanding.count.fetch_sub(1, Ordering::Relaxed);
         }
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.outstanding.count.fetch_sub(1, Ordering::Relaxed);
+        if self.handler.is_some() {
+            self.outstanding.count.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
+
+/// A settlement that waits.
+type Held = (Handler, fn(Handler));
 
 /// What is outstanding.
 #[derive(Debug, Default)]
 pub(super) struct Outstanding {
     count: AtomicUsize,
     /// Settlements that wait for the stream to be closed, once it is stopped.
-    held: Mutex<Option<Vec<(Handler, fn(Handler))>>>,
+    held: Mutex<Option<Vec<Held>>>,
 }
 
 impl Outstanding {
