@@ -1,6 +1,8 @@
 //! An installation with IAM enforced, in which each part may do what is listed, and what can be
 //! seen of it from outside.
 
+use std::path::PathBuf;
+
 use anyhow::Result;
 use branchline_contract::{JobKind, RunId};
 use branchline_gcp::pubsub::{Message, Publish as _, Publisher};
@@ -17,7 +19,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::Command;
 
-use crate::rights;
+use crate::methods::Asked;
+use crate::rights::{self, Right};
 
 /// Leaves a number and a model where a run's are looked for.
 const TRAIN: &str = r#"output="$CLOUD_STORAGE_MOUNT/${1#gs://}"
@@ -36,6 +39,9 @@ pub(crate) struct Scene {
     directory: TempDir,
 }
 
+/// What went over the wire.
+pub(crate) struct Wire(PathBuf);
+
 impl Scene {
     /// Everybody is ready, and somebody leads.
     pub(crate) async fn start() -> Self {
@@ -44,6 +50,8 @@ impl Scene {
         let more = json!({
             "staging": {"bucket": STAGING},
             "creates_per_minute": 60_000,
+            // None of its renewals is due in a run: an entry of the queue is the first to be deleted.
+            "lease": "60s",
             "consume": {"attempts_max": 100, "grace": "2s"},
         });
         let world = World::start_granting(Some(wire), more, rights::give).await;
@@ -159,12 +167,9 @@ impl Scene {
         .await
     }
 
-    /// What went over the wire.
-    pub(crate) fn wire(&self) -> Vec<Value> {
-        let log = std::fs::read_to_string(self.directory.path().join("wire.jsonl"));
-        let lines = log.expect("it is written");
-        let whole = lines.split_inclusive('\n').filter(|it| it.ends_with('\n'));
-        whole.map(|it| serde_json::from_str(it).expect("a line of JSON")).collect()
+    /// What goes over the wire meanwhile.
+    pub(crate) fn wire(&self) -> Wire {
+        Wire(self.directory.path().join("wire.jsonl"))
     }
 
     /// What everybody says who can be asked why something does not go on.
@@ -181,6 +186,21 @@ impl Scene {
         };
         let facts: Vec<_> = facts.filter(is_said).collect();
         format!("worker:\n{}notifier:\n{}facts:\n{}", worker.1, notifier.1, facts.join("\n"))
+    }
+}
+
+impl Wire {
+    /// All requests so far.
+    pub(crate) fn lines(&self) -> Vec<Value> {
+        let log = std::fs::read_to_string(&self.0).expect("it is written");
+        let whole = log.split_inclusive('\n').filter(|it| it.ends_with('\n'));
+        whole.map(|it| serde_json::from_str(it).expect("a line of JSON")).collect()
+    }
+
+    /// Whether something was refused for want of a right.
+    pub(crate) fn tells_of(&self, right: &Right) -> bool {
+        let lines = self.lines();
+        lines.iter().filter_map(Asked::of).any(|it| it.is_refused_without(right))
     }
 }
 
