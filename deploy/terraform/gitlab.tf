@@ -33,9 +33,13 @@ resource "google_iam_workload_identity_pool_provider" "gitlab" {
 
 # The condition says who has an identity; only these become the account of CI.
 resource "google_service_account_iam_member" "gitlab" {
-  for_each = var.gitlab_project_ids
+  for_each = merge([
+    for who, it in local.holders : {
+      for id in var.gitlab_project_ids : who == "ci" ? id : "${id} ${who}" => { id = id, name = it.name }
+    } if it.part == "ci"
+  ]...)
 
-  service_account_id = google_service_account.account["ci"].name
+  service_account_id = each.value.name
   role               = "roles/iam.workloadIdentityUser"
-  member             = "principalSet://iam.googleapis.com/${local.pool}/attribute.project_id/${each.key}"
+  member             = "principalSet://iam.googleapis.com/${local.pool}/attribute.project_id/${each.value.id}"
 }

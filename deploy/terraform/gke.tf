@@ -1,15 +1,17 @@
 # What pods of the cluster become and may read. Without a cluster's project there is none of it.
 locals {
   pods = { for role, name in var.kubernetes_service_accounts : role => name if var.gke_project != null }
+
+  pod_holders = { for who, it in local.holders : who => it if contains(keys(local.pods), it.part) }
 }
 
 # A pod with the role's Kubernetes service account becomes the role's account.
 resource "google_service_account_iam_member" "pod" {
-  for_each = local.pods
+  for_each = local.pod_holders
 
-  service_account_id = google_service_account.account[each.key].name
+  service_account_id = each.value.name
   role               = "roles/iam.workloadIdentityUser"
-  member             = "serviceAccount:${var.gke_project}.svc.id.goog[${var.kubernetes_namespace}/${each.value}]"
+  member             = "serviceAccount:${var.gke_project}.svc.id.goog[${var.kubernetes_namespace}/${local.pods[each.value.part]}]"
 }
 
 # Where each role's GitLab token goes. You add it, with gcloud: in a variable it would be in the state.
@@ -26,10 +28,10 @@ resource "google_secret_manager_secret" "gitlab_token" {
 }
 
 resource "google_secret_manager_secret_iam_member" "gitlab_token" {
-  for_each = local.pods
+  for_each = local.pod_holders
 
   project   = var.project
-  secret_id = google_secret_manager_secret.gitlab_token[each.key].secret_id
+  secret_id = google_secret_manager_secret.gitlab_token[each.value.part].secret_id
   role      = "roles/secretmanager.secretAccessor"
-  member    = local.members[each.key]
+  member    = each.value.member
 }

@@ -8,11 +8,15 @@ locals {
 
   rows = merge(local.file, {
     # Of these doctor knows nothing: they are no part of Branchline.
-    trainer = [
-      { on = "artifact_bucket", role = "roles/storage.objectViewer" },
-      { on = "staging_bucket", role = "roles/storage.objectViewer" },
-      { on = "output_bucket", role = "roles/storage.objectUser" },
-    ]
+    trainer = concat(
+      [
+        { on = "artifact_bucket", role = "roles/storage.objectViewer" },
+        { on = "staging_bucket", role = "roles/storage.objectViewer" },
+        { on = "output_bucket", role = "roles/storage.objectUser" },
+      ],
+      [for it in ["roles/aiplatform.user"] : { on = "training_project", role = it } if var.trainer_runs_pipelines],
+    )
+    metrics_adapter = [{ on = "gke_project", role = "roles/monitoring.viewer" }]
     operators = [
       { on = "request_bucket", role = "roles/storage.objectCreator" },
       { on = "ledger_bucket", role = "roles/storage.objectViewer" },
@@ -23,11 +27,21 @@ locals {
     ]
   })
 
-  # Who each part is, by IAM's names.
+  # Who has the rows of each part.
+  whos = merge(
+    { for part in keys(local.accounts) : part => [for who, it in local.holders : who if it.part == part] },
+    {
+      service_agent   = ["service_agent"]
+      operators       = tolist(var.operators)
+      metrics_adapter = [for it in [var.metrics_adapter] : it if it != null]
+    },
+  )
+
+  # Their names in IAM.
   members = merge(
-    { for part, it in google_service_account.account : part => it.member },
+    { for it in concat(local.whos.operators, local.whos.metrics_adapter) : it => it },
+    { for who, it in local.holders : who => it.member },
     { service_agent = "serviceAccount:service-${var.project_number}@gcp-sa-pubsub.iam.gserviceaccount.com" },
-    { for it in var.operators : it => it },
   )
 
   # What each `on:` is here. A name that is not here stops the plan.
@@ -48,17 +62,20 @@ locals {
     dead_letter_bucket         = { kind = "bucket", names = ["dead-letters"] }
     staging_bucket             = { kind = "bucket", names = var.staging ? ["staging"] : [] }
     training_project           = { kind = "project", names = [local.training_project] }
-    training_account           = { kind = "account", names = concat(["trainer"], tolist(var.training_accounts)) }
+    training_account = { kind = "account", names = concat(["trainer"], tolist(setunion(
+      var.training_accounts, [for it in lookup(var.additional_members, "trainer", []) : trimprefix(it, "serviceAccount:")],
+    ))) }
+    gke_project = { kind = "project", names = [coalesce(var.gke_project, var.project)] }
   }
 
   grants = {
     for it in flatten([
       for part, rows in local.rows : [
         for row in rows : [
-          for who in part == "operators" ? tolist(var.operators) : [part] : [
+          for who in local.whos[part] : [
             for thing in [local.things[row.on == "subscription" ? "${part}_subscription" : row.on]] : [
               for name in thing.names :
-              { who = who, role = row.role, kind = thing.kind, name = name, permissions = try(row.permissions, []) }
+              { part = part, who = who, role = row.role, kind = thing.kind, name = name, permissions = try(row.permissions, []) }
             ]
           ]
         ]
@@ -95,7 +112,7 @@ resource "google_storage_bucket_iam_member" "grant" {
 
 # Exactly the permissions of the row: roles/aiplatform.user may delete models and read every dataset.
 resource "google_project_iam_custom_role" "training" {
-  for_each = { for it in local.grants : it.who => it if it.kind == "project" && length(it.permissions) > 0 }
+  for_each = { for it in local.grants : it.part => it if it.kind == "project" && it.who == it.part && length(it.permissions) > 0 }
 
   project     = each.value.name
   role_id     = "branchline_${each.key}_${replace(var.project, "-", "_")}"
@@ -108,7 +125,7 @@ resource "google_project_iam_member" "grant" {
   for_each = { for key, it in local.grants : key => it if it.kind == "project" }
 
   project = each.value.name
-  role    = length(each.value.permissions) > 0 ? google_project_iam_custom_role.training[each.value.who].name : each.value.role
+  role    = length(each.value.permissions) > 0 ? google_project_iam_custom_role.training[each.value.part].name : each.value.role
   member  = local.members[each.value.who]
 }
 

@@ -2,6 +2,7 @@ locals {
   bucket       = { for key, it in google_storage_bucket.bucket : key => it.name }
   topic        = { for key, it in google_pubsub_topic.topic : key => "projects/${var.project}/topics/${it.name}" }
   subscription = { for key, it in google_pubsub_subscription.subscription : key => "projects/${var.project}/subscriptions/${it.name}" }
+  regions      = length(var.regions) > 0 ? var.regions : [lower(var.location)]
   email        = { for key, it in google_service_account.account : key => it.email }
 }
 
@@ -22,7 +23,7 @@ output "provider_audience" {
 }
 
 output "worker_yaml" {
-  description = "What worker.yaml needs of this installation. `regions` and `policy` are yours to add."
+  description = "worker.yaml of this installation, whole; the policy lies beside it in the pod."
   value = yamlencode(merge({
     subscription             = local.subscription["artifact-ready-worker"]
     artifact_topic           = local.topic["artifact-ready"]
@@ -34,13 +35,15 @@ output "worker_yaml" {
     queue_bucket             = local.bucket["queue"]
     request_bucket           = local.bucket["requests"]
     output_bucket            = local.bucket["output"]
+    regions                  = local.regions
+    policy                   = "/etc/branchline/policy.yaml"
     identity                 = { issuers = [{ issuer = var.gitlab_issuer }], audience = var.audience }
     gitlab                   = var.gitlab_issuer
   }, { for it in ["staging"] : it => { bucket = local.bucket[it] } if var.staging }))
 }
 
 output "notifier_yaml" {
-  description = "What notifier.yaml needs of this installation."
+  description = "notifier.yaml of this installation, whole."
   value = yamlencode({
     subscription      = local.subscription["run-events-notifier"]
     dead_letter_topic = local.topic["dead-letters"]
@@ -94,6 +97,7 @@ output "grants" {
     [for it in google_project_iam_member.grant : "${it.member} ${it.role} ${it.project}"],
     [for it in google_service_account_iam_member.grant : "${it.member} ${it.role} ${it.service_account_id}"],
     [for it in google_service_account_iam_member.pod : "${it.member} ${it.role} ${it.service_account_id}"],
+    [for it in google_service_account_iam_member.doctor : "${it.member} ${it.role} ${it.service_account_id}"],
     [for it in google_service_account_iam_member.gitlab : "${it.member} ${it.role} ${it.service_account_id}"],
     [for it in google_secret_manager_secret_iam_member.gitlab_token : "${it.member} ${it.role} ${it.secret_id}"],
     [for it in google_bigquery_table_iam_member.events : "${it.member} ${it.role} ${it.table_id}"],

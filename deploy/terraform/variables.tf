@@ -28,6 +28,17 @@ variable "location" {
   }
 }
 
+variable "regions" {
+  description = "Regions of Vertex AI that jobs may train in (`regions` in worker.yaml); by default `location`."
+  type        = list(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for it in length(var.regions) > 0 ? var.regions : [lower(var.location)] : can(regex("^[a-z]+-[a-z]+[0-9]+$", it))])
+    error_message = "Each is a region such as europe-west4. Where the location is none, name them."
+  }
+}
+
 variable "bucket_prefix" {
   description = "What the names of all buckets begin with: acme makes acme-artifacts, acme-ledger and so on."
   type        = string
@@ -46,6 +57,27 @@ variable "account_prefix" {
   validation {
     condition     = can(regex("^[a-z][a-z0-9-]{2,20}$", var.account_prefix))
     error_message = "A prefix has 3 to 21 small letters, digits and hyphens: Google takes 6 to 30 for the whole id."
+  }
+}
+
+variable "additional_members" {
+  description = "Further service accounts with all rights of a part, by part (ci, worker, notifier, trainer), such as serviceAccount:worker-next@acme-ml.iam.gserviceaccount.com. They exist already; for changing an account without a pause."
+  type        = map(set(string))
+  default     = {}
+
+  validation {
+    condition     = length(setsubtract(keys(var.additional_members), ["ci", "worker", "notifier", "trainer"])) == 0
+    error_message = "The parts are ci, worker, notifier and trainer."
+  }
+
+  validation {
+    condition     = alltrue([for it in flatten([for it in var.additional_members : tolist(it)]) : can(regex("^serviceAccount:[a-z0-9-]+@[a-z0-9-]+\\.iam\\.gserviceaccount\\.com$", it))])
+    error_message = "Each is serviceAccount:NAME@PROJECT.iam.gserviceaccount.com."
+  }
+
+  validation {
+    condition     = length(flatten([for it in var.additional_members : tolist(it)])) == length(distinct(flatten([for it in var.additional_members : tolist(it)])))
+    error_message = "Each part has accounts of its own."
   }
 }
 
@@ -69,6 +101,12 @@ variable "training_accounts" {
     condition     = alltrue([for it in var.training_accounts : can(regex("^[a-z0-9.-]+@[a-z0-9.-]+\\.gserviceaccount\\.com$", it))])
     error_message = "Each is the address of a service account, NAME@….gserviceaccount.com."
   }
+}
+
+variable "trainer_runs_pipelines" {
+  description = "Whether `trainer` may use Vertex AI, as the account of a pipeline has to: it creates the jobs of its steps and writes their metadata. It may then also delete models and read every dataset of the training project."
+  type        = bool
+  default     = false
 }
 
 variable "staging" {
@@ -147,6 +185,11 @@ variable "gitlab_jwks" {
     condition     = var.gitlab_jwks == null || try(length(jsondecode(var.gitlab_jwks).keys) > 0 && alltrue([for it in jsondecode(var.gitlab_jwks).keys : it.kid != "" && !contains(keys(it), "d")]), false)
     error_message = "A JSON Web Key Set, {\"keys\": […]}, of public keys only, each with its kid."
   }
+
+  validation {
+    condition     = !try(contains(jsondecode(var.gitlab_jwks).keys[*].kid, "replace-me"), false)
+    error_message = "These are the keys of an example. Put the text of ISSUER/oauth/discovery/keys there."
+  }
 }
 
 variable "gitlab_namespace_ids" {
@@ -188,9 +231,9 @@ variable "gitlab_project_ids" {
 }
 
 variable "gitlab_protected_refs_only" {
-  description = "Whether only jobs of protected branches and tags get an account. Without it, as the pipelines of merge requests need, the worker's policy alone decides about branches, and every developer of these projects can read and add artifacts."
+  description = "Whether only jobs of protected branches and tags get an account: for those who train from nothing else. By default every job of these projects does, also a merge request's, and whoever pushes there can read and add artifacts; the worker's policy says who trains, and shows why not on the commit."
   type        = bool
-  default     = true
+  default     = false
 }
 
 variable "pool" {
@@ -256,6 +299,17 @@ variable "kubernetes_service_accounts" {
   }
 }
 
+variable "metrics_adapter" {
+  description = "Member that custom-metrics-stackdriver-adapter is, which reads the backlog for the autoscaler in the cluster's project, such as serviceAccount:metrics@acme-ml.iam.gserviceaccount.com."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.metrics_adapter == null || can(regex("^(serviceAccount:[^@\\s]+@[^@\\s]+|principal://iam\\.googleapis\\.com/[^\\s*]+)$", var.metrics_adapter))
+    error_message = "It is serviceAccount: and an address, or principal://iam.googleapis.com/…."
+  }
+}
+
 variable "operators" {
   description = "Who may look at runs and ask the leader for something, such as user:ada@example.com or group:ml-platform@example.com. `operators` in worker.yaml says whom it believes."
   type        = set(string)
@@ -263,6 +317,17 @@ variable "operators" {
 
   validation {
     condition     = alltrue([for it in var.operators : can(regex("^(user|group|serviceAccount):[^@\\s]+@[^@\\s]+$", it))])
+    error_message = "Each is user:, group: or serviceAccount: and an address; nobody else, and never everybody."
+  }
+}
+
+variable "doctor_members" {
+  description = "Who may look at an installation as its roles, by `branchline doctor --account`, such as user:ada@example.com. They can do all that the worker and the notifier can."
+  type        = set(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for it in var.doctor_members : can(regex("^(user|group|serviceAccount):[^@\\s]+@[^@\\s]+$", it))])
     error_message = "Each is user:, group: or serviceAccount: and an address; nobody else, and never everybody."
   }
 }
@@ -279,7 +344,7 @@ variable "bigquery_dataset" {
 }
 
 variable "alerts" {
-  description = "Whether there are alert policies. Most need the roles' metrics in Managed Service for Prometheus."
+  description = "Whether there are alert policies. Most need the roles' metrics in Managed Service for Prometheus, and fire until the roles run."
   type        = bool
   default     = true
 }

@@ -45,6 +45,7 @@ impl Desk {
         let bin = desk.path("bin");
         fs::create_dir_all(desk.path("deploy/k8s")).unwrap();
         fs::create_dir(&bin).unwrap();
+        fs::create_dir(desk.path("overlay")).unwrap();
         for name in FOREIGN.iter().map(|it| bin.join(it)).chain([desk.path("deploy/k8s/check")]) {
             fs::write(&name, STUB).unwrap();
             fs::set_permissions(&name, fs::Permissions::from_mode(0o755)).unwrap();

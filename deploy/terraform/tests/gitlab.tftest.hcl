@@ -13,9 +13,9 @@ variables {
   gitlab_project_ids   = ["71", "72"]
 }
 
-run "groups_are_let_in_by_id_on_protected_refs" {
+run "groups_are_let_in_by_id_and_the_policy_decides_about_refs" {
   assert {
-    condition     = google_iam_workload_identity_pool_provider.gitlab.attribute_condition == "assertion.namespace_id in [\"12\",\"7\"] && assertion.ref_protected in [\"true\"]"
+    condition     = google_iam_workload_identity_pool_provider.gitlab.attribute_condition == "assertion.namespace_id in [\"12\",\"7\"] && assertion.ref_protected in [\"true\",\"false\"]"
     error_message = google_iam_workload_identity_pool_provider.gitlab.attribute_condition
   }
 
@@ -55,17 +55,17 @@ run "groups_are_let_in_by_id_on_protected_refs" {
   }
 }
 
-run "a_private_gitlab_brings_its_keys_and_lets_groups_in_by_path_on_any_ref" {
+run "a_private_gitlab_brings_its_keys_and_lets_groups_in_by_path_on_protected_refs" {
   variables {
     gitlab_issuer              = "https://gitlab.example.com"
     gitlab_jwks                = "{\"keys\": [{\"kid\": \"a\", \"kty\": \"RSA\", \"n\": \"AQAB\", \"e\": \"AQAB\"}]}"
     gitlab_namespace_ids       = []
     gitlab_namespace_paths     = ["ml", "ml/vision"]
-    gitlab_protected_refs_only = false
+    gitlab_protected_refs_only = true
   }
 
   assert {
-    condition     = google_iam_workload_identity_pool_provider.gitlab.attribute_condition == "assertion.namespace_path in [\"ml\",\"ml/vision\"] && assertion.ref_protected in [\"true\",\"false\"]"
+    condition     = google_iam_workload_identity_pool_provider.gitlab.attribute_condition == "assertion.namespace_path in [\"ml\",\"ml/vision\"] && assertion.ref_protected in [\"true\"]"
     error_message = google_iam_workload_identity_pool_provider.gitlab.attribute_condition
   }
 

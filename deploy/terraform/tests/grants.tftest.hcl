@@ -18,6 +18,21 @@ variables {
   bigquery_dataset     = "branchline"
 }
 
+# Before anything is there: no key of a grant may wait for what Google will answer.
+run "it_can_be_planned_from_nothing" {
+  command = plan
+
+  variables {
+    doctor_members     = ["user:ada@example.com"]
+    additional_members = { worker = ["serviceAccount:worker-next@acme-ml.iam.gserviceaccount.com"] }
+  }
+
+  assert {
+    condition     = length(google_service_account_iam_member.pod) == 3 && length(google_service_account_iam_member.doctor) == 3
+    error_message = "Two workers' accounts and one notifier's."
+  }
+}
+
 run "expected" {
   module {
     source = "./tests/expected"
@@ -94,5 +109,76 @@ run "nobody_is_granted_anything_by_default" {
       if !can(regex("^serviceAccount:(branchline-(ci|worker|notifier|trainer)|service-42)@", it))
     ]) == 0
     error_message = "Somebody beside the parts of the installation: ${join(", ", output.grants)}"
+  }
+}
+
+# So that an account is changed without a pause: the new one has all that the old one has.
+run "an_additional_account_has_every_right_of_its_part" {
+  variables {
+    doctor_members = ["user:ada@example.com"]
+    additional_members = {
+      ci       = ["serviceAccount:ci-next@acme-ml.iam.gserviceaccount.com"]
+      worker   = ["serviceAccount:worker-next@acme-ml.iam.gserviceaccount.com"]
+      notifier = ["serviceAccount:notifier-next@acme-ml.iam.gserviceaccount.com"]
+      trainer  = ["serviceAccount:trainer-next@acme-train.iam.gserviceaccount.com"]
+    }
+  }
+
+  # Rows of an old and a new one are left out: the new worker trains as either trainer.
+  assert {
+    condition = toset([
+      for it in output.grants : replace(it, "/branchline-(ci|worker|notifier|trainer)@/", "$1-next@")
+      if strcontains(it, "branchline-") && !strcontains(it, "-next@")
+      ]) == toset([
+      for it in output.grants : it
+      if strcontains(it, "-next@") && !strcontains(it, "branchline-")
+    ])
+    error_message = "One has what the other has not: ${join("\n", output.grants)}"
+  }
+
+  assert {
+    condition = alltrue([
+      for part in ["ci", "worker", "notifier", "trainer"] :
+      length([for it in output.grants : it if startswith(it, "serviceAccount:${part}-next@")]) > 2
+    ])
+    error_message = "One of them has next to nothing."
+  }
+
+  assert {
+    condition     = length([for it in output.grants : it if strcontains(it, "-next@") && strcontains(it, "roles/iam.workloadIdentityUser")]) == 3
+    error_message = "Pods and jobs become the new accounts too."
+  }
+}
+
+run "doctor_may_be_the_roles_and_nobody_else" {
+  variables {
+    doctor_members = ["user:eve@example.com"]
+  }
+
+  assert {
+    condition = toset([for it in output.grants : it if startswith(it, "user:eve@example.com ")]) == toset([
+      "user:eve@example.com roles/iam.serviceAccountTokenCreator projects/acme-ml/serviceAccounts/branchline-worker@acme-ml.iam.gserviceaccount.com",
+      "user:eve@example.com roles/iam.serviceAccountTokenCreator projects/acme-ml/serviceAccounts/branchline-notifier@acme-ml.iam.gserviceaccount.com",
+    ])
+    error_message = join("\n", output.grants)
+  }
+}
+
+run "the_trainer_of_pipelines_and_the_metrics_adapter_get_theirs_when_asked" {
+  variables {
+    trainer_runs_pipelines = true
+    metrics_adapter        = "serviceAccount:metrics@acme-gke.iam.gserviceaccount.com"
+  }
+
+  assert {
+    condition     = contains(output.grants, "serviceAccount:branchline-trainer@acme-train.iam.gserviceaccount.com roles/aiplatform.user acme-train")
+    error_message = "A pipeline's account creates the jobs of its steps."
+  }
+
+  assert {
+    condition = [for it in output.grants : it if startswith(it, "serviceAccount:metrics@")] == [
+      "serviceAccount:metrics@acme-gke.iam.gserviceaccount.com roles/monitoring.viewer acme-gke",
+    ]
+    error_message = "The adapter reads metrics in the cluster's project, and nothing else."
   }
 }

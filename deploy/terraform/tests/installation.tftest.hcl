@@ -209,6 +209,8 @@ run "outputs_name_what_was_made" {
       queue_bucket             = "acme-queue"
       request_bucket           = "acme-requests"
       output_bucket            = "acme-output"
+      regions                  = ["europe-west4"]
+      policy                   = "/etc/branchline/policy.yaml"
       identity                 = { issuers = [{ issuer = "https://gitlab.com" }], audience = "branchline" }
       gitlab                   = "https://gitlab.com"
     }

@@ -333,3 +333,83 @@ run "no_group_at_all_is_refused" {
 
   expect_failures = [var.gitlab_namespace_paths]
 }
+
+run "a_region_that_is_none_is_refused" {
+  command = plan
+
+  variables {
+    regions = ["EU"]
+  }
+
+  expect_failures = [var.regions]
+}
+
+run "a_location_that_is_no_region_needs_regions" {
+  command = plan
+
+  variables {
+    location = "EU"
+  }
+
+  expect_failures = [var.regions]
+}
+
+run "an_additional_account_of_no_part_is_refused" {
+  command = plan
+
+  variables {
+    additional_members = { leader = ["serviceAccount:a@acme-ml.iam.gserviceaccount.com"] }
+  }
+
+  expect_failures = [var.additional_members]
+}
+
+run "a_user_as_additional_account_is_refused" {
+  command = plan
+
+  variables {
+    additional_members = { worker = ["user:ada@example.com"] }
+  }
+
+  expect_failures = [var.additional_members]
+}
+
+run "one_account_for_two_parts_is_refused" {
+  command = plan
+
+  variables {
+    additional_members = { worker = ["serviceAccount:a@acme-ml.iam.gserviceaccount.com"], ci = ["serviceAccount:a@acme-ml.iam.gserviceaccount.com"] }
+  }
+
+  expect_failures = [var.additional_members]
+}
+
+run "the_keys_of_an_example_are_refused" {
+  command = plan
+
+  variables {
+    gitlab_jwks = "{\"keys\": [{\"kid\": \"replace-me\", \"kty\": \"RSA\", \"n\": \"AQAB\", \"e\": \"AQAB\"}]}"
+  }
+
+  expect_failures = [var.gitlab_jwks]
+}
+
+run "everybody_as_doctor_is_refused" {
+  command = plan
+
+  variables {
+    doctor_members = ["allAuthenticatedUsers"]
+  }
+
+  expect_failures = [var.doctor_members]
+}
+
+run "a_whole_pool_as_metrics_adapter_is_refused" {
+  command = plan
+
+  variables {
+    metrics_adapter = "principalSet://iam.googleapis.com/projects/42/locations/global/workloadIdentityPools/acme-ml.svc.id.goog/*"
+  }
+
+  expect_failures = [var.metrics_adapter]
+}

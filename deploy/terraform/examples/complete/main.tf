@@ -20,6 +20,7 @@ provider "google" {
 }
 
 module "branchline" {
+  # In a repository of yours: "git::https://gitlab.example.com/platform/branchline.git//deploy/terraform?ref=COMMIT"
   source = "../.."
 
   project          = "acme-ml"
@@ -28,8 +29,7 @@ module "branchline" {
   location         = "europe-west4"
   bucket_prefix    = "acme-ml"
 
-  gitlab_issuer        = "https://gitlab.example.com"
-  gitlab_jwks          = file("${path.module}/jwks.json")
+  # Your own GitLab is `gitlab_issuer`; one that Google cannot reach brings its keys, `gitlab_jwks`.
   gitlab_namespace_ids = ["574"]
   gitlab_project_ids   = ["1021", "1022"]
 
@@ -40,6 +40,8 @@ module "branchline" {
   ledger_retention_days = 730
   bigquery_dataset      = "branchline"
 
+  # Alerts fire until the roles run: on, once they do.
+  alerts                = false
   monitoring_project    = "acme-clusters"
   notification_channels = [google_monitoring_notification_channel.team.name]
 }
