@@ -74,6 +74,6 @@ resource "google_monitoring_alert_policy" "unacked" {
 
   documentation {
     mime_type = "text/markdown"
-    content   = "Nobody settles it: no role runs, or it fails on this message again and again.\n\n    branchline doctor all --worker worker.yaml --notifier notifier.yaml --artifact-bucket ${google_storage_bucket.bucket["artifacts"].name} --training-project ${local.training_project}"
+    content   = "Nobody settles it: no role runs, or it fails on this message again and again.\n\n    branchline doctor all --worker worker.yaml --policy policy.yaml --notifier notifier.yaml --artifact-bucket ${google_storage_bucket.bucket["artifacts"].name} --training-project ${local.training_project}"
   }
 }

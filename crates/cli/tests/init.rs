@@ -15,12 +15,13 @@ use tempfile::TempDir;
 
 const PROVIDER: &str = "projects/7/locations/global/workloadIdentityPools/gitlab/providers/gitlab";
 
-const ANSWERS: [(&str, &str); 10] = [
+const ANSWERS: [(&str, &str); 11] = [
     ("--project", "acme-ml"),
     ("--region", "europe-west4"),
     ("--bucket", "acme-artifacts"),
     ("--ledger", "acme-ledger"),
     ("--image", "docker.io/library/python:3.13-slim"),
+    ("--training-account", "branchline-trainer@acme-ml.iam.gserviceaccount.com"),
     ("--component", "platform/branchline/train@1.0.0"),
     ("--ci-image", "europe-docker.pkg.dev/acme/branchline/branchline:1.0.0"),
     ("--provider", PROVIDER),

@@ -30,6 +30,8 @@ pub(super) struct Answers {
     /// Without its host: it is on the GitLab that includes it.
     pub(super) component: String,
     /// Image of the CI job, with `branchline` in it.
+    /// Vertex AI's own where there is none.
+    pub(super) training_account: Option<String>,
     /// These are the group's where they are not the repository's own.
     pub(super) ci_image: Option<String>,
     pub(super) provider: Option<String>,
@@ -75,16 +77,19 @@ fn ask(args: &Args, repository: &Repository, asker: &mut Asker) -> Option<Answer
     let ledger = asker.ask(&ledger, self::bucket);
     let image = q("image", &args.image, "container image that trains");
     let image = asker.ask(&image, self::image);
+    let ours = || Some(NONE.to_owned());
     let script = q("script", &args.script, "script that the image runs, .py or .sh, or none");
     let script = script.or(Some(first_file(repository)));
     let script = asker.ask(&script, |it| self::script(repository, it));
     let data = q("data", &args.data, "data, a file or glob in the repository or gs://…, or none");
     let data = data.or(Some(data_files(repository)));
     let data = asker.ask(&data, |it| self::data(repository, it));
+    let trainer =
+        q("training-account", &args.training_account, "account that jobs train as, or none");
+    let trainer = asker.ask(&trainer.or(ours()), |it| unless_none(it, service_account));
     let component =
         q("component", &args.component, "CI component, GROUP/PROJECT/train@VERSION on this GitLab");
     let component = asker.ask(&component, self::component);
-    let ours = || Some(NONE.to_owned());
     let ci_image = q("ci-image", &args.ci_image, "CI job's image, or none for the group's");
     let ci_image = asker.ask(&ci_image.or(ours()), |it| unless_none(it, self::image));
     let provider = q("provider", &args.provider, "identity provider, or none for the group's");
@@ -101,6 +106,7 @@ fn ask(args: &Args, repository: &Repository, asker: &mut Asker) -> Option<Answer
         image: image?,
         script: script?,
         data: data?,
+        training_account: trainer?,
         component: component?,
         ci_image: ci_image?,
         provider: provider?,

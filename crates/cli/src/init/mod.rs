@@ -58,6 +58,10 @@ pub(crate) struct Args {
     /// [default: data/**, where there is one]
     #[arg(long, value_name = "PATH")]
     data: Option<String>,
+    /// Service account that jobs train as; none for Vertex AI's own, which policies should not allow
+    /// [default: none]
+    #[arg(long, value_name = "EMAIL")]
+    training_account: Option<String>,
     /// Component that asks for the run, GROUP/PROJECT/train@VERSION on this GitLab
     #[arg(long, value_name = "COMPONENT")]
     component: Option<String>,

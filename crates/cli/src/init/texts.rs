@@ -16,6 +16,8 @@ pub(super) fn config(answers: &Answers) -> String {
     let image = scalar(&answers.image);
     let artifacts = artifacts(answers);
     let command = command(answers);
+    let account = answers.training_account.as_deref().map(scalar);
+    let account = account.map(|it| format!("          serviceAccount: {it}\n")).unwrap_or_default();
     let data = if answers.data.is_some() { DATA } else { "" };
     format!(
         r#"# What a CI job asks for with `branchline publish`.
@@ -40,7 +42,7 @@ runs:
 {command}                args:
 {data}                  # A gs:// directory of this attempt. The model goes to model/ in it, numbers to metrics.json.
                   - --output={{{{ output }}}}
-          baseOutputDirectory: {{outputUriPrefix: "{{{{ output }}}}"}}
+{account}          baseOutputDirectory: {{outputUriPrefix: "{{{{ output }}}}"}}
 "#
     )
 }

@@ -114,10 +114,11 @@ fn whoever_sits_there_is_asked_again_until_it_is_right() {
     terminal.answer("script", "gone.py");
     terminal.answer("script that the image runs, .py or .sh, or none [train.py]", "");
     terminal.answer("data, a file or glob in the repository or gs://…, or none [data/**]", "none");
+    terminal.answer("account that jobs train as", of("--training-account"));
     terminal.answer("CI component", of("--component"));
-    terminal.answer("container image with branchline", of("--ci-image"));
-    terminal.answer("Workload Identity provider", of("--provider"));
-    terminal.answer("account", of("--service-account"));
+    terminal.answer("CI job's image, or none for the group's [none]", of("--ci-image"));
+    terminal.answer("identity provider, or none for the group's [none]", "");
+    terminal.answer("account, or none for the group's [none]", of("--service-account"));
     let screen = terminal.shows("exit=0");
     for told in [
         r#"  "Acme ML" is not a Google Cloud project id"#,
