@@ -113,7 +113,7 @@ fuzz:
 
 docs:
 	@cargo build --locked --workspace --bins --test docs --test rotation
-	@cargo test --locked --workspace --test docs --test rotation -- --nocapture
+	@ROTATION=all cargo test --locked --workspace --test docs --test rotation -- --nocapture
 
 bench:
 	@cargo test --locked --release --package branchline-policy --test decisions -- --nocapture 500_rules

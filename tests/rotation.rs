@@ -29,6 +29,12 @@ fn documented(info: &str, old: &str, new: &str) -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn keys_and_issuers_change_while_requests_keep_coming() {
+    // Issuers are asked for their keys twice a minute at most, so it takes minutes. `id_tokens.rs` has the
+    // rotation of keys in little.
+    if std::env::var_os("ROTATION").is_none() {
+        println!("skipped: keys and issuers that change, for `make docs`");
+        return;
+    }
     let at = Rolled::start().await;
     let (old, new) = (Ci::of(at.stack.gitlab.clone(), &at.gitlab()), Ci::start().await);
     let flow = Flow::start(&at, vec![old.clone(), new.clone()]);
