@@ -38,12 +38,12 @@ pub(super) struct Delivery {
 }
 
 /// What a subscription has handed out since it was started.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Delivered {
     /// Deliveries of all its messages.
     pub deliveries: u64,
-    /// The highest delivery attempt among them.
-    pub attempt_max: u32,
+    /// Ordering keys, or nothing, of those that came again.
+    pub again: BTreeSet<String>,
 }
 
 /// How much a stream may hold unanswered, and how much it does.
@@ -126,8 +126,8 @@ impl Queue {
         }
     }
 
-    pub(super) const fn delivered(&self) -> Delivered {
-        self.delivered
+    pub(super) fn delivered(&self) -> Delivered {
+        self.delivered.clone()
     }
 
     pub(super) fn policy(&self) -> &Policy {
@@ -213,7 +213,9 @@ impl Queue {
             let lease = Lease { message: id, number: *numbers };
             let attempt = entry.failures + 1;
             self.delivered.deliveries += 1;
-            self.delivered.attempt_max = self.delivered.attempt_max.max(attempt);
+            if attempt > 1 {
+                self.delivered.again.insert(entry.message.ordering_key.clone());
+            }
             deliveries.push(Delivery { lease, message: entry.message.clone(), attempt });
             let deadline = now + demand.deadline;
             self.set(id, State::Leased { number: lease.number, deadline, stream: demand.stream });
