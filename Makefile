@@ -48,6 +48,8 @@ test:
 	@command -v tmux >/dev/null || echo 'skipped: what a terminal shows, because tmux is missing'
 	@command -v gcloud >/dev/null || echo 'skipped: messages that gcloud publishes, and commands of the documents, because gcloud is missing'
 	@command -v kubectl >/dev/null || echo 'skipped: what rendered manifests promise, because kubectl is missing'
+	@echo 'left to make docs: issuers and their keys that change, which takes minutes'
+	@echo 'left to make deploy-check: pipelines of GitLab, containers, Terraform, and each permission taken away'
 	@tests/python/run --where-available
 	@deploy/monitoring/check --where-available
 	@deploy/k8s/check --where-available

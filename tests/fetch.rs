@@ -97,6 +97,9 @@ async fn the_model_of_a_run_or_a_commit_is_fetched_as_it_was_when_the_run_ended(
     let elsewhere = [short, "--run", "iris", "--project", "999", "--output", "c"];
     assert_eq!(said(&fetch(&world, directory.path(), &elsewhere).await).0, Some(66));
 
+    let foreign = [&*id, "--project", "team/other", "--output", "d"];
+    assert_eq!(said(&fetch(&world, directory.path(), &foreign).await).0, Some(66));
+
     // What lies there already is not mixed with it.
     let (code, text) = said(&fetch(&world, directory.path(), &[&id]).await);
     assert_eq!((code, text.as_str()), (Some(73), "error: model is not empty\n"));

@@ -2,8 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-/// Nothing is measured by it. A few retries of Google's clients in a row take half a minute when the dice are against us.
-const WITHIN: Duration = Duration::from_secs(90);
+const WITHIN: Duration = Duration::from_secs(30);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// The value, once there is one; panics with what was waited for when there never is.

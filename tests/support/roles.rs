@@ -85,7 +85,9 @@ pub fn grant(stack: &Stack) {
 
 /// The same by another text than `deploy/grants.yaml`.
 pub fn grant_these(stack: &Stack, grants: &str) {
-    grant_as(stack, grants);
+    let number = stack.iam.create_project(PROJECT);
+    let trainer = format!("{number}-compute@developer.gserviceaccount.com");
+    installation::grant(stack, PROJECT, grants, &trainer).expect("the roles are granted");
     let owner = stack.iam.create_service_account(PROJECT, "owner");
     let (project, member) = (Resource::project(PROJECT), format!("serviceAccount:{owner}"));
     stack.iam.bind(&project, "roles/owner", &member).expect("the owner owns");
@@ -95,13 +97,7 @@ pub fn grant_these(stack: &Stack, grants: &str) {
 pub(crate) fn grant_worker(stack: &Stack, id: &str) {
     let rows = GRANTS.split_once("\nworker:\n").expect("there is a worker").1;
     let rows = rows.split("\n\n").next().unwrap_or_default();
-    grant_as(stack, &format!("{id}:\n{rows}\n"));
-}
-
-fn grant_as(stack: &Stack, grants: &str) {
-    let number = stack.iam.create_project(PROJECT);
-    let trainer = format!("{number}-compute@developer.gserviceaccount.com");
-    installation::grant(stack, PROJECT, grants, &trainer).expect("the roles are granted");
+    grant_these(stack, &format!("{id}:\n{rows}\n"));
 }
 
 /// Where the clients of an account find the stack.

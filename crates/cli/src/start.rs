@@ -196,9 +196,7 @@ async fn google<T>(
     };
     let (reached, lacking) = futures::join!(reached, lacking);
     // A region that is down keeps no pod from working on the others.
-    let answers = |service| reached.iter().any(|(it, silent)| *it == service && silent.is_none());
-    let silent = reached.iter().filter(|(service, _)| !answers(*service));
-    unfit.wrong.extend(silent.filter_map(|(_, it)| it.clone()));
+    unfit.wrong.extend(unreachable(&reached));
     match lacking {
         Ok(found) => found.into_iter().for_each(|it| unfit.found(it)),
         Err(error) => {
@@ -206,6 +204,13 @@ async fn google<T>(
         }
     }
     unfit
+}
+
+/// What is said of services of which no address answers.
+fn unreachable(reached: &[(&str, Option<String>)]) -> Vec<String> {
+    let answers = |service| reached.iter().any(|(it, silent)| *it == service && silent.is_none());
+    let silent = reached.iter().filter(|(service, _)| !answers(*service));
+    silent.filter_map(|(_, it)| it.clone()).collect()
 }
 
 async fn lacking(iam: &Iam, grants: &[Grant], things: &Things) -> Result<Vec<Finding>, Refusal> {
@@ -227,4 +232,20 @@ async fn reports(client: Option<&Client>) -> Unfit {
         unfit.found(it);
     }
     unfit
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_region_that_is_down_keeps_nobody_from_the_others() {
+        let silent = |it: &str| Some(it.to_owned());
+        let (up, down) = (("Vertex AI", None), ("Vertex AI", silent("west does not answer")));
+        assert!(unreachable(&[up.clone(), down.clone(), ("Pub/Sub", None)]).is_empty());
+        let other = ("Vertex AI", silent("east does not answer"));
+        let all = ["west does not answer", "east does not answer"];
+        assert_eq!(unreachable(&[down, other, ("Pub/Sub", None)]), all);
+        assert_eq!(unreachable(&[up, ("Pub/Sub", silent("no answer"))]), ["no answer"]);
+    }
 }
