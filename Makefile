@@ -103,7 +103,7 @@ rolling:
 
 deploy-check: grants
 	@deploy/terraform/check
-	@deploy/k8s/check
+	@deploy/k8s/check --server-side-apply
 	@deploy/monitoring/check
 	@templates/check
 	@deploy/image/check
