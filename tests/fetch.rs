@@ -1,13 +1,16 @@
 //! `branchline fetch` over sockets: the model that the run left, or nothing.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::process::Output;
+use std::process::{Output, Stdio};
 
 use branchline_ledger::History;
 use branchline_local::installation::{LEDGER, OUTPUT};
+use branchline_tests::eventually::eventually;
 use branchline_tests::processes::executable;
-use branchline_tests::world::World;
+use branchline_tests::world::{World, run_id};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::Command;
@@ -24,18 +27,23 @@ async fn trained(world: &World, run: &str, script: &str) -> History {
     world.ended(&request, 1).await
 }
 
-/// What `branchline fetch` does in a directory.
-async fn fetch(world: &World, directory: &Path, args: &[&str]) -> Output {
+/// `branchline fetch` in a directory.
+fn command(world: &World, directory: &Path, args: &[&str]) -> Command {
     let storage = format!("http://{}", world.stack.endpoints().storage);
-    let fetch = Command::new(executable())
+    let mut command = Command::new(executable());
+    command
         .args(["fetch", "--ledger-bucket", LEDGER])
         .args(args)
         .current_dir(directory)
         .env("BRANCHLINE_CREDENTIALS", "anonymous")
         .env("BRANCHLINE_STORAGE_ENDPOINT", storage)
-        .output()
-        .await;
-    fetch.unwrap()
+        .kill_on_drop(true);
+    command
+}
+
+/// What it does.
+async fn fetch(world: &World, directory: &Path, args: &[&str]) -> Output {
+    command(world, directory, args).output().await.unwrap()
 }
 
 fn said(output: &Output) -> (Option<i32>, String) {
@@ -103,6 +111,92 @@ async fn the_model_of_a_run_or_a_commit_is_fetched_as_it_was_when_the_run_ended(
     // What lies there already is not mixed with it.
     let (code, text) = said(&fetch(&world, directory.path(), &[&id]).await);
     assert_eq!((code, text.as_str()), (Some(73), "error: model is not empty\n"));
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_directory_is_filled_wherever_it_is() {
+    let world = World::start().await;
+    let id = trained(&world, "iris", TRAIN).await.run.id.to_string();
+    let top = tempfile::tempdir().unwrap();
+    let path = |name: &str| top.path().join(name);
+    for name in ["here", "there", "elsewhere", "killed/.branchline-fetch-0123/model"] {
+        std::fs::create_dir_all(path(name)).unwrap();
+    }
+    symlink("elsewhere", path("link")).unwrap();
+    symlink("nowhere", path("broken")).unwrap();
+    let cases = [
+        ("here", ".", "here"),
+        ("", "there", "there"),
+        ("", "link", "elsewhere"),
+        // Somebody killed the fetch before.
+        ("", "killed", "killed"),
+    ];
+    let count = |directory: &Path| std::fs::read_dir(directory).unwrap().count();
+    for (from, output, directory) in cases {
+        let done = said(&fetch(&world, &path(from), &[&id, "--output", output]).await);
+        assert_eq!(done.0, Some(0), "{output}: {done:?}");
+        assert!(path(directory).join("variables/index").is_file(), "{output}");
+        assert_eq!(count(&path(directory)), 3, "{output}");
+    }
+    let nowhere = said(&fetch(&world, top.path(), &[&id, "--output", "broken"]).await);
+    assert_eq!(nowhere.0, Some(73), "{nowhere:?}");
+    assert!(path("link").is_symlink());
+    assert_eq!(count(top.path()), 6);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fetch_that_is_stopped_leaves_nothing() {
+    let world = World::start().await;
+    let id = trained(&world, "iris", TRAIN).await.run.id.to_string();
+    let slow = json!({
+        "service": "storage", "method": "GET", "path": "variables", "fault": {"delay_ms": 600_000},
+    });
+    for (signal, code) in [(Signal::TERM, 143), (Signal::INT, 130)] {
+        world.stack.dice.set(serde_json::from_value(json!({"rules": [slow]})).unwrap());
+        let directory = tempfile::tempdir().unwrap();
+        let mut fetch = command(&world, directory.path(), &[&id]);
+        let fetch = fetch.stderr(Stdio::piped()).spawn().unwrap();
+        eventually("a file is under way", async || (world.stack.dice.hits() == [1]).then_some(()))
+            .await;
+        assert!(!is_empty(&directory));
+        let process = Pid::from_raw(fetch.id().unwrap().try_into().unwrap()).unwrap();
+        kill_process(process, signal).unwrap();
+        let (ended, text) = said(&fetch.wait_with_output().await.unwrap());
+        assert_eq!(ended, Some(code), "{text}");
+        assert_eq!(text, "stopped: nothing of the model is left here\n");
+        assert!(is_empty(&directory));
+    }
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_with_runs_in_two_projects_needs_one_of_them() {
+    let world = World::start().await;
+    trained(&world, "iris", TRAIN).await;
+    let gitlab = &world.stack.gitlab;
+    let fork = gitlab.create_project("team/fork", "main", &[("README.md", b"iris")]).unwrap();
+    let mut request = world.request("iris", &json!([world.artifact("a.csv", "1,2")]), TRAIN);
+    request["gitlab"]["project_id"] = fork.into();
+    request["gitlab"]["project_path"] = "team/fork".into();
+    request["gitlab"].as_object_mut().unwrap().remove("merge_request");
+    world.publish(request.to_string()).await;
+    eventually("the fork's run ends", async || {
+        let history = world.store.load(fork, &run_id(&request)).await.unwrap()?;
+        history.run.ending().is_some().then_some(())
+    })
+    .await;
+
+    let directory = tempfile::tempdir().unwrap();
+    let sha = world.job.sha.as_str();
+    let (code, text) = said(&fetch(&world, directory.path(), &[sha]).await);
+    assert_eq!(code, Some(64), "{text}");
+    let both = format!("iris of {sha} in team/fork; or iris of {sha} in team/iris");
+    assert!(text.contains(&both), "{text}");
+    assert!(is_empty(&directory));
+    let named = [sha, "--project", "team/fork"];
+    assert_eq!(said(&fetch(&world, directory.path(), &named).await).0, Some(0));
     world.stop().await;
 }
 

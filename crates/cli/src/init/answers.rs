@@ -29,10 +29,10 @@ pub(super) struct Answers {
     pub(super) data: Option<String>,
     /// Without its host: it is on the GitLab that includes it.
     pub(super) component: String,
-    /// Image of the CI job, with `branchline` in it.
     /// Vertex AI's own where there is none.
     pub(super) training_account: Option<String>,
-    /// These are the group's where they are not the repository's own.
+    /// Image of the CI job, with `branchline` in it. This and what follows is the group's where it is not the
+    /// repository's own.
     pub(super) ci_image: Option<String>,
     pub(super) provider: Option<String>,
     pub(super) service_account: Option<String>,

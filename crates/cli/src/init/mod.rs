@@ -169,6 +169,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         eprintln!("{CI} is there already; this belongs into it, below the include: it may have");
         io::stdout().write_all(include.as_bytes()).context("writing to stdout")?;
     }
+    if answers.training_account.is_none() {
+        eprintln!("no account is named that jobs train as: most policies reject such a run");
+    }
     eprintln!("commit and push: the pipeline asks for the run {}", answers.run);
     Ok(())
 }

@@ -16,6 +16,7 @@ use super::model::Model;
 use crate::env::{self, Environment};
 use crate::exit;
 use crate::operate::{Misplaced, Usage};
+use crate::publish::stopped;
 
 /// Runs that are read to find those of a commit, the newest first.
 const RUNS_MAX: usize = 1_000;
@@ -62,10 +63,12 @@ Exit codes:
   0   the model is there, every file verified
   10  the run failed        11  it was cancelled     12  it expired
   13  it was rejected       75  it goes on, or try again
-  64  wrong usage           65  the model is not what was recorded, or was not recorded
+  64  wrong usage, or the commit alone does not say which run
+  65  the model is not what was recorded, or was not recorded
   66  there is no such run, model or bucket          69  refused
   73  the directory is not empty, or cannot be written
-  77  not allowed           78  wrong environment";
+  77  not allowed           78  wrong environment
+  130 and 143  Ctrl-C and SIGTERM; nothing of the model is left";
 
 /// What a model is wanted of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,8 +90,14 @@ pub(crate) enum Error {
     #[error("there is no run {0} in the ledger")]
     NoRun(String),
     /// No run of the commit.
-    #[error("none of the newest {RUNS_MAX} runs is of commit {0}")]
+    #[error("there is no such run of commit {0} in the ledger")]
     NoCommit(String),
+    /// None among those that were read.
+    #[error(
+        "none of the newest {RUNS_MAX} runs is of commit {0}, and no others were read: name the run \
+         by its id, or the project by --project ID"
+    )]
+    TooMany(String),
     /// There are several names, commits or projects.
     #[error("--run, --project or more digits have to say which: {}", .0.join("; or "))]
     Several(Vec<String>),
@@ -161,7 +170,7 @@ impl Error {
     pub(crate) const fn exit_code(&self) -> u8 {
         match self {
             Self::NoRun(_) | Self::NoCommit(_) | Self::NoModel(_) => exit::NO_INPUT,
-            Self::Several(_) => exit::USAGE,
+            Self::TooMany(_) | Self::Several(_) => exit::USAGE,
             Self::GoesOn { .. } => exit::TRY_AGAIN,
             Self::Ended { outcome, .. } => exit::of_outcome(*outcome),
             Self::Elsewhere { .. }
@@ -182,7 +191,13 @@ pub(crate) async fn run(args: &Args, environment: &Environment) -> anyhow::Resul
         Subject::Commit(sha) => of_commit(&catalogue, sha, args).await?,
     };
     let model = Model::of(&history)?;
-    model.save(&storage, &args.output).await?;
+    tokio::select! {
+        saved = model.save(&storage, &args.output) => saved?,
+        code = stopped() => {
+            eprintln!("stopped: nothing of the model is left here");
+            return Ok(code);
+        }
+    }
     model.tell(&args.output, args.json)?;
     Ok(0)
 }
@@ -205,9 +220,7 @@ async fn of_commit(catalogue: &Catalogue, sha: &str, args: &Args) -> anyhow::Res
     let which = Which { project: args.project.clone(), sha: Some(sha.to_owned()) };
     let all = catalogue.all(&which, Timestamp::MIN, None);
     let is_it = |it: &Listed| std::future::ready(is_named(&it.run, args.run.as_ref()));
-    let mut listed: Vec<Listed> = all.try_filter(is_it).try_collect().await?;
-    listed.sort_by_key(|it| Reverse(it.at));
-    listed.truncate(RUNS_MAX);
+    let (listed, otherwise) = newest(all.try_filter(is_it).try_collect().await?, sha);
     let (mut found, mut kinds) = (Vec::new(), BTreeSet::new());
     let mut reads = pin!(catalogue.read(listed));
     while let Some((_, read)) = reads.try_next().await? {
@@ -228,8 +241,15 @@ async fn of_commit(catalogue: &Catalogue, sha: &str, args: &Args) -> anyhow::Res
     let succeeded =
         |it: &History| it.run.ending().is_some_and(|it| it.outcome == Outcome::Succeeded);
     let at = found.iter().position(succeeded).unwrap_or_default();
-    let history = found.into_iter().nth(at);
-    Ok(history.ok_or_else(|| Error::NoCommit(sha.to_owned()))?)
+    Ok(found.into_iter().nth(at).ok_or(otherwise)?)
+}
+
+/// The runs that are read, and what it means where none of them is of the commit.
+fn newest(mut listed: Vec<Listed>, sha: &str) -> (Vec<Listed>, Error) {
+    listed.sort_by_key(|it| Reverse(it.at));
+    let none = if listed.len() > RUNS_MAX { Error::TooMany } else { Error::NoCommit };
+    listed.truncate(RUNS_MAX);
+    (listed, none(sha.to_owned()))
 }
 
 #[cfg(test)]
@@ -249,6 +269,19 @@ mod tests {
         for (text, is_run) in cases {
             let subject = subject(text).ok().map(|it| matches!(it, Subject::Run(_)));
             assert_eq!(subject, is_run, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_commit_is_unknown_only_where_every_run_was_read() {
+        let run = RunId::parse("iris-0123456789abcdef0123").unwrap();
+        let cases = [(0, exit::NO_INPUT), (RUNS_MAX, exit::NO_INPUT), (RUNS_MAX + 1, exit::USAGE)];
+        for (runs, code) in cases {
+            let at = |it| Timestamp::from_second(it).ok();
+            let listed = (0..).map(|it| Listed { run: run.clone(), project_id: 42, at: at(it) });
+            let (read, otherwise) = newest(listed.take(runs).collect(), "cadef9dcd");
+            assert_eq!((read.len(), otherwise.exit_code()), (runs.min(RUNS_MAX), code));
+            assert!(read.is_sorted_by_key(|it| Reverse(it.at)));
         }
     }
 }

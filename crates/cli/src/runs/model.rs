@@ -22,6 +22,8 @@ use crate::terminal::{json as line, plain};
 const AT_ONCE: usize = 8;
 /// As file systems have it.
 const NAME_BYTES_MAX: usize = 255;
+/// How the directories begin in which nothing is verified yet.
+const UNVERIFIED: &str = ".branchline-fetch-";
 
 /// The model of a run that succeeded.
 pub(crate) struct Model<'a> {
@@ -55,28 +57,25 @@ impl<'a> Model<'a> {
 
     /// Downloads all of it to a directory that is new or empty, or nothing.
     pub(super) async fn save(&self, storage: &Storage, output: &Path) -> anyhow::Result<()> {
-        let is_taken = match std::fs::read_dir(output) {
-            Ok(mut entries) => entries.next().is_some(),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
-            Err(error) => return Err(writing(output, error)),
-        };
-        if is_taken {
-            return Err(Error::Taken(output.to_owned()).into());
-        }
-        let parent = match output.parent() {
+        let is_there = is_there(output)?;
+        // A directory that is there may be a mount, or behind a link: only inside it are names changed at once.
+        let place = match output.parent() {
+            _ if is_there => output,
             Some(it) if it != Path::new("") => it,
             Some(_) | None => Path::new("."),
         };
-        std::fs::create_dir_all(parent).map_err(|it| writing(parent, it))?;
+        std::fs::create_dir_all(place).map_err(|it| writing(place, it))?;
         let unverified = tempfile::Builder::new()
-            .prefix(".branchline-fetch-")
-            .tempdir_in(parent)
-            .map_err(|it| writing(parent, it))?;
+            .prefix(UNVERIFIED)
+            .tempdir_in(place)
+            .map_err(|it| writing(place, it))?;
         // A directory for somebody's files alone would stay that under its new name.
         let whole = unverified.path().join("model");
         std::fs::create_dir(&whole).map_err(|it| writing(&whole, it))?;
         self.download(storage, &whole).await?;
-        std::fs::rename(&whole, output).map_err(|it| writing(output, it))
+        let moved =
+            if is_there { move_all(&whole, output) } else { std::fs::rename(&whole, output) };
+        moved.map_err(|it| writing(output, it))
     }
 
     /// Downloads all of it into a directory.
@@ -176,6 +175,50 @@ fn place(path: &str) -> Result<PathBuf, Error> {
     }
 }
 
+/// Whether there is a directory already, in which nothing may be. What a fetch left that was killed
+/// is removed.
+fn is_there(output: &Path) -> anyhow::Result<bool> {
+    let entries = match std::fs::read_dir(output) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !output.is_symlink() => {
+            return Ok(false);
+        }
+        Err(error) => return Err(writing(output, error)),
+    };
+    let mut left = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(|it| writing(output, it))?;
+        if !entry.file_name().as_encoded_bytes().starts_with(UNVERIFIED.as_bytes()) {
+            return Err(Error::Taken(output.to_owned()).into());
+        }
+        left.push(entry.path());
+    }
+    for path in left {
+        std::fs::remove_dir_all(&path).map_err(|it| writing(&path, it))?;
+    }
+    Ok(true)
+}
+
+/// Moves everything from one directory to another, or nothing.
+fn move_all(from: &Path, to: &Path) -> io::Result<()> {
+    let names = std::fs::read_dir(from)?.map(|it| Ok(it?.file_name()));
+    let names = names.collect::<io::Result<Vec<_>>>()?;
+    for (moved, name) in names.iter().enumerate() {
+        let new = to.join(name);
+        let done = match new.symlink_metadata() {
+            Ok(_) => Err(io::ErrorKind::AlreadyExists.into()),
+            Err(_) => std::fs::rename(from.join(name), new),
+        };
+        if done.is_err() {
+            for name in &names[..moved] {
+                std::fs::rename(to.join(name), from.join(name)).ok();
+            }
+            return done;
+        }
+    }
+    Ok(())
+}
+
 fn writing(path: &Path, error: io::Error) -> anyhow::Error {
     anyhow::Error::from(error).context(format!("writing to {}", path.display()))
 }
@@ -183,6 +226,22 @@ fn writing(path: &Path, error: io::Error) -> anyhow::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_is_moved_where_something_came_between() {
+        let [from, to] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+        let write = |directory: &Path, name: &str| std::fs::write(directory.join(name), name);
+        for name in ["a", "b", "c", "d", "e"] {
+            write(from.path(), name).unwrap();
+        }
+        write(to.path(), "c").unwrap();
+        let count = |it: &Path| std::fs::read_dir(it).unwrap().count();
+        assert!(move_all(from.path(), to.path()).is_err());
+        assert_eq!((count(from.path()), count(to.path())), (5, 1));
+        std::fs::remove_file(to.path().join("c")).unwrap();
+        move_all(from.path(), to.path()).unwrap();
+        assert_eq!((count(from.path()), count(to.path())), (0, 5));
+    }
 
     #[test]
     fn a_file_lies_below_the_directory_of_the_model_or_nowhere() {
