@@ -111,7 +111,12 @@ impl World {
                 let dead_letters = dead_letters.clone();
                 async move { dead_letters.publish(&message, &failure).await }
             };
-            let source = Source { deliveries, subscription: SUBSCRIPTION };
+            let source = Source {
+                deliveries,
+                subscription: SUBSCRIPTION,
+                condition: "subscription",
+                health: &Health::default(),
+            };
             consume(source, options, &counting, stopped, handle, bury).await;
         });
         Consumer { handled, metrics, stop, task }

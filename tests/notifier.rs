@@ -14,6 +14,7 @@ use branchline_local::gitlab::{AccessLevel, CiJob, Trigger};
 use branchline_local::pubsub::{DeadLetterPolicy, RetryPolicy, Subscription};
 use branchline_local::stack::{Options, Stack};
 use branchline_notifier::Config;
+use branchline_service::health::listen;
 use jiff::Timestamp;
 use reqwest::StatusCode;
 use secrecy::SecretString;
@@ -104,7 +105,8 @@ impl World {
             google,
         };
         let stop = CancellationToken::new();
-        let run = branchline_notifier::run(config, SecretString::from(token), stop.clone());
+        let (token, listener) = (SecretString::from(token), listen(health).await.unwrap());
+        let run = branchline_notifier::run(config, token, listener, stop.clone());
         let notifier = tokio::spawn(async move { run.await.unwrap() });
         let http = reqwest::Client::new();
         Self { stack, store, http, gitlab_url, health, project, merge_request, stop, notifier }

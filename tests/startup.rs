@@ -12,12 +12,11 @@ use branchline_local::installation::{
 };
 use branchline_local::stack::{Options, Stack};
 use branchline_tests::processes::{Role, executable, free_ports};
-use branchline_tests::roles::account;
+use branchline_tests::roles::{account, endpoints, google, grant};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::Command;
 
-const GRANTS: &str = include_str!("../deploy/grants.yaml");
 /// A role that does not start has ended by then.
 const ENDS_WITHIN: Duration = Duration::from_secs(8);
 
@@ -39,8 +38,7 @@ impl Site {
         let options = Options { enforce_iam: true, faults, ..Options::default() };
         let stack = Stack::start(options).await.unwrap();
         installation::create(&stack, PROJECT).unwrap();
-        let trainer = stack.iam.create_service_account(PROJECT, "trainer");
-        installation::grant(&stack, PROJECT, GRANTS, &trainer).unwrap();
+        grant(&stack);
         let directory = tempfile::tempdir().unwrap();
         let policy = directory.path().join("policy.yaml");
         std::fs::write(&policy, branchline_worker::MINIMAL_POLICY).unwrap();
@@ -49,13 +47,13 @@ impl Site {
             "policy": policy,
             "staging": {"bucket": STAGING},
             "identity": {"issuers": [{"issuer": gitlab}]},
-            "google": google(&stack, "worker").await,
+            "google": endpoints(&google(&stack, "worker", true).await),
             "listen": "127.0.0.1:0",
         }));
         let notifier = installation::notifier(json!({
             "gitlab": gitlab,
             "merge_requests": {"queue_bucket": QUEUE, "request_bucket": REQUESTS},
-            "google": google(&stack, "notifier").await,
+            "google": endpoints(&google(&stack, "notifier", true).await),
             "listen": "127.0.0.1:0",
         }));
         Self { stack, directory, worker, notifier }
@@ -117,16 +115,6 @@ impl Site {
     }
 }
 
-async fn google(stack: &Stack, id: &str) -> Value {
-    let endpoints = stack.endpoints();
-    json!({
-        "pubsub_endpoint": format!("http://{}", endpoints.pubsub),
-        "storage_endpoint": format!("http://{}", endpoints.storage),
-        "vertex_endpoint": format!("http://{}", endpoints.vertex),
-        "metadata_endpoint": format!("http://{}", stack.metadata_server(&account(id)).await.unwrap()),
-    })
-}
-
 /// A port that the system gives to nobody by itself.
 const CLOSED: &str = "http://127.0.0.1:1";
 
@@ -185,6 +173,9 @@ async fn mistakes_of_every_kind_are_told_at_once() {
     let vertex = CLOSED;
     let mut config = site.worker.clone();
     config["google"]["vertex_endpoint"] = json!(vertex);
+    let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = other.local_addr().unwrap();
+    config["listen"] = json!(taken.to_string());
     config["regoins"] = json!(["us-central1"]);
     config["lease"] = json!(60);
     config["run_event_topic"] = json!(["t"]);
@@ -199,6 +190,7 @@ async fn mistakes_of_every_kind_are_told_at_once() {
             "FILE: regoins: unknown field `regoins`, expected one of ".to_owned(),
             "FILE: lease: invalid type: integer `60`, expected a ".to_owned(),
             "FILE: missing field `output_bucket`".to_owned(),
+            format!("listen: {taken} cannot be listened on: Address already in use"),
             "the policy /dev/null cannot be used: ".to_owned(),
             format!("Vertex AI does not answer at {vertex}: no answer: "),
             "bucket nowhere does not exist: ".to_owned(),

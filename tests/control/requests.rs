@@ -122,6 +122,10 @@ async fn a_paused_domain_dispatches_nothing_and_what_runs_goes_on() {
     world.publish(running.to_string()).await;
     reaches(&world, &running, "it trains", |it| *it == State::Running).await;
 
+    let mut misspelt = domain("pause", "p0");
+    misspelt["region"] = json!("europe-wst4");
+    let refused = answered(&world, &ask(&world, &misspelt).await).await;
+    assert_eq!(refused.message, "no run trains in europe-wst4, but in europe-west4");
     let answer = answered(&world, &ask(&world, &domain("pause", "p1")).await).await;
     assert_eq!(answer.verdict, Verdict::Done, "{answer:?}");
     let again = answered(&world, &ask(&world, &domain("pause", "p2")).await).await;
@@ -156,7 +160,7 @@ async fn a_paused_domain_dispatches_nothing_and_what_runs_goes_on() {
     // Who asked, for what, and what became of it stays where nobody may delete.
     let answers = world.stack.storage.list(LEDGER, "answers/");
     let asked: Vec<_> = answers.iter().map(|it| it.name.rsplit('-').next().unwrap()).collect();
-    assert_eq!(asked, ["p1", "p2", "c1", "r1"]);
+    assert_eq!(asked, ["p0", "p1", "p2", "c1", "r1"]);
     world.stop().await;
 }
 

@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 const TOPIC: &str = "projects/p/topics/ready";
 const SUBSCRIPTION: &str = "projects/p/subscriptions/worker";
@@ -153,6 +153,36 @@ async fn a_stop_hands_out_what_was_received_so_that_nothing_costs_an_attempt() {
     let delivery = next(&mut deliveries).await;
     assert_eq!(delivery.data, "last", "what was handled during the stop is gone");
     delivery.ack();
+}
+
+#[tokio::test]
+async fn what_is_settled_while_a_stream_is_closed_waits_for_its_end() {
+    let pubsub = PubSub::open(None, Dice::default()).unwrap();
+    let config = serve(pubsub.router()).await;
+    Admin::connect(&config).await.unwrap().create_topic(TOPIC).await.unwrap();
+    create_subscription(&config).await;
+    publish(&config, &["one"], None).await;
+    // Room for another message, which may come until the stream was quiet for a second.
+    let options = SubscribeOptions { quiet: Duration::from_secs(1), ..OPTIONS };
+    let subscriber = Subscriber::connect(&config).await.unwrap();
+    let mut deliveries = subscriber.subscribe(SUBSCRIPTION, options);
+    let delivery = next(&mut deliveries).await;
+    deliveries.stop();
+    sleep(Duration::from_millis(200)).await;
+    delivery.ack();
+    sleep(Duration::from_millis(400)).await;
+    assert_eq!(pubsub.unacknowledged(SUBSCRIPTION).unwrap(), 1, "the server heard of it too early");
+    publish(&config, &["late"], None).await;
+    let late = timeout(SOON, deliveries.recv()).await.unwrap().unwrap().unwrap();
+    assert_eq!(late.data, "late");
+    late.ack();
+    assert!(timeout(SOON, deliveries.recv()).await.unwrap().is_none());
+    timeout(SOON, deliveries.settled()).await.unwrap();
+    assert_eq!(
+        pubsub.unacknowledged(SUBSCRIPTION).unwrap(),
+        0,
+        "both are settled once it is closed"
+    );
 }
 
 #[tokio::test]

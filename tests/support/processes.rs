@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_process_group};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
@@ -16,6 +17,8 @@ const READY_WITHIN: Duration = Duration::from_secs(20);
 /// How long a process that a failed test leaves behind may take to end by itself.
 const ABANDONED: Duration = Duration::from_secs(10);
 const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// Whoever has begun to answer does so by then.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(1);
 /// Below the ports that a system gives to outgoing connections, so that a port
 /// is still free when its process starts again.
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
@@ -93,12 +96,14 @@ impl Role {
         self.group.as_raw_nonzero().get()
     }
 
-    /// Waits until it listens on this port, and returns a connection to it.
+    /// Waits until it answers on this port, which it has before it looks at everything else, and returns a connection
+    /// on which nothing was said yet.
     pub async fn listens(&mut self, port: u16) -> Result<TcpStream> {
         let started = Instant::now();
         loop {
-            if let Ok(connection) = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await {
-                return Ok(connection);
+            let answer = tokio::time::timeout(ANSWERS_WITHIN, is_alive(port)).await;
+            if matches!(answer, Ok(Ok(true))) {
+                return Ok(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?);
             }
             self.still_runs(started)?;
             tokio::time::sleep(LOOK_EVERY).await;
@@ -198,6 +203,14 @@ impl Drop for Role {
         }
         kill_process_group(self.group, Signal::KILL).ok();
     }
+}
+
+async fn is_alive(port: u16) -> std::io::Result<bool> {
+    let mut connection = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
+    connection.write_all(b"GET /livez HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n").await?;
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).await?;
+    Ok(answer.starts_with("HTTP/1.1 200 "))
 }
 
 /// Whether nothing is left of a process group.

@@ -4,6 +4,7 @@ use branchline_gcp::{Config, Credentials};
 use branchline_local::iam::Resource;
 use branchline_local::installation::{self, PROJECT};
 use branchline_local::stack::{Endpoints, Stack};
+use branchline_service::health;
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
@@ -30,10 +31,12 @@ pub(crate) fn worker(
         "google": endpoints(google),
     }));
     extend(&mut config, more);
-    let config = serde_json::from_value(config).expect("the worker's configuration is one");
+    let config: branchline_worker::Config =
+        serde_json::from_value(config).expect("the worker's configuration is one");
     let (token, stop) = (SecretString::from(token), stop.clone());
     tokio::spawn(async move {
-        branchline_worker::run(config, Some(token), stop).await.expect("it runs");
+        let listener = health::listen(config.listen).await.expect("a free port");
+        branchline_worker::run(config, Some(token), listener, stop).await.expect("it runs");
     })
 }
 
@@ -54,10 +57,12 @@ pub(crate) fn notifier(
         "listen": listen,
         "google": endpoints(google),
     }));
-    let config = serde_json::from_value(config).expect("the notifier's configuration is one");
+    let config: branchline_notifier::Config =
+        serde_json::from_value(config).expect("the notifier's configuration is one");
     let (token, stop) = (SecretString::from(token), stop.clone());
     tokio::spawn(async move {
-        branchline_notifier::run(config, token, stop).await.expect("it runs");
+        let listener = health::listen(config.listen).await.expect("a free port");
+        branchline_notifier::run(config, token, listener, stop).await.expect("it runs");
     })
 }
 

@@ -29,6 +29,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use rustix::process::{Signal, getpid, kill_process};
 use secrecy::SecretString;
+use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -64,6 +65,7 @@ impl Failpoints {
         self,
         config: branchline_worker::Config,
         token: Option<SecretString>,
+        listener: TcpListener,
         stop: CancellationToken,
     ) -> anyhow::Result<()> {
         let metrics = Metrics::new(Role::Worker, Timestamp::now);
@@ -71,7 +73,7 @@ impl Failpoints {
         let vertex = Vertex::connect(&config.google).await?.observed(metrics.vertex());
         let vertex: Arc<dyn Jobs> = Arc::new(vertex);
         let vertex = Arc::new(self.guard(vertex));
-        Ok(branchline_worker::serve(config, doors, vertex, token, metrics, stop).await?)
+        Ok(branchline_worker::serve(config, doors, vertex, token, listener, metrics, stop).await?)
     }
 
     /// A notifier with points around its doors.
@@ -79,13 +81,14 @@ impl Failpoints {
         self,
         config: branchline_notifier::Config,
         token: SecretString,
+        listener: TcpListener,
         stop: CancellationToken,
     ) -> anyhow::Result<()> {
         let metrics = Metrics::new(Role::Notifier, Timestamp::now);
         let doors = self.doors(Doors::connect(&config.google, &metrics).await?);
         let client = Client::new(&config.gitlab, token)?;
         let client = Client::over(Arc::new(self.guard(client.api())), client.host().to_owned());
-        Ok(branchline_notifier::serve(config, doors, client, metrics, stop).await?)
+        Ok(branchline_notifier::serve(config, doors, client, listener, metrics, stop).await?)
     }
 
     fn doors(&self, doors: Doors) -> Doors {

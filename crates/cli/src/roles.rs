@@ -73,13 +73,13 @@ pub(crate) async fn worker(args: &Worker, environment: &Environment) -> anyhow::
     let stop = stop_on_signal().context("listening for signals")?;
     let started = start::worker(&args.common, environment);
     let Some(started) = stop.run_until_cancelled(started).await else { return Ok(()) };
-    let (config, token) = started?;
+    let (config, token, listener) = started?;
     telemetry::init(args.common.log_format, &args.common.log)?;
     #[cfg(all(feature = "failpoints", debug_assertions))]
     if let Some(points) = Failpoints::new(environment, "worker") {
-        return points.worker(config, token, stop).await;
+        return points.worker(config, token, listener, stop).await;
     }
-    Ok(branchline_worker::run(config, token, stop).await?)
+    Ok(branchline_worker::run(config, token, listener, stop).await?)
 }
 
 /// Runs a notifier until a signal drains it.
@@ -87,13 +87,13 @@ pub(crate) async fn notifier(args: &Notifier, environment: &Environment) -> anyh
     let stop = stop_on_signal().context("listening for signals")?;
     let started = start::notifier(&args.common, environment);
     let Some(started) = stop.run_until_cancelled(started).await else { return Ok(()) };
-    let (config, token) = started?;
+    let (config, token, listener) = started?;
     telemetry::init(args.common.log_format, &args.common.log)?;
     #[cfg(all(feature = "failpoints", debug_assertions))]
     if let Some(points) = Failpoints::new(environment, "notifier") {
-        return points.notifier(config, token, stop).await;
+        return points.notifier(config, token, listener, stop).await;
     }
-    Ok(branchline_notifier::run(config, token, stop).await?)
+    Ok(branchline_notifier::run(config, token, listener, stop).await?)
 }
 
 /// A token for GitLab that is not to be had.

@@ -8,6 +8,7 @@
 //! can work without for a while: GitLab and the issuers' keys. Whom and where jobs train is the
 //! policy's to say, so permissions on that are found out with the first run.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use branchline_gcp::iam::{Iam, Refusal};
@@ -15,11 +16,13 @@ use branchline_gcp::identity::IdTokens;
 use branchline_gcp::{Config as Google, Credentials};
 use branchline_gitlab::Client;
 use branchline_service::config::{Draft, draft};
+use branchline_service::health;
 use branchline_service::telemetry::{self, chain};
 use futures::future::join_all;
 use jiff::Timestamp;
 use secrecy::SecretString;
 use serde::de::DeserializeOwned;
+use tokio::net::TcpListener;
 
 use crate::doctor::finding::{Finding, Level};
 use crate::doctor::grants::{self, Grant, Grants, Things};
@@ -31,6 +34,8 @@ use crate::roles::{Common, gitlab_token, reporting_token};
 
 /// Time for everything that is asked.
 const TIME_MAX: Duration = Duration::from_secs(5);
+/// In a new pod, GKE's metadata server answers some seconds late, and on a new node later.
+const IDENTITY_MAX: Duration = Duration::from_secs(20);
 
 /// Why a role does not start, one sentence each.
 #[derive(Debug, Default, thiserror::Error)]
@@ -67,6 +72,12 @@ impl Unfit {
         draft
     }
 
+    /// The port of probes and scrapes: whoever else listens on it, would answer them.
+    async fn listening<T>(&mut self, draft: &Draft<T>, address: SocketAddr) -> Option<TcpListener> {
+        let listener = health::listen(address).await;
+        if draft.is_sure("listen") { self.noted(listener) } else { None }
+    }
+
     fn found(&mut self, finding: Finding) {
         let Finding { check, level, what, why, .. } = finding;
         let sentence = format!("{what}: {why}");
@@ -88,11 +99,11 @@ impl Unfit {
     }
 }
 
-/// A worker's configuration and its token for GitLab, if nothing is wrong.
+/// A worker's configuration, its token for GitLab and where it is looked at, if nothing is wrong.
 pub(crate) async fn worker(
     common: &Common,
     environment: &Environment,
-) -> Result<(branchline_worker::Config, Option<SecretString>), Unfit> {
+) -> Result<(branchline_worker::Config, Option<SecretString>, TcpListener), Unfit> {
     let mut unfit = Unfit::default();
     let draft = unfit.read::<branchline_worker::Config>(common);
     let token = unfit.noted(gitlab_token(environment));
@@ -100,6 +111,7 @@ pub(crate) async fn worker(
     let config = &draft.config;
     // Why there is none has been told.
     let given = token.clone().unwrap_or_else(|| Some(SecretString::default()));
+    let listener = unfit.listening(&draft, config.listen).await;
     if let Err(errors) = branchline_worker::check(config, given) {
         let sure = errors.iter().filter(|it| it.follows_from().iter().all(|it| draft.is_sure(it)));
         unfit.wrong.extend(sure.map(|it| chain(it)));
@@ -110,19 +122,23 @@ pub(crate) async fn worker(
         regions: config.regions.iter().map(branchline_contract::Region::as_str).collect(),
     };
     let unfit = unfit.and(google(&draft, &config.google, needs, environment).await);
-    if unfit.is_empty() { Ok((draft.config, token.flatten())) } else { Err(unfit) }
+    match listener {
+        Some(listener) if unfit.is_empty() => Ok((draft.config, token.flatten(), listener)),
+        Some(_) | None => Err(unfit),
+    }
 }
 
-/// A notifier's configuration and its token for GitLab, if nothing is wrong.
+/// A notifier's configuration, its token for GitLab and where it is looked at, if nothing is wrong.
 pub(crate) async fn notifier(
     common: &Common,
     environment: &Environment,
-) -> Result<(branchline_notifier::Config, SecretString), Unfit> {
+) -> Result<(branchline_notifier::Config, SecretString, TcpListener), Unfit> {
     let mut unfit = Unfit::default();
     let draft = unfit.read::<branchline_notifier::Config>(common);
     let token = unfit.noted(reporting_token(environment));
     let Some(draft) = draft else { return Err(unfit) };
     let config = &draft.config;
+    let listener = unfit.listening(&draft, config.listen).await;
     let client = draft.is_sure("gitlab").then(|| {
         let client = Client::new(&config.gitlab, token.clone().unwrap_or_default());
         unfit.noted(client).filter(|_| token.is_some())
@@ -142,9 +158,9 @@ pub(crate) async fn notifier(
         reports(client.as_ref())
     );
     let unfit = unfit.and(google).and(reports);
-    match token {
-        Some(token) if unfit.is_empty() => Ok((draft.config, token)),
-        Some(_) | None => Err(unfit),
+    match (token, listener) {
+        (Some(token), Some(listener)) if unfit.is_empty() => Ok((draft.config, token, listener)),
+        _ => Err(unfit),
     }
 }
 
@@ -192,7 +208,7 @@ async fn google<T>(
                 it.retain(|it| !it.name().is_empty());
             }
         }
-        lacking(&iam, grants, &things).await
+        lacking(google, grants, &things).await
     };
     let (reached, lacking) = futures::join!(reached, lacking);
     // A region that is down keeps no pod from working on the others.
@@ -213,11 +229,17 @@ fn unreachable(reached: &[(&str, Option<String>)]) -> Vec<String> {
     silent.filter_map(|(_, it)| it.clone()).collect()
 }
 
-async fn lacking(iam: &Iam, grants: &[Grant], things: &Things) -> Result<Vec<Finding>, Refusal> {
-    // In a new pod, GKE's metadata server may be some seconds late.
+async fn lacking(
+    google: &Google,
+    grants: &[Grant],
+    things: &Things,
+) -> Result<Vec<Finding>, Refusal> {
+    let iam = Iam::within(google, IDENTITY_MAX)?;
     let own = iam.insist(async || iam.own().await).await?;
-    let member = whoami(iam).await;
-    Ok(grants::missing(iam, &own, &own, grants, things, &member).await)
+    // However late that was, questions have their time.
+    let iam = Iam::within(google, TIME_MAX)?;
+    let member = whoami(&iam).await;
+    Ok(grants::missing(&iam, &own, &own, grants, things, &member).await)
 }
 
 /// Whether GitLab answers, and takes the token.

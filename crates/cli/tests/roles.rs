@@ -38,6 +38,8 @@ fn run(
     environment: &[(&str, &Path)],
 ) -> (Option<i32>, String) {
     let file = tempfile::NamedTempFile::new().expect("a file can be made");
+    let config =
+        config.replace("127.0.0.1:8088", "127.0.0.1:0").replace("127.0.0.1:8089", "127.0.0.1:0");
     std::fs::write(&file, config).expect("it is ours");
     let output = Command::new(env!("CARGO_BIN_EXE_branchline"))
         .args([role, "--config"])

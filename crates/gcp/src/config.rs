@@ -88,6 +88,10 @@ impl Config {
 }
 
 fn problem(key: &str, endpoint: &str, placeholder: Option<&str>) -> Option<String> {
+    // It is not quoted: a password goes with it.
+    if endpoint.contains('@') {
+        return Some(format!("{key} has a user in it: an endpoint is a scheme, a host and a port"));
+    }
     let Some(rest) = endpoint.strip_prefix("https://").or_else(|| endpoint.strip_prefix("http://"))
     else {
         return Some(format!("{key} `{endpoint}` needs a scheme: http:// or https://"));
@@ -123,6 +127,14 @@ mod tests {
             ),
             ("", "pubsub_endpoint `` needs a scheme: http:// or https://"),
             ("http://", "pubsub_endpoint `http://` names no host"),
+            (
+                "http://user:secret@host",
+                "pubsub_endpoint has a user in it: an endpoint is a scheme, a host and a port",
+            ),
+            (
+                "user:secret@host",
+                "pubsub_endpoint has a user in it: an endpoint is a scheme, a host and a port",
+            ),
             ("http://:80", "pubsub_endpoint `http://:80` names no host"),
             (
                 "http://host/v1",

@@ -24,6 +24,9 @@ pub enum Error {
     /// The address is not one of an HTTP server.
     #[error("{0:?} is not the address of a GitLab (https://HOST)")]
     Address(String),
+    /// It has a user in it, and so a password: it is not quoted.
+    #[error("the address of GitLab has a user in it (https://HOST): a token is given as such")]
+    User,
     /// The HTTP client could not be set up.
     #[error("setting up the HTTP client")]
     Client(#[source] reqwest::Error),
@@ -76,9 +79,11 @@ impl Error {
     pub const fn class(&self) -> Class {
         match self {
             Self::Unanswered { .. } | Self::Decode { .. } => Class::Transient,
-            Self::Address(_) | Self::Client(_) | Self::TooLarge { .. } | Self::TooMany { .. } => {
-                Class::Refused
-            }
+            Self::Address(_)
+            | Self::User
+            | Self::Client(_)
+            | Self::TooLarge { .. }
+            | Self::TooMany { .. } => Class::Refused,
             Self::Status { status, .. } => match *status {
                 401 | 403 => Class::Permission,
                 404 => Class::NotFound,

@@ -134,6 +134,9 @@ impl Client {
     /// A client of the GitLab at `address` (`https://HOST`, with a path where it
     /// is installed under one), as the user that the token stands for.
     pub fn new(address: &str, token: SecretString) -> Result<Self, Error> {
+        if address.contains('@') {
+            return Err(Error::User);
+        }
         let refused = || Error::Address(address.to_owned());
         let api = Url::parse(&format!("{}/api/v4/", address.trim_end_matches('/')))
             .ok()

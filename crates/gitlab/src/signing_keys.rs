@@ -196,10 +196,10 @@ impl SigningKeys {
         for issuer in issuers {
             let name = issuer.issuer.clone();
             if !is_issuer(&name) {
-                return Err(Misconfigured::Issuer(name));
+                return Err(Misconfigured::Issuer(without_user(&name)));
             }
             if let Some(uri) = issuer.jwks_uri.as_ref().filter(|it| !is_issuer(it)) {
-                return Err(Misconfigured::Issuer(uri.clone()));
+                return Err(Misconfigured::Issuer(without_user(uri)));
             }
             let host = issuer.host.as_ref().map_or_else(|| host_of(&name), GitlabHost::as_str);
             let (host, asked) = (host.to_owned(), tokio::sync::Mutex::default());
@@ -362,6 +362,11 @@ fn is_issuer(text: &str) -> bool {
     let plain = url.query().is_none() && url.fragment().is_none();
     let alone = url.username().is_empty() && url.password().is_none();
     safe && !host.is_empty() && plain && alone && !text.ends_with('/')
+}
+
+/// An address as an error shows it: a password goes with a user.
+fn without_user(address: &str) -> String {
+    address.rsplit_once('@').map_or(address, |(_, host)| host).to_owned()
 }
 
 /// As much of a foreign text as an error shows.

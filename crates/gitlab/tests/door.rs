@@ -238,4 +238,8 @@ fn an_address_that_is_not_gitlabs_is_refused() {
         let refused = Client::new(address, SecretString::from(TOKEN));
         assert!(matches!(refused, Err(Error::Address(_))), "{address}");
     }
+    let refused =
+        Client::new("https://oauth2:secret@gitlab.example.com", SecretString::from(TOKEN));
+    assert!(matches!(refused, Err(Error::User)));
+    assert!(!format!("{:?}", refused.unwrap_err()).contains("secret"));
 }

@@ -17,15 +17,13 @@ mod testing;
 mod wanted;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
-use branchline_gcp::Class;
 use branchline_gcp::identity::IdTokens;
 use branchline_gitlab::Client;
 use branchline_ledger::{Queue, Requests, Store};
 use branchline_service::consume::Source;
-use branchline_service::health::denial;
+use branchline_service::dead_letter::{self, COMES_AGAIN_WITHIN};
 use branchline_service::metrics::Role;
 use branchline_service::shutdown::within_grace;
 use branchline_service::{DeadLetters, Doors, Health, Message, Metrics, consume, health};
@@ -40,9 +38,6 @@ pub use config::{Config, MergeRequests};
 use closed::Closed;
 use handle::{Notifier, Turns};
 
-/// Readiness condition.
-const DEAD_LETTERS: &str = "dead-letters";
-
 /// A notifier that could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -52,27 +47,20 @@ pub enum Error {
     /// The client of GitLab could not be built.
     #[error(transparent)]
     Gitlab(#[from] branchline_gitlab::Error),
-    /// The health port could not be bound.
-    #[error("listening on {address}")]
-    Listen {
-        /// The address of the configuration.
-        address: SocketAddr,
-        /// Why not.
-        source: std::io::Error,
-    },
 }
 
 /// Runs the notifier until `stop`, then drains it. `token` is that of a GitLab
-/// user who may set commit statuses and write notes.
+/// user who may set commit statuses and write notes; probes and scrapes are answered on the listener.
 pub async fn run(
     config: Config,
     token: SecretString,
+    listener: TcpListener,
     stop: CancellationToken,
 ) -> Result<(), Error> {
     let client = Client::new(&config.gitlab, token)?;
     let metrics = Metrics::new(Role::Notifier, Timestamp::now);
     let doors = Doors::connect(&config.google, &metrics).await?;
-    serve(config, doors, client, metrics, stop).await
+    serve(config, doors, client, listener, metrics, stop).await
 }
 
 /// Answers probes and scrapes, and works, through any doors.
@@ -80,15 +68,13 @@ pub async fn serve(
     config: Config,
     doors: Doors,
     client: Client,
+    listener: TcpListener,
     metrics: Metrics,
     stop: CancellationToken,
 ) -> Result<(), Error> {
     let client = client.observed(metrics.gitlab());
     let audience = config.merge_requests.as_ref().and_then(|it| it.audience.as_ref());
     let id_tokens = audience.map(|it| IdTokens::new(&config.google, it)).transpose()?;
-    let listener = TcpListener::bind(config.listen)
-        .await
-        .map_err(|source| Error::Listen { address: config.listen, source })?;
     let health = Health::default();
     let served = health::serve(listener, health.clone(), metrics.clone(), stop.clone());
     let grace = config.consume.grace.get();
@@ -137,21 +123,23 @@ pub async fn work(
         let notifier = notifier.clone();
         async move { notifier.handle(&message).await }
     };
+    let receiving = health.clone();
     let bury = move |message: Arc<Message>, failure| {
         let (dead_letters, health) = (dead_letters.clone(), health.clone());
         async move {
             let buried = dead_letters.publish(&message, &failure).await;
-            match &buried {
-                Ok(()) => health.ok(DEAD_LETTERS),
-                Err(error) if error.class() == Class::Permission => {
-                    health.broken(DEAD_LETTERS, denial(error));
-                }
-                Err(_) => {}
+            if let Err(error) = &buried {
+                health.denied(dead_letter::CONDITION, error, COMES_AGAIN_WITHIN);
             }
             buried
         }
     };
-    let source = Source { deliveries, subscription: &config.subscription };
+    let source = Source {
+        deliveries,
+        subscription: &config.subscription,
+        condition: "subscription",
+        health: &receiving,
+    };
     let consumed = consume(source, config.consume, &metrics, stop.clone(), handle, bury);
     tokio::join!(watched, consumed);
 }

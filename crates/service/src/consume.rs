@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use branchline_contract::{DATA_MAX, TraceParent};
+use branchline_gcp::Error;
 use branchline_gcp::pubsub::{Deliveries, Delivery, SubscribeOptions};
 use bytes::Bytes;
 use futures::FutureExt;
@@ -19,6 +20,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, error, field, info_span, warn};
 
+use crate::health::Health;
 use crate::metrics::{Metrics, Panicked, Received};
 use crate::period::Period;
 use crate::redact::redact_text;
@@ -27,6 +29,9 @@ use crate::telemetry::{chain, record_trace};
 
 /// Reading and checking large objects takes its time.
 const LEASE_MAX: Duration = Duration::from_hours(1);
+
+/// A stream that failed has been built again by then.
+const ASKED_AGAIN_WITHIN: Duration = Duration::from_mins(3);
 
 /// How a role consumes; a section of its configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -100,6 +105,10 @@ pub struct Source<'a> {
     pub deliveries: Deliveries,
     /// Its name.
     pub subscription: &'a str,
+    /// Readiness condition, which is broken while nothing may be received.
+    pub condition: &'static str,
+    /// What it is a condition of.
+    pub health: &'a Health,
 }
 
 /// Has every delivery handled, until `stop`; then nothing more is received, and
@@ -110,7 +119,7 @@ pub struct Source<'a> {
 /// returns its failures and leaves it to this loop to log them. What becomes a
 /// dead letter is acked once `bury` has put it where it is not lost.
 pub async fn consume<H, F, B, G, E>(
-    Source { mut deliveries, subscription }: Source<'_>,
+    Source { mut deliveries, subscription, condition, health }: Source<'_>,
     options: Options,
     metrics: &Metrics,
     stop: CancellationToken,
@@ -123,6 +132,10 @@ pub async fn consume<H, F, B, G, E>(
     G: Future<Output = Result<(), E>> + Send + 'static,
     E: std::error::Error + Send + 'static,
 {
+    let failed = |error: &Error| {
+        warn!(error = error as &dyn std::error::Error, "receiving failed");
+        health.denied(condition, error, ASKED_AGAIN_WITHIN);
+    };
     let permits = Arc::new(Semaphore::new(options.in_flight_max.get() as usize));
     let mut tasks = JoinSet::new();
     let counted = metrics.deliveries(subscription);
@@ -150,12 +163,14 @@ pub async fn consume<H, F, B, G, E>(
         tasks.spawn(work.instrument(span));
     };
 
-    while let Some(Some(next)) = stop.run_until_cancelled(next(&mut deliveries, &permits)).await {
+    while let Some(Some(next)) =
+        stop.run_until_cancelled(next(&mut deliveries, &permits, failed)).await
+    {
         begin(&mut tasks, next);
     }
     deliveries.stop();
     let drain = async {
-        while let Some(next) = next(&mut deliveries, &permits).await {
+        while let Some(next) = next(&mut deliveries, &permits, failed).await {
             begin(&mut tasks, next);
         }
         while tasks.join_next().await.is_some() {}
@@ -171,12 +186,13 @@ pub async fn consume<H, F, B, G, E>(
 async fn next(
     deliveries: &mut Deliveries,
     permits: &Arc<Semaphore>,
+    failed: impl Fn(&Error),
 ) -> Option<(OwnedSemaphorePermit, Delivery)> {
     let permit = permits.clone().acquire_owned().await.expect("never closed");
     loop {
         match deliveries.recv().await? {
             Ok(delivery) => return Some((permit, delivery)),
-            Err(error) => warn!(error = &error as &dyn std::error::Error, "receiving failed"),
+            Err(error) => failed(&error),
         }
     }
 }

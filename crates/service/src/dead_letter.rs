@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use branchline_gcp::pubsub::{Message as Outgoing, Publish};
 
@@ -20,6 +21,11 @@ pub const SUBSCRIPTION: &str = "branchline-subscription";
 pub const FIRST_PUBLISHED: &str = "branchline-first-published";
 /// How often it was delivered.
 pub const ATTEMPTS: &str = "branchline-attempts";
+
+/// Readiness condition of whoever puts dead letters away.
+pub const CONDITION: &str = "dead-letters";
+/// What was not put away has come again by then, to this process or another: Pub/Sub pauses for ten minutes at most.
+pub const COMES_AGAIN_WITHIN: Duration = Duration::from_mins(15);
 
 /// Pub/Sub's own limits.
 const ATTRIBUTES_MAX: usize = 100;

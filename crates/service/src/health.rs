@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
@@ -10,8 +12,9 @@ use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use axum::routing::get;
-use branchline_gcp::Error as GcpError;
+use branchline_gcp::{Class, Error as GcpError};
 use tokio::net::TcpListener;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics::{self, Metrics};
@@ -24,34 +27,50 @@ pub struct Health {
     conditions: Arc<Mutex<BTreeMap<&'static str, Condition>>>,
 }
 
-/// `Err` is the sentence that says what is wrong and how to mend it.
-type Condition = Result<(), String>;
+/// What is wrong and how to mend it, in a sentence, and until when that is told.
+#[derive(Clone, Debug, Default)]
+struct Condition(Option<(String, Option<Instant>)>);
+
+impl Condition {
+    fn broken(&self) -> Option<&str> {
+        let (sentence, until) = self.0.as_ref()?;
+        until.is_none_or(|it| Instant::now() < it).then_some(sentence)
+    }
+}
 
 impl Health {
     /// Declares a condition fine.
     pub fn ok(&self, condition: &'static str) {
-        self.set(condition, Ok(()));
+        self.set(condition, Condition::default());
     }
 
     /// Declares a condition broken: the process is not ready until it is fine again.
     pub fn broken(&self, condition: &'static str, sentence: impl Into<String>) {
-        self.set(condition, Err(sentence.into()));
+        self.set(condition, Condition(Some((sentence.into(), None))));
+    }
+
+    /// Takes note of an error if Google does not allow what was tried, or has no such thing. It is told for that long:
+    /// what was tried may succeed elsewhere the next time, in another process, and this one would never hear of it.
+    pub fn denied(&self, condition: &'static str, error: &GcpError, told_for: Duration) {
+        if matches!(error.class(), Class::Permission | Class::NotFound) {
+            let until = Instant::now() + told_for;
+            self.set(condition, Condition(Some((denial(error), Some(until)))));
+        }
     }
 
     /// Every condition, one a line, and whether all of them are fine.
     pub fn report(&self) -> (bool, String) {
         let conditions = self.conditions.lock().expect("no holder panics");
-        let lines = conditions.iter().map(|(name, condition)| match condition {
-            Ok(()) => format!("{name}: ok\n"),
-            Err(sentence) => format!("{name}: {sentence}\n"),
-        });
-        (conditions.values().all(Result::is_ok), lines.collect())
+        let lines = conditions
+            .iter()
+            .map(|(name, condition)| format!("{name}: {}\n", condition.broken().unwrap_or("ok")));
+        (conditions.values().all(|it| it.broken().is_none()), lines.collect())
     }
 
     /// Every condition, and whether it is fine.
     pub(crate) fn conditions(&self) -> Vec<(&'static str, bool)> {
         let conditions = self.conditions.lock().expect("no holder panics");
-        conditions.iter().map(|(name, condition)| (*name, condition.is_ok())).collect()
+        conditions.iter().map(|(name, condition)| (*name, condition.broken().is_none())).collect()
     }
 
     fn set(&self, name: &'static str, condition: Condition) {
@@ -60,9 +79,22 @@ impl Health {
 }
 
 /// The sentence for something that Google does not allow: first what is missing, where that is known.
-pub fn denial(error: &GcpError) -> String {
+fn denial(error: &GcpError) -> String {
     let lacking = error.lacking().map(|it| format!("{it}; ")).unwrap_or_default();
     format!("{lacking}{}", chain(error))
+}
+
+/// The address of the configuration that nobody can listen on.
+#[derive(Debug, thiserror::Error)]
+#[error("listen: {address} cannot be listened on")]
+pub struct Unbound {
+    address: SocketAddr,
+    source: io::Error,
+}
+
+/// What [`serve`] answers on.
+pub async fn listen(address: SocketAddr) -> Result<TcpListener, Unbound> {
+    TcpListener::bind(address).await.map_err(|source| Unbound { address, source })
 }
 
 /// Answers `GET /livez`, `GET /readyz` and `GET /metrics` until `stop`. Liveness says only that
@@ -131,5 +163,25 @@ mod tests {
 
         stop.cancel();
         server.await.unwrap().unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_is_told_until_it_is_met_no_more() {
+        const TOLD_FOR: Duration = Duration::from_secs(20);
+        // The codes are those of `google.rpc`.
+        let unavailable = GcpError::answered("listing", 14, "it does not answer");
+        let forbidden = GcpError::answered("listing", 7, "Permission 'a.b.list' denied");
+        let health = Health::default();
+        health.denied("reconcile", &unavailable, TOLD_FOR);
+        assert_eq!(health.report(), (true, String::new()));
+        health.denied("reconcile", &forbidden, TOLD_FOR);
+        tokio::time::advance(TOLD_FOR / 2).await;
+        health.denied("reconcile", &unavailable, TOLD_FOR);
+        let (ready, told) = health.report();
+        assert!(!ready && told.starts_with("reconcile: missing: a.b.list; listing"), "{told}");
+        assert_eq!(health.conditions(), [("reconcile", false)]);
+        tokio::time::advance(TOLD_FOR / 2).await;
+        assert_eq!(health.report(), (true, "reconcile: ok\n".to_owned()));
+        assert_eq!(health.conditions(), [("reconcile", true)]);
     }
 }

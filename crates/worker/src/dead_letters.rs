@@ -11,10 +11,12 @@ use branchline_contract::{
 use branchline_gcp::Error as GcpError;
 use branchline_gitlab::signing_keys::Unproven;
 use branchline_ledger::{About, Archive, Base64, Clock, Letter, Origin, Role};
-use branchline_service::dead_letter::{ATTEMPTS, DETAIL, FIRST_PUBLISHED, REASON, SUBSCRIPTION};
+use branchline_service::dead_letter::{
+    self, ATTEMPTS, COMES_AGAIN_WITHIN, DETAIL, FIRST_PUBLISHED, REASON, SUBSCRIPTION,
+};
 use branchline_service::telemetry::chain;
 use branchline_service::{
-    Class, Failure, Health, Message, Metrics, Reason, Settlement, consume, redact, redact_text,
+    Failure, Health, Message, Metrics, Reason, Settlement, consume, redact, redact_text,
 };
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
@@ -23,7 +25,6 @@ use tokio_util::sync::CancellationToken;
 use crate::provenance::{self, REPLAY};
 use crate::trust::Trust;
 
-const CONDITION: &str = "dead-letters";
 /// What Pub/Sub adds to the attributes of what it moves.
 const SOURCE: &str = "CloudPubSubDeadLetterSource";
 /// Pub/Sub's own limit.
@@ -158,12 +159,8 @@ impl DeadLetters {
 
     async fn file(&self, message: Message, found: Found) -> Result<(), Error> {
         let filed = self.try_file(message, found).await;
-        match &filed {
-            Ok(()) => self.health.ok(CONDITION),
-            Err(error) if error.failure().class() == Class::Permission => {
-                self.health.broken(CONDITION, error.failure().detail);
-            }
-            Err(_) => {}
+        if let Err(Error::Archive(error)) = &filed {
+            self.health.denied(dead_letter::CONDITION, error, COMES_AGAIN_WITHIN);
         }
         filed
     }

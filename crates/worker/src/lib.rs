@@ -67,14 +67,6 @@ pub enum Error {
     /// It is not configured whom to trust.
     #[error(transparent)]
     Trust(#[from] TrustError),
-    /// The health port could not be bound.
-    #[error("listening on {address}")]
-    Listen {
-        /// The address of the configuration.
-        address: std::net::SocketAddr,
-        /// Why not.
-        source: std::io::Error,
-    },
 }
 
 impl Error {
@@ -95,7 +87,6 @@ impl Error {
             Self::Staging(_) => &BUCKETS,
             Self::DeadLetters(_) => BUCKETS.split_at(1).1,
             Self::Trust(error) => error.follows_from(),
-            Self::Listen { .. } => &["listen"],
         }
     }
 }
@@ -115,16 +106,18 @@ pub fn check(config: &Config, gitlab_token: Option<SecretString>) -> Result<Trus
     Err(errors)
 }
 
-/// Runs the worker until `stop`, then drains it. The token is for `gitlab` of the configuration.
+/// Runs the worker until `stop`, then drains it. The token is for `gitlab` of the configuration; probes and scrapes are
+/// answered on the listener.
 pub async fn run(
     config: Config,
     gitlab_token: Option<SecretString>,
+    listener: TcpListener,
     stop: CancellationToken,
 ) -> Result<(), Error> {
     let metrics = Metrics::new(Role::Worker, Timestamp::now);
     let doors = Doors::connect(&config.google, &metrics).await?;
     let vertex = Vertex::connect(&config.google).await?.observed(metrics.vertex());
-    serve(config, doors, Arc::new(vertex), gitlab_token, metrics, stop).await
+    serve(config, doors, Arc::new(vertex), gitlab_token, listener, metrics, stop).await
 }
 
 /// Answers probes and scrapes, and works, through any doors.
@@ -133,15 +126,13 @@ pub async fn serve(
     doors: Doors,
     vertex: Arc<dyn Jobs>,
     gitlab_token: Option<SecretString>,
+    listener: TcpListener,
     metrics: Metrics,
     stop: CancellationToken,
 ) -> Result<(), Error> {
     // Whoever starts a process for it tells all of them, and before.
     let mut trust = check(&config, gitlab_token).map_err(|mut it| it.swap_remove(0))?;
     trust.gitlab = trust.gitlab.map(|it| it.observed(metrics.gitlab()));
-    let listener = TcpListener::bind(config.listen)
-        .await
-        .map_err(|source| Error::Listen { address: config.listen, source })?;
     let health = Health::default();
     let served = health::serve(listener, health.clone(), metrics.clone(), stop.clone());
     let grace = config.consume.grace.get();
@@ -210,7 +201,7 @@ pub async fn work(
         health: health.clone(),
         config,
     });
-    let led = within_grace(leader.run(lease, health, stop.clone()), &stop, grace);
+    let led = within_grace(leader.run(lease, stop.clone()), &stop, grace);
     let burying = dead_letters.clone();
     let handle = move |message: Arc<Message>| {
         let intake = intake.clone();
@@ -220,9 +211,19 @@ pub async fn work(
         let dead_letters = burying.clone();
         async move { dead_letters.bury(&message, failure).await }
     };
-    let source = Source { deliveries, subscription: &subscription };
+    let source = Source {
+        deliveries,
+        subscription: &subscription,
+        condition: "subscription",
+        health: &health,
+    };
     let consumed = consume(source, options, &metrics, stop.clone(), handle, bury);
-    let source = Source { deliveries: moved, subscription: &moved_by };
+    let source = Source {
+        deliveries: moved,
+        subscription: &moved_by,
+        condition: "dead-letter-subscription",
+        health: &health,
+    };
     let drained = dead_letters.drain(source, options, &metrics, stop.clone());
     if !tokio::join!(led, consumed, drained).0 {
         warn!("grace period ended before the lease was given back");

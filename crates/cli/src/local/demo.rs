@@ -17,6 +17,7 @@ use branchline_ledger::{History, Store};
 use branchline_local::gitlab::{CiJob, GitLab, JobEnd, Trigger};
 use branchline_local::installation::{self, PROJECT};
 use branchline_local::stack::{Endpoints, Options, Stack};
+use branchline_service::health;
 use branchline_service::telemetry::{self, Format};
 use jiff::Timestamp;
 use secrecy::SecretString;
@@ -118,20 +119,26 @@ async fn start_roles(
         "listen": "127.0.0.1:0",
         "google": google(stack, "worker").await?,
     }));
-    let worker = serde_json::from_value(worker).context("configuring the worker")?;
+    let worker: branchline_worker::Config =
+        serde_json::from_value(worker).context("configuring the worker")?;
     let notifier = installation::notifier(json!({
         "gitlab": format!("http://{gitlab}"),
         "listen": "127.0.0.1:0",
         "google": google(stack, "notifier").await?,
     }));
-    let notifier = serde_json::from_value(notifier).context("configuring the notifier")?;
+    let notifier: branchline_notifier::Config =
+        serde_json::from_value(notifier).context("configuring the notifier")?;
+    let (worker_listens, notifier_listens) =
+        (health::listen(worker.listen).await?, health::listen(notifier.listen).await?);
     let token = SecretString::from(stack.gitlab.token());
     let (worker_stop, notifier_stop) = (stop.clone(), stop.clone());
     Ok([
-        tokio::spawn(async move { Ok(branchline_worker::run(worker, None, worker_stop).await?) }),
-        tokio::spawn(
-            async move { Ok(branchline_notifier::run(notifier, token, notifier_stop).await?) },
-        ),
+        tokio::spawn(async move {
+            Ok(branchline_worker::run(worker, None, worker_listens, worker_stop).await?)
+        }),
+        tokio::spawn(async move {
+            Ok(branchline_notifier::run(notifier, token, notifier_listens, notifier_stop).await?)
+        }),
     ])
 }
 

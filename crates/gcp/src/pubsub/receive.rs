@@ -237,6 +237,8 @@ impl Pump {
         let backoff = ExponentialBackoff::default();
         let (mut failures, mut silences) = (0_u32, 0_u32);
         while !*self.stopped.borrow() && !self.sender.is_closed() {
+            // The server counts for each stream alone, too.
+            self.outstanding = Arc::default();
             let mut stream = self.open();
             let token = stream.shutdown_token();
             let end = self.forward(&mut stream, silences).await;

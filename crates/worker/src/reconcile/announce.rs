@@ -7,12 +7,12 @@ use branchline_contract::{Envelope, Phase, RunEvent};
 use branchline_gcp::Error as GcpError;
 use branchline_gcp::pubsub::{Message, Publish};
 use branchline_ledger::{Queue, Queued, Run, Ticket};
-use branchline_service::Metrics;
 use branchline_service::telemetry::chain;
+use branchline_service::{Health, Metrics};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, info, warn};
 
-use super::denied::Denied;
+use super::leader::denied;
 use super::tracked::{Time, Tracked};
 
 impl Tracked {
@@ -34,7 +34,7 @@ pub(super) struct Announcer<'a> {
     pub topic: &'a str,
     pub queue: &'a Queue,
     pub metrics: &'a Metrics,
-    pub denied: &'a Denied,
+    pub health: &'a Health,
     pub time: Time,
     /// Raised with every run that was announced.
     pub steps: &'a AtomicU64,
@@ -57,7 +57,7 @@ impl Announcer<'_> {
             }
             if let Err(error) = self.tell(&mut it, entry).await {
                 warn!(run.id = %it.run.id, error = chain(&error), "run not announced; tried again");
-                self.denied.note(&error);
+                denied(self.health, &error);
                 break;
             }
         }

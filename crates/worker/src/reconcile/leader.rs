@@ -24,7 +24,6 @@ use tracing::{error, info, warn};
 
 use super::announce::Announcer;
 use super::approvals::Looked;
-use super::denied::Denied;
 use super::fair::Turns;
 use super::line::Line;
 use super::perform::Hands;
@@ -43,7 +42,14 @@ pub(super) const PAUSE: Duration = Duration::from_secs(10);
 /// Runs that are read, or announced, in one round, so that a flood of them does not hold up dispatch.
 const RUNS_MAX: usize = 512;
 const CONDITION: &str = "reconcile";
+/// The same, of what rounds may not do: none fails over it, since other runs go on.
+const RIGHTS: &str = "rights";
 const LEASE: &str = "lease";
+
+/// Takes note of what a round may not do. What met it tries again after a pause.
+pub(super) fn denied(health: &Health, error: &GcpError) {
+    health.denied(RIGHTS, error, 2 * PAUSE);
+}
 
 /// What the protocol and its effects are set to.
 #[derive(Clone, Debug)]
@@ -112,7 +118,7 @@ pub(crate) struct Leader {
     /// What is done about dead letters, once somebody asked.
     pub(super) replays: Option<Replays>,
     pub(super) unresolved: Unresolved,
-    pub(super) denied: Denied,
+    pub(super) health: Health,
     /// What was read, done or told, in all rounds.
     steps: Arc<AtomicU64>,
     /// Create calls that are under way.
@@ -145,17 +151,18 @@ impl Leader {
             watched: Watched::default(),
             lines: None,
             looks: JoinSet::new(),
+            health: post.health.clone(),
             post,
             replays: None,
             unresolved: Unresolved::default(),
-            denied: Denied::default(),
             steps: Arc::default(),
             calls: Arc::default(),
         }
     }
 
     /// Reconciles whenever the lease is ours, until `stop`; then gives it back.
-    pub(crate) async fn run(mut self, mut lease: Lease, health: Health, stop: CancellationToken) {
+    pub(crate) async fn run(mut self, mut lease: Lease, stop: CancellationToken) {
+        let health = self.health.clone();
         let mut leads = false;
         while !stop.is_cancelled() {
             let held = match lease.hold(Instant::now()).await {
@@ -180,7 +187,6 @@ impl Leader {
                 (self.watched, self.lines) = (Watched::default(), None);
                 self.looks = JoinSet::new();
                 (self.replays, self.unresolved) = (None, Unresolved::default());
-                self.denied = Denied::default();
             }
             if held == Some(true) {
                 let handover = self.settings.handover;
@@ -188,10 +194,7 @@ impl Leader {
                 let round = async {
                     end = match self.round_under(&mut lease, &stop).await {
                         Ok(()) => {
-                            match self.denied.sentence() {
-                                Some(sentence) => health.broken(CONDITION, sentence),
-                                None => health.ok(CONDITION),
-                            }
+                            health.ok(CONDITION);
                             Round::Done
                         }
                         Err(error) => {
@@ -320,7 +323,7 @@ impl Leader {
                 Err(error) => {
                     error!(run.id = %run, error = chain(&error), "run not read; left alone for now");
                     if let LedgerError::Storage(error) = &error {
-                        self.denied.note(error);
+                        denied(&self.health, error);
                     }
                     self.paused.insert(run, now + PAUSE);
                 }
@@ -354,7 +357,7 @@ impl Leader {
             topic: &self.settings.run_event_topic,
             queue: &self.ledger.queue,
             metrics: &self.metrics,
-            denied: &self.denied,
+            health: &self.health,
             time,
             steps: &self.steps,
             stop,

@@ -2,7 +2,6 @@
 
 mod announce;
 mod approvals;
-mod denied;
 mod dispatch;
 mod fair;
 mod leader;

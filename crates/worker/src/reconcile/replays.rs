@@ -12,11 +12,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use branchline_contract::{Ask, LetterId, Request};
+use branchline_gcp::Error as GcpError;
 use branchline_gcp::pubsub::Publish;
-use branchline_gcp::{Class, Error as GcpError};
 use branchline_ledger::{Answer, Archive, Asked, Clock, RequestName, Requests, Verdict};
 use branchline_service::Health;
-use branchline_service::health::denial;
 use branchline_service::telemetry::chain;
 use futures::future::join_all;
 use futures::{StreamExt as _, stream};
@@ -37,6 +36,8 @@ const AT_ONCE: usize = 100;
 const KIBIBYTES_MAX: usize = 64 << 10;
 /// Before what failed is tried again.
 const PAUSE: Duration = Duration::from_secs(2);
+/// For so long readiness tells of a refusal: by then it was met again, or is over.
+const TOLD_FOR: Duration = Duration::from_mins(1);
 
 /// What the task works with. Cheap to clone.
 #[derive(Clone)]
@@ -136,14 +137,11 @@ impl Post {
                     error = chain(&error),
                     "request about dead letters not finished; tried again"
                 );
-                if matches!(error.class(), Class::Permission | Class::NotFound) {
-                    self.health.broken(CONDITION, denial(&error));
-                }
+                self.health.denied(CONDITION, &error, TOLD_FOR);
                 // Messages of one call fail together: alone, each fails by its own fault.
                 at_once = 1;
                 sleep(PAUSE).await;
             }
-            self.health.ok(CONDITION);
             given.lock().expect("no holder panics").remove(work.name.as_str());
         };
         stream::unfold(work, next).for_each_concurrent(REQUESTS_AT_ONCE, each).await;

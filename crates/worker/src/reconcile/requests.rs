@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use branchline_contract::{Actor, Ask, IdToken, Request, RunId, Vertex as Domain};
+use branchline_contract::{Actor, Ask, IdToken, Region, Request, RunId, Vertex as Domain};
 use branchline_gcp::Error as GcpError;
 use branchline_ledger::{
     Answer, Applied, Asked, Author, Base64, Body, Order, Pause, Queued, RequestName, Run, Verdict,
@@ -141,6 +141,12 @@ impl Leader {
                 self.append_asked(request, run, queued, next).await
             }
             Ask::Retry(retry) => self.retry(asked, request, retry).await,
+            Ask::Pause(domain) if !self.settings.retry.regions.contains(&domain.region) => {
+                let regions: Vec<_> =
+                    self.settings.retry.regions.iter().map(Region::as_str).collect();
+                let (region, regions) = (domain.region.as_str(), regions.join(", "));
+                Ok(Some(refused(format!("no run trains in {region}, but in {regions}"))))
+            }
             Ask::Pause(domain) | Ask::Resume(domain) => {
                 let pause = Pause {
                     order: Order { asked_at: asked.at, request: name.as_str().to_owned() },

@@ -12,7 +12,7 @@ use futures::{StreamExt as _, stream};
 use tokio::time::Instant;
 use tracing::warn;
 
-use super::leader::{AT_ONCE, Leader};
+use super::leader::{AT_ONCE, Leader, denied};
 use super::step::Sighting;
 use super::surplus::Judged;
 use crate::job_body;
@@ -79,7 +79,7 @@ impl Leader {
                     if idle && matches!(error.class(), Class::Permission | Class::NotFound) {
                         self.watched.places.remove(&place);
                     } else {
-                        self.denied.note(&error);
+                        denied(&self.health, &error);
                     }
                 }
             }
