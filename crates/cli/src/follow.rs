@@ -1,5 +1,7 @@
 //! A run as it goes on: read once, and from then on one list for each look.
 
+use std::time::Duration;
+
 use branchline_contract::RunId;
 use branchline_gcp::Class;
 use branchline_ledger::{Error, History, Store};
@@ -44,6 +46,12 @@ impl Followed {
         }
         Ok(self.history.as_ref())
     }
+}
+
+/// Time until the next look at a run that somebody has followed for so long. The most is told at its beginning, and each
+/// look is a list, which Cloud Storage bills.
+pub(crate) const fn pause(followed: Duration) -> Duration {
+    Duration::from_secs(if followed.as_secs() < 120 { 3 } else { 15 })
 }
 
 /// Whether the next look may succeed where this one failed.

@@ -31,6 +31,7 @@ use self::roles::{notifier, worker};
 use crate::env::{self, Environment};
 use crate::exit;
 use crate::operate::Misplaced;
+use crate::publish::config::{bucket, topic};
 use crate::terminal::{self, plain};
 
 /// What workers expect unless they are told otherwise.
@@ -79,16 +80,16 @@ struct Ci {
 #[derive(Debug, clap::Args)]
 struct CiArgs {
     /// Topic that messages are published to, projects/P/topics/T
-    #[arg(long, value_name = "TOPIC", env = "BRANCHLINE_TOPIC")]
+    #[arg(long, value_name = "TOPIC", env = "BRANCHLINE_TOPIC", value_parser = topic)]
     topic: String,
     /// Bucket that artifacts are uploaded to
-    #[arg(long, value_name = "BUCKET")]
+    #[arg(long, value_name = "BUCKET", value_parser = bucket)]
     bucket: String,
     /// Bucket of the run ledger, for jobs that `publish --wait` or `fetch`
-    #[arg(long, value_name = "BUCKET")]
+    #[arg(long, value_name = "BUCKET", value_parser = bucket)]
     ledger: Option<String>,
     /// Bucket that models lie in, for jobs that `fetch`
-    #[arg(long, value_name = "BUCKET")]
+    #[arg(long, value_name = "BUCKET", value_parser = bucket)]
     output: Option<String>,
     /// Audience that the workers expect
     #[arg(long, value_name = "AUDIENCE", default_value = AUDIENCE)]

@@ -9,11 +9,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, sleep};
 
 use crate::exit;
-use crate::follow::{Followed, may_pass};
+use crate::follow::{Followed, may_pass, pause};
 use crate::terminal::plain;
 
-/// Between two looks at the ledger.
-const LOOK_EVERY: Duration = Duration::from_secs(3);
 /// A line at least this often, for logs that are cut off when they are silent.
 const TELL_EVERY: Duration = Duration::from_mins(1);
 /// A worker that runs has picked a request up by then.
@@ -92,7 +90,7 @@ async fn watch(
             tell(started, &line);
             told = (line, Instant::now());
         }
-        sleep(LOOK_EVERY).await;
+        sleep(pause(started.elapsed())).await;
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
+use std::mem;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -23,15 +24,14 @@ use super::{because, colour, span, word};
 use crate::audit::detail;
 use crate::env::{self, Environment};
 use crate::exit;
-use crate::follow::{Followed, may_pass};
+use crate::follow::{Followed, may_pass, pause};
 use crate::operate::Misplaced;
 use crate::publish::stopped;
 use crate::style::{Colour, Style};
 use crate::table::{Cell, Table};
 use crate::terminal::plain;
 
-/// Between two looks at a run.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
+const NONE_YET: &str = "no run of these is known yet";
 /// Between two looks for further runs.
 const FIND_EVERY: Duration = Duration::from_secs(10);
 /// Between two frames.
@@ -134,7 +134,9 @@ impl Watch<'_> {
     async fn until_the_end(mut self) -> anyhow::Result<u8> {
         let mut screen =
             if self.draws() { Some(Screen::new().context("writing to stdout")?) } else { None };
-        let (mut look_at, mut find_at) = (Instant::now(), Instant::now());
+        let started = Instant::now();
+        let (mut look_at, mut find_at) = (started, started);
+        let mut said = screen.is_some();
         loop {
             let now = Instant::now();
             let finds = self.args.run.is_none() && now >= find_at;
@@ -143,10 +145,14 @@ impl Watch<'_> {
                 self.note(found)?;
                 find_at = Instant::now() + FIND_EVERY;
             }
+            // A screen shows it, and a misspelt commit would be waited for in silence.
+            if !mem::replace(&mut said, true) && self.runs.is_empty() {
+                eprintln!("{NONE_YET}");
+            }
             if finds || now >= look_at {
                 let looked = self.look(finds).await;
                 self.note(looked)?;
-                look_at = Instant::now() + LOOK_EVERY;
+                look_at = Instant::now() + pause(started.elapsed());
             }
             match &mut screen {
                 Some(screen) => screen.draw(&self.frame()),
@@ -277,7 +283,7 @@ impl Watch<'_> {
                 let table = several([first].into_iter().chain(histories), now).render(style);
                 table.lines().map(str::to_owned).collect()
             }
-            (_, None) => vec!["no run of these is known yet".to_owned()],
+            (_, None) => vec![NONE_YET.to_owned()],
         };
         let unread = self.unread.values().take(UNREAD_SHOWN);
         lines.extend(unread.map(|it| style.paint(Colour::Dim, it)));

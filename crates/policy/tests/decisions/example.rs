@@ -11,11 +11,14 @@ const EXAMPLE: &str = include_str!("../../../../examples/policy.yaml");
 fn iris() -> Value {
     let mut request = request();
     request["vertex"]["project"] = json!("demo-project");
-    request["training"] = json!({"custom_job": {"jobSpec": {"workerPoolSpecs": [{
-        "machineSpec": {"machineType": "n1-standard-4"},
-        "replicaCount": 1,
-        "containerSpec": {"imageUri": "docker.io/library/debian:12-slim"},
-    }]}}});
+    request["training"] = json!({"custom_job": {"jobSpec": {
+        "serviceAccount": "trainer@demo-project.iam.gserviceaccount.com",
+        "workerPoolSpecs": [{
+            "machineSpec": {"machineType": "n1-standard-4"},
+            "replicaCount": 1,
+            "containerSpec": {"imageUri": "docker.io/library/debian:12-slim"},
+        }],
+    }}});
     for artifact in request["artifacts"].as_array_mut().unwrap() {
         artifact["uri"] = json!("gs://demo-artifacts/a");
     }
@@ -50,7 +53,7 @@ fn the_example_allows_what_is_small_asks_about_what_is_large_and_denies_the_rest
             claims(),
             "denied; everyone: jobs run in demo-project, in europe-west4 or us-central1; \
              everyone: artifacts lie in demo-artifacts; \
-             everyone: jobs run as the project's default, in no network of yours",
+             everyone: jobs name trainer@demo-project.iam.gserviceaccount.com as serviceAccount",
         ),
     ];
     for (request, claims, expected) in cases {
