@@ -117,16 +117,17 @@ fn every_grant_is_of_one_member_and_told_in_the_output() {
 #[test]
 fn the_readme_lists_every_input_and_output() {
     let readme = module("README.md");
-    for (heading, file, keyword) in
-        [("## Inputs", "variables.tf", "variable"), ("## Outputs", "outputs.tf", "output")]
-    {
+    for (heading, files, keyword) in [
+        ("## Inputs", &["variables.tf", "variables_around.tf"][..], "variable"),
+        ("## Outputs", &["outputs.tf"][..], "output"),
+    ] {
         let (_, rest) = readme.split_once(heading).expect(heading);
         let table = rest.split("\n## ").next().unwrap_or_default();
         let rows = table.lines().filter_map(|it| it.strip_prefix("| `")?.split('`').next());
         let rows: Vec<_> = rows.map(str::to_owned).collect();
-        let text = module(file);
+        let text: String = files.iter().map(|it| module(it)).collect();
         let names = declared(&text, keyword).map(|(name, _)| name);
-        assert_eq!(rows, names.collect::<Vec<_>>(), "{heading}, in the order of {file}");
+        assert_eq!(rows, names.collect::<Vec<_>>(), "{heading}, in the order of {files:?}");
     }
 }
 

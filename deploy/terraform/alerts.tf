@@ -8,6 +8,40 @@ locals {
 
   seconds    = { s = 1, m = 60, h = 3600 }
   severities = { critical = "CRITICAL", warning = "WARNING" }
+
+  # Prometheus writes {{ $labels.x }}, Cloud Monitoring ${metric_or_resource.label.x}. A value it cannot tell.
+  told = {
+    for name, rule in local.rules : name => {
+      for part, text in rule.annotations : part => replace(replace(replace(text,
+        "/{{ *\\$labels\\.([a-z_]+) *}}/", "$${metric_or_resource.label.$1}"),
+        "/^{{ *\\$value *}}/", "Some"),
+        "/{{ *\\$value *\\| *humanizeDuration *}}/", "too long",
+      )
+    }
+  }
+
+  # Words of commands that are filled in here, each with the one before it.
+  here = {
+    "--account NOTIFIER"          = local.email["notifier"]
+    "--account WORKER"            = local.email["worker"]
+    "--artifact-bucket BUCKET"    = local.bucket["artifacts"]
+    "--dead-letter-bucket BUCKET" = local.bucket["dead-letters"]
+    "--ledger-bucket BUCKET"      = local.bucket["ledger"]
+    "--namespace branchline"      = var.kubernetes_namespace
+    "--notifier-account NOTIFIER" = local.email["notifier"]
+    "--project CLUSTER"           = coalesce(var.gke_project, var.project)
+    "--queue-bucket BUCKET"       = local.bucket["queue"]
+    "--training-account TRAINER"  = local.email["trainer"]
+    "--training-project PROJECT"  = local.training_project
+    "--worker-account WORKER"     = local.email["worker"]
+  }
+  words = { for name, it in local.told : name => split(" ", it.command) }
+  commands = {
+    for name, words in local.words :
+    name => join(" ", [for at, word in words : try(local.here["${words[at - 1]} ${word}"], word)])
+  }
+
+  watched = concat(values(google_pubsub_subscription.subscription), values(google_pubsub_subscription.events))
 }
 
 resource "google_monitoring_alert_policy" "rule" {
@@ -33,13 +67,15 @@ resource "google_monitoring_alert_policy" "rule" {
     }
   }
 
-  # Prometheus writes {{ $labels.x }}, Cloud Monitoring ${metric_or_resource.label.x}.
   documentation {
     mime_type = "text/markdown"
-    content = replace(
-      "${each.value.annotations.description}\n\n    ${each.value.annotations.command}",
-      "/{{ *\\$labels\\.([a-z_]+) *}}/", "$${metric_or_resource.label.$1}",
-    )
+    subject   = local.told[each.key].summary
+    content = join("\n\n", [
+      "${local.told[each.key].summary}.",
+      local.told[each.key].description,
+      "    ${local.commands[each.key]}",
+      join("/", compact([var.documents_address, each.value.annotations.runbook])),
+    ])
   }
 }
 
@@ -53,13 +89,13 @@ resource "google_monitoring_alert_policy" "unacked" {
   notification_channels = var.notification_channels
 
   dynamic "conditions" {
-    for_each = local.subscriptions
+    for_each = { for it in local.watched : it.name => it.name }
 
     content {
       display_name = "A message of ${conditions.key} is older than an hour"
 
       condition_threshold {
-        filter          = "resource.type = \"pubsub_subscription\" AND resource.labels.project_id = \"${var.project}\" AND resource.labels.subscription_id = \"${google_pubsub_subscription.subscription[conditions.key].name}\" AND metric.type = \"pubsub.googleapis.com/subscription/oldest_unacked_message_age\""
+        filter          = "resource.type = \"pubsub_subscription\" AND resource.labels.project_id = \"${var.project}\" AND resource.labels.subscription_id = \"${conditions.key}\" AND metric.type = \"pubsub.googleapis.com/subscription/oldest_unacked_message_age\""
         comparison      = "COMPARISON_GT"
         threshold_value = 3600
         duration        = "300s"
@@ -74,6 +110,12 @@ resource "google_monitoring_alert_policy" "unacked" {
 
   documentation {
     mime_type = "text/markdown"
-    content   = "Nobody settles it: no role runs, or it fails on this message again and again.\n\n    branchline doctor all --worker worker.yaml --policy policy.yaml --notifier notifier.yaml --artifact-bucket ${google_storage_bucket.bucket["artifacts"].name} --training-project ${local.training_project}"
+    subject   = "A message of $${resource.label.subscription_id} is older than an hour"
+    content = join("\n\n", [
+      "A message of $${resource.label.subscription_id} is older than an hour.",
+      "Nobody settles it: no role runs, or it fails on this message again and again; or Pub/Sub may not write to BigQuery's table.",
+      "    ${local.commands.BranchlineMessageNotAcknowledged}",
+      join("/", compact([var.documents_address, "docs/runbook.md#branchlinesubscriptionstuck"])),
+    ])
   }
 }

@@ -1,6 +1,10 @@
 locals {
-  training_project   = coalesce(var.training_project, var.project)
-  monitoring_project = coalesce(var.monitoring_project, var.project)
+  training_project = coalesce(var.training_project, var.project)
+  # Where the roles' metrics are.
+  monitoring_project = coalesce(var.monitoring_project, var.gke_project, var.project)
+
+  # Google tells it, and nobody types it: a wrong one would let another project's Pub/Sub in.
+  project_number = google_storage_bucket.bucket["artifacts"].project_number
 
   apis = merge(
     {
@@ -15,6 +19,10 @@ locals {
     {
       for it in ["bigquery"] :
       "${var.project}/${it}" => { project = var.project, name = it } if var.bigquery_dataset != null
+    },
+    {
+      for it in ["artifactregistry"] :
+      "${var.project}/${it}" => { project = var.project, name = it } if var.image_repository != null
     },
   )
 }

@@ -20,7 +20,7 @@ resource "google_bigquery_table" "events" {
   project             = var.project
   dataset_id          = google_bigquery_dataset.events[each.key].dataset_id
   table_id            = "run_events"
-  deletion_protection = true
+  deletion_protection = var.bigquery_deletion_protection
 
   schema = jsonencode([
     { name = "subscription_name", type = "STRING" },
@@ -52,7 +52,7 @@ resource "google_pubsub_subscription" "events" {
   for_each = local.event_tables
 
   project                    = var.project
-  name                       = "run-events-bigquery"
+  name                       = "${var.name_prefix}run-events-bigquery"
   topic                      = google_pubsub_topic.topic["run-events"].id
   ack_deadline_seconds       = 60
   message_retention_duration = local.retention

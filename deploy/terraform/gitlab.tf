@@ -5,7 +5,7 @@ locals {
     ref_protected = jsonencode(var.gitlab_protected_refs_only ? ["true"] : ["true", "false"])
   }))
 
-  pool     = "projects/${var.project_number}/locations/global/workloadIdentityPools/${google_iam_workload_identity_pool.gitlab.workload_identity_pool_id}"
+  pool     = "projects/${local.project_number}/locations/global/workloadIdentityPools/${google_iam_workload_identity_pool.gitlab.workload_identity_pool_id}"
   provider = "${local.pool}/providers/${google_iam_workload_identity_pool_provider.gitlab.workload_identity_pool_provider_id}"
 }
 

@@ -19,7 +19,7 @@ resource "google_secret_manager_secret" "gitlab_token" {
   for_each = local.pods
 
   project    = var.project
-  secret_id  = "${each.key}-gitlab-token"
+  secret_id  = "${var.name_prefix}${each.key}-gitlab-token"
   depends_on = [google_project_service.api]
 
   replication {

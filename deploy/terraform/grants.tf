@@ -16,7 +16,8 @@ locals {
       ],
       [for it in ["roles/aiplatform.user"] : { on = "training_project", role = it } if var.trainer_runs_pipelines],
     )
-    metrics_adapter = [{ on = "gke_project", role = "roles/monitoring.viewer" }]
+    # It asks the project that the autoscaler's selector names: Pub/Sub's, wherever the cluster is.
+    metrics_adapter = [{ on = "topic_project", role = "roles/monitoring.viewer" }]
     operators = [
       { on = "request_bucket", role = "roles/storage.objectCreator" },
       { on = "ledger_bucket", role = "roles/storage.objectViewer" },
@@ -41,7 +42,7 @@ locals {
   members = merge(
     { for it in concat(local.whos.operators, local.whos.metrics_adapter) : it => it },
     { for who, it in local.holders : who => it.member },
-    { service_agent = "serviceAccount:service-${var.project_number}@gcp-sa-pubsub.iam.gserviceaccount.com" },
+    { service_agent = "serviceAccount:service-${local.project_number}@gcp-sa-pubsub.iam.gserviceaccount.com" },
   )
 
   # What each `on:` is here. A name that is not here stops the plan.
@@ -65,7 +66,7 @@ locals {
     training_account = { kind = "account", names = concat(["trainer"], tolist(setunion(
       var.training_accounts, [for it in lookup(var.additional_members, "trainer", []) : trimprefix(it, "serviceAccount:")],
     ))) }
-    gke_project = { kind = "project", names = [coalesce(var.gke_project, var.project)] }
+    topic_project = { kind = "project", names = [var.project] }
   }
 
   grants = {
@@ -105,7 +106,7 @@ resource "google_pubsub_subscription_iam_member" "grant" {
 resource "google_storage_bucket_iam_member" "grant" {
   for_each = { for key, it in local.grants : key => it if it.kind == "bucket" }
 
-  bucket = google_storage_bucket.bucket[each.value.name].name
+  bucket = local.bucket[each.value.name]
   role   = each.value.role
   member = local.members[each.value.who]
 }
@@ -115,10 +116,15 @@ resource "google_project_iam_custom_role" "training" {
   for_each = { for it in local.grants : it.part => it if it.kind == "project" && it.who == it.part && length(it.permissions) > 0 }
 
   project     = each.value.name
-  role_id     = "branchline_${each.key}_${replace(var.project, "-", "_")}"
-  title       = "Branchline ${each.key} of ${var.project}"
+  role_id     = replace("${var.account_prefix}_${each.key}_${var.project}", "-", "_")
+  title       = "${title(var.account_prefix)} ${each.key} of ${var.project}"
   permissions = each.value.permissions
   depends_on  = [google_project_service.api]
+
+  # Another prefix is another role: whoever has this one has that one first.
+  lifecycle {
+    create_before_destroy = true
+  }
 }
 
 resource "google_project_iam_member" "grant" {
@@ -127,6 +133,10 @@ resource "google_project_iam_member" "grant" {
   project = each.value.name
   role    = length(each.value.permissions) > 0 ? google_project_iam_custom_role.training[each.value.part].name : each.value.role
   member  = local.members[each.value.who]
+
+  lifecycle {
+    create_before_destroy = true
+  }
 }
 
 resource "google_service_account_iam_member" "grant" {

@@ -1,5 +1,5 @@
 locals {
-  bucket       = { for key, it in google_storage_bucket.bucket : key => it.name }
+  bucket       = { for key, it in merge(google_storage_bucket.bucket, google_storage_bucket.staging) : key => it.name }
   topic        = { for key, it in google_pubsub_topic.topic : key => "projects/${var.project}/topics/${it.name}" }
   subscription = { for key, it in google_pubsub_subscription.subscription : key => "projects/${var.project}/subscriptions/${it.name}" }
   regions      = length(var.regions) > 0 ? var.regions : [lower(var.location)]
@@ -39,7 +39,16 @@ output "worker_yaml" {
     policy                   = "/etc/branchline/policy.yaml"
     identity                 = { issuers = [{ issuer = var.gitlab_issuer }], audience = var.audience }
     gitlab                   = var.gitlab_issuer
-  }, { for it in ["staging"] : it => { bucket = local.bucket[it] } if var.staging }))
+    },
+    { for it in ["staging"] : it => { bucket = local.bucket[it] } if var.staging },
+    # By this label each tells its own jobs from the other's.
+    { for it in ["installation"] : it => trimsuffix(var.name_prefix, "-") if var.name_prefix != "" },
+  ))
+}
+
+output "policy_yaml" {
+  description = "policy.yaml to begin with: the overlay's, which lets in protected refs of the groups, as the trainer only."
+  value       = local.policy
 }
 
 output "notifier_yaml" {
@@ -58,6 +67,7 @@ output "service_accounts" {
   value       = local.email
 }
 
+# It names no namespace: kustomize finds what it is about in the base's, and moves it to the overlay's.
 output "kustomize_patch" {
   description = "A patch for the kustomize overlay: which Google account each role's Kubernetes service account becomes."
   value = join("---\n", [
@@ -66,7 +76,6 @@ output "kustomize_patch" {
       kind       = "ServiceAccount"
       metadata = {
         name        = name
-        namespace   = var.kubernetes_namespace
         annotations = { "iam.gke.io/gcp-service-account" = local.email[role] }
       }
     })
@@ -81,6 +90,11 @@ output "operator_variables" {
     BRANCHLINE_REQUEST_BUCKET     = local.bucket["requests"]
     BRANCHLINE_DEAD_LETTER_BUCKET = local.bucket["dead-letters"]
   }
+}
+
+output "image_repository" {
+  description = "Address of the repository of images, if there is one, without the image's name."
+  value       = one([for it in google_artifact_registry_repository.images : "${it.location}-docker.pkg.dev/${it.project}/${it.repository_id}"])
 }
 
 output "event_table" {
@@ -100,6 +114,7 @@ output "grants" {
     [for it in google_service_account_iam_member.doctor : "${it.member} ${it.role} ${it.service_account_id}"],
     [for it in google_service_account_iam_member.gitlab : "${it.member} ${it.role} ${it.service_account_id}"],
     [for it in google_secret_manager_secret_iam_member.gitlab_token : "${it.member} ${it.role} ${it.secret_id}"],
+    [for it in google_artifact_registry_repository_iam_member.reader : "${it.member} ${it.role} ${it.repository}"],
     [for it in google_bigquery_table_iam_member.events : "${it.member} ${it.role} ${it.table_id}"],
   ))
 }

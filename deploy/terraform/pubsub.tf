@@ -14,7 +14,7 @@ resource "google_pubsub_topic" "topic" {
   for_each = toset(["artifact-ready", "run-events", "dead-letters"])
 
   project    = var.project
-  name       = each.key
+  name       = "${var.name_prefix}${each.key}"
   depends_on = [google_project_service.api]
 }
 
@@ -22,7 +22,7 @@ resource "google_pubsub_subscription" "subscription" {
   for_each = local.subscriptions
 
   project                    = var.project
-  name                       = each.key
+  name                       = "${var.name_prefix}${each.key}"
   topic                      = google_pubsub_topic.topic[each.value.topic].id
   ack_deadline_seconds       = 60
   message_retention_duration = local.retention
@@ -45,5 +45,10 @@ resource "google_pubsub_subscription" "subscription" {
       dead_letter_topic     = google_pubsub_topic.topic[dead_letter_policy.value].id
       max_delivery_attempts = 100
     }
+  }
+
+  # Its messages would go with it. A plan that wants another one fails, and nothing has been touched.
+  lifecycle {
+    prevent_destroy = true
   }
 }

@@ -8,16 +8,6 @@ variable "project" {
   }
 }
 
-variable "project_number" {
-  description = "Number of that project: gcloud projects describe PROJECT --format='value(projectNumber)'."
-  type        = string
-
-  validation {
-    condition     = can(regex("^[0-9]+$", var.project_number))
-    error_message = "A project's number has digits only."
-  }
-}
-
 variable "location" {
   description = "Where the buckets and the BigQuery dataset lie, such as europe-west4. Near the training is cheapest."
   type        = string
@@ -49,8 +39,19 @@ variable "bucket_prefix" {
   }
 }
 
+variable "name_prefix" {
+  description = "What the names of topics, subscriptions and secrets begin with, such as next-: for a second installation in the project, which gets bucket_prefix, account_prefix, pool and kubernetes_namespace of its own too."
+  type        = string
+  default     = ""
+
+  validation {
+    condition     = can(regex("^([a-z]([a-z0-9-]{0,18}[a-z0-9])?-)?$", var.name_prefix)) && !startswith(var.name_prefix, "goog")
+    error_message = "A prefix has up to 20 small letters, digits and hyphens and a hyphen at its end, and does not begin with goog."
+  }
+}
+
 variable "account_prefix" {
-  description = "What the ids of the service accounts begin with: branchline makes branchline-ci, branchline-worker and so on."
+  description = "What the ids of the service accounts and of the custom role begin with: branchline makes branchline-ci, branchline-worker and so on."
   type        = string
   default     = "branchline"
 
@@ -255,118 +256,5 @@ variable "audience" {
   validation {
     condition     = can(regex("^[A-Za-z0-9:/._-]{1,256}$", var.audience)) && !strcontains(var.audience, "iam.googleapis.com")
     error_message = "Up to 256 letters, digits and :/._-, and another one than the provider's."
-  }
-}
-
-variable "gke_project" {
-  description = "Id of the GKE cluster's project, whose pods become the roles' accounts and read their GitLab tokens. It needs a cluster with Workload Identity first; without it no pod does."
-  type        = string
-  default     = null
-
-  validation {
-    condition     = var.gke_project == null || can(regex("^[a-z][a-z0-9-]{4,28}[a-z0-9]$", var.gke_project))
-    error_message = "A project's id has 6 to 30 small letters, digits and hyphens."
-  }
-}
-
-variable "kubernetes_namespace" {
-  description = "Kubernetes namespace of the roles."
-  type        = string
-  default     = "branchline"
-
-  validation {
-    condition     = can(regex("^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$", var.kubernetes_namespace))
-    error_message = "A name as Kubernetes takes it: up to 63 small letters, digits and hyphens."
-  }
-}
-
-variable "kubernetes_service_accounts" {
-  description = "Kubernetes service accounts of the roles' pods."
-  type = object({
-    worker   = optional(string, "worker")
-    notifier = optional(string, "notifier")
-  })
-  default = {}
-
-  validation {
-    condition     = alltrue([for it in values(var.kubernetes_service_accounts) : can(regex("^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$", it))])
-    error_message = "Names as Kubernetes takes them: up to 63 small letters, digits and hyphens."
-  }
-
-  validation {
-    condition     = var.kubernetes_service_accounts.worker != var.kubernetes_service_accounts.notifier
-    error_message = "Each role has an account of its own."
-  }
-}
-
-variable "metrics_adapter" {
-  description = "Member that custom-metrics-stackdriver-adapter is, which reads the backlog for the autoscaler in the cluster's project, such as serviceAccount:metrics@acme-ml.iam.gserviceaccount.com."
-  type        = string
-  default     = null
-
-  validation {
-    condition     = var.metrics_adapter == null || can(regex("^(serviceAccount:[^@\\s]+@[^@\\s]+|principal://iam\\.googleapis\\.com/[^\\s*]+)$", var.metrics_adapter))
-    error_message = "It is serviceAccount: and an address, or principal://iam.googleapis.com/…."
-  }
-}
-
-variable "operators" {
-  description = "Who may look at runs and ask the leader for something, such as user:ada@example.com or group:ml-platform@example.com. `operators` in worker.yaml says whom it believes."
-  type        = set(string)
-  default     = []
-
-  validation {
-    condition     = alltrue([for it in var.operators : can(regex("^(user|group|serviceAccount):[^@\\s]+@[^@\\s]+$", it))])
-    error_message = "Each is user:, group: or serviceAccount: and an address; nobody else, and never everybody."
-  }
-}
-
-variable "doctor_members" {
-  description = "Who may look at an installation as its roles, by `branchline doctor --account`, such as user:ada@example.com. They can do all that the worker and the notifier can."
-  type        = set(string)
-  default     = []
-
-  validation {
-    condition     = alltrue([for it in var.doctor_members : can(regex("^(user|group|serviceAccount):[^@\\s]+@[^@\\s]+$", it))])
-    error_message = "Each is user:, group: or serviceAccount: and an address; nobody else, and never everybody."
-  }
-}
-
-variable "bigquery_dataset" {
-  description = "Name of a BigQuery dataset to make, with a table that Pub/Sub writes all run events to. Without it there is none."
-  type        = string
-  default     = null
-
-  validation {
-    condition     = var.bigquery_dataset == null || can(regex("^[A-Za-z0-9_]{1,255}$", var.bigquery_dataset))
-    error_message = "Letters, digits and underscores."
-  }
-}
-
-variable "alerts" {
-  description = "Whether there are alert policies. Most need the roles' metrics in Managed Service for Prometheus, and fire until the roles run."
-  type        = bool
-  default     = true
-}
-
-variable "monitoring_project" {
-  description = "Id of the project of alert policies and their channels, whose metrics scope has the cluster's and the topics' project; by default `project`."
-  type        = string
-  default     = null
-
-  validation {
-    condition     = var.monitoring_project == null || can(regex("^[a-z][a-z0-9-]{4,28}[a-z0-9]$", var.monitoring_project))
-    error_message = "A project's id has 6 to 30 small letters, digits and hyphens."
-  }
-}
-
-variable "notification_channels" {
-  description = "Names of the channels that alerts go to, projects/P/notificationChannels/N. Without any, incidents are seen in the console only."
-  type        = set(string)
-  default     = []
-
-  validation {
-    condition     = alltrue([for it in var.notification_channels : can(regex("^projects/[^/]+/notificationChannels/[^/]+$", it))])
-    error_message = "Each is projects/P/notificationChannels/N."
   }
 }

@@ -1,12 +1,12 @@
 # Which GitLab jobs get an identity. tests/terraform.rs evaluates these texts on tokens.
 
 mock_provider "google" {
-  source = "./tests/mocks"
+  source          = "./tests/mocks"
+  override_during = plan
 }
 
 variables {
   project              = "acme-ml"
-  project_number       = "42"
   location             = "europe-west4"
   bucket_prefix        = "acme"
   gitlab_namespace_ids = ["7", "12"]
@@ -14,6 +14,8 @@ variables {
 }
 
 run "groups_are_let_in_by_id_and_the_policy_decides_about_refs" {
+  command = plan
+
   assert {
     condition     = google_iam_workload_identity_pool_provider.gitlab.attribute_condition == "assertion.namespace_id in [\"12\",\"7\"] && assertion.ref_protected in [\"true\",\"false\"]"
     error_message = google_iam_workload_identity_pool_provider.gitlab.attribute_condition
@@ -56,6 +58,8 @@ run "groups_are_let_in_by_id_and_the_policy_decides_about_refs" {
 }
 
 run "a_private_gitlab_brings_its_keys_and_lets_groups_in_by_path_on_protected_refs" {
+  command = plan
+
   variables {
     gitlab_issuer              = "https://gitlab.example.com"
     gitlab_jwks                = "{\"keys\": [{\"kid\": \"a\", \"kty\": \"RSA\", \"n\": \"AQAB\", \"e\": \"AQAB\"}]}"

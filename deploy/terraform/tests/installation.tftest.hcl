@@ -1,18 +1,20 @@
 # What an installation is: as the README makes it by hand, and the local stack in memory.
 
 mock_provider "google" {
-  source = "./tests/mocks"
+  source          = "./tests/mocks"
+  override_during = plan
 }
 
 variables {
   project                = "acme-ml"
-  project_number         = "42"
   location               = "europe-west4"
   bucket_prefix          = "acme"
   gitlab_namespace_paths = ["ml"]
 }
 
 run "messages_are_kept_and_retried_and_subscriptions_never_expire" {
+  command = plan
+
   assert {
     condition     = keys(google_pubsub_topic.topic) == ["artifact-ready", "dead-letters", "run-events"]
     error_message = "An installation has three topics."
@@ -62,6 +64,8 @@ run "messages_are_kept_and_retried_and_subscriptions_never_expire" {
 }
 
 run "no_bucket_is_public_and_the_ledger_is_retained" {
+  command = plan
+
   assert {
     condition = [for it in google_storage_bucket.bucket : it.name] == [
       "acme-artifacts", "acme-dead-letters", "acme-ledger", "acme-output", "acme-queue", "acme-requests",
@@ -122,6 +126,8 @@ run "no_bucket_is_public_and_the_ledger_is_retained" {
 }
 
 run "the_ledger_is_locked_when_asked" {
+  command = plan
+
   variables {
     ledger_retention_days = 3650
     ledger_locked         = true
@@ -137,8 +143,10 @@ run "the_ledger_is_locked_when_asked" {
 }
 
 run "staging_and_bigquery_are_off_by_default" {
+  command = plan
+
   assert {
-    condition     = !contains(keys(google_storage_bucket.bucket), "staging")
+    condition     = length(google_storage_bucket.staging) == 0
     error_message = "There is a bucket for copies."
   }
 
@@ -160,6 +168,8 @@ run "staging_and_bigquery_are_off_by_default" {
 }
 
 run "staging_and_bigquery_are_made_when_asked" {
+  command = plan
+
   variables {
     staging          = true
     staging_days     = 60
@@ -167,8 +177,18 @@ run "staging_and_bigquery_are_made_when_asked" {
   }
 
   assert {
-    condition     = [for it in google_storage_bucket.bucket["staging"].lifecycle_rule : [for it in it.condition : it.age]] == [[60]]
+    condition     = [for it in google_storage_bucket.staging["staging"].lifecycle_rule : [for it in it.condition : it.age]] == [[60]]
     error_message = "Copies are deleted after 60 days."
+  }
+
+  assert {
+    condition = (
+      google_storage_bucket.staging["staging"].name == "acme-staging"
+      && google_storage_bucket.staging["staging"].uniform_bucket_level_access
+      && google_storage_bucket.staging["staging"].public_access_prevention == "enforced"
+      && !google_storage_bucket.staging["staging"].force_destroy
+    )
+    error_message = "Copies are as little public as what they are of."
   }
 
   assert {
@@ -194,55 +214,23 @@ run "staging_and_bigquery_are_made_when_asked" {
     }
     error_message = "The table has the columns that Pub/Sub writes."
   }
+
+  assert {
+    condition     = google_bigquery_table.events["branchline"].deletion_protection
+    error_message = "The table is not protected."
+  }
 }
 
-run "outputs_name_what_was_made" {
-  assert {
-    condition = yamldecode(output.worker_yaml) == {
-      subscription             = "projects/acme-ml/subscriptions/artifact-ready-worker"
-      artifact_topic           = "projects/acme-ml/topics/artifact-ready"
-      run_event_topic          = "projects/acme-ml/topics/run-events"
-      dead_letter_topic        = "projects/acme-ml/topics/dead-letters"
-      dead_letter_subscription = "projects/acme-ml/subscriptions/dead-letters-archive"
-      dead_letter_bucket       = "acme-dead-letters"
-      ledger_bucket            = "acme-ledger"
-      queue_bucket             = "acme-queue"
-      request_bucket           = "acme-requests"
-      output_bucket            = "acme-output"
-      regions                  = ["europe-west4"]
-      policy                   = "/etc/branchline/policy.yaml"
-      identity                 = { issuers = [{ issuer = "https://gitlab.com" }], audience = "branchline" }
-      gitlab                   = "https://gitlab.com"
-    }
-    error_message = "worker.yaml: ${output.worker_yaml}"
+run "the_table_may_be_taken_out_when_asked" {
+  command = plan
+
+  variables {
+    bigquery_dataset             = "branchline"
+    bigquery_deletion_protection = false
   }
 
   assert {
-    condition = yamldecode(output.notifier_yaml) == {
-      subscription      = "projects/acme-ml/subscriptions/run-events-notifier"
-      dead_letter_topic = "projects/acme-ml/topics/dead-letters"
-      ledger_bucket     = "acme-ledger"
-      gitlab            = "https://gitlab.com"
-      merge_requests    = { queue_bucket = "acme-queue", request_bucket = "acme-requests" }
-    }
-    error_message = "notifier.yaml: ${output.notifier_yaml}"
-  }
-
-  assert {
-    condition = [
-      for it in split("---\n", output.kustomize_patch) : yamldecode(it).metadata.annotations["iam.gke.io/gcp-service-account"]
-    ] == ["branchline-notifier@acme-ml.iam.gserviceaccount.com", "branchline-worker@acme-ml.iam.gserviceaccount.com"]
-    error_message = "The patch: ${output.kustomize_patch}"
-  }
-
-  assert {
-    condition = output.gitlab_variables == {
-      BRANCHLINE_PROVIDER        = "projects/42/locations/global/workloadIdentityPools/gitlab/providers/gitlab"
-      BRANCHLINE_SERVICE_ACCOUNT = "branchline-ci@acme-ml.iam.gserviceaccount.com"
-      BRANCHLINE_TOPIC           = "projects/acme-ml/topics/artifact-ready"
-      BRANCHLINE_ARTIFACT_BUCKET = "acme-artifacts"
-      BRANCHLINE_LEDGER_BUCKET   = "acme-ledger"
-    }
-    error_message = "Variables of GitLab: ${jsonencode(output.gitlab_variables)}"
+    condition     = !google_bigquery_table.events["branchline"].deletion_protection
+    error_message = "The table is protected."
   }
 }

@@ -24,7 +24,6 @@ module "branchline" {
   source = "../.."
 
   project          = "acme-ml"
-  project_number   = "123456789012"
   training_project = "acme-ml-training"
   location         = "europe-west4"
   bucket_prefix    = "acme-ml"
@@ -36,13 +35,16 @@ module "branchline" {
   gke_project = "acme-clusters"
   operators   = ["group:ml-platform@example.com"]
 
+  # What the cluster's nodes run as pulls the images.
+  image_repository = { location = "europe-west4", name = "branchline" }
+  image_readers    = ["serviceAccount:nodes@acme-clusters.iam.gserviceaccount.com"]
+
   staging               = true
   ledger_retention_days = 730
   bigquery_dataset      = "branchline"
 
   # Alerts fire until the roles run: on, once they do.
   alerts                = false
-  monitoring_project    = "acme-clusters"
   notification_channels = [google_monitoring_notification_channel.team.name]
 }
 

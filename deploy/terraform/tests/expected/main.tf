@@ -1,5 +1,10 @@
 # What grants.yaml asks of an installation with the prefix acme and a staging bucket, by the real
 # names: WHO ROLE THING. Written without a look at the module, for tests to compare.
+variable "name_prefix" {
+  type    = string
+  default = ""
+}
+
 locals {
   parts = {
     for part, rows in yamldecode(file("${path.module}/../../../grants.yaml")) :
@@ -14,22 +19,22 @@ locals {
   }
 
   subscriptions = {
-    worker        = ["artifact-ready-worker"]
-    notifier      = ["run-events-notifier"]
-    service_agent = ["artifact-ready-worker", "run-events-notifier"]
+    worker        = ["${var.name_prefix}artifact-ready-worker"]
+    notifier      = ["${var.name_prefix}run-events-notifier"]
+    service_agent = ["${var.name_prefix}artifact-ready-worker", "${var.name_prefix}run-events-notifier"]
   }
 
   things = {
-    artifact_topic           = "artifact-ready"
+    artifact_topic           = "${var.name_prefix}artifact-ready"
     artifact_bucket          = "acme-artifacts"
     dead_letter_bucket       = "acme-dead-letters"
-    dead_letter_subscription = "dead-letters-archive"
-    dead_letter_topic        = "dead-letters"
+    dead_letter_subscription = "${var.name_prefix}dead-letters-archive"
+    dead_letter_topic        = "${var.name_prefix}dead-letters"
     ledger_bucket            = "acme-ledger"
     output_bucket            = "acme-output"
     queue_bucket             = "acme-queue"
     request_bucket           = "acme-requests"
-    run_event_topic          = "run-events"
+    run_event_topic          = "${var.name_prefix}run-events"
     staging_bucket           = "acme-staging"
     training_account         = "projects/acme-train/serviceAccounts/branchline-trainer@acme-train.iam.gserviceaccount.com"
     training_project         = "acme-train"

@@ -1,5 +1,9 @@
 # Names as Google gives them, in the projects acme-ml and acme-train, for every test.
 
+mock_resource "google_storage_bucket" {
+  defaults = { project_number = 42 }
+}
+
 override_resource {
   target = google_service_account.account["ci"]
   values = {
@@ -39,4 +43,19 @@ override_resource {
 override_resource {
   target = google_project_iam_custom_role.training
   values = { name = "projects/acme-train/roles/branchline_worker_acme_ml" }
+}
+
+override_resource {
+  target = google_pubsub_topic.topic["artifact-ready"]
+  values = { id = "projects/acme-ml/topics/artifact-ready" }
+}
+
+override_resource {
+  target = google_pubsub_topic.topic["run-events"]
+  values = { id = "projects/acme-ml/topics/run-events" }
+}
+
+override_resource {
+  target = google_pubsub_topic.topic["dead-letters"]
+  values = { id = "projects/acme-ml/topics/dead-letters" }
 }

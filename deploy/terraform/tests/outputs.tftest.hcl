@@ -1,0 +1,128 @@
+# What is pasted elsewhere.
+
+mock_provider "google" {
+  source          = "./tests/mocks"
+  override_during = plan
+}
+
+variables {
+  project                = "acme-ml"
+  location               = "europe-west4"
+  bucket_prefix          = "acme"
+  gitlab_namespace_paths = ["ml"]
+}
+
+run "outputs_name_what_was_made" {
+  command = plan
+
+  assert {
+    condition = yamldecode(output.worker_yaml) == {
+      subscription             = "projects/acme-ml/subscriptions/artifact-ready-worker"
+      artifact_topic           = "projects/acme-ml/topics/artifact-ready"
+      run_event_topic          = "projects/acme-ml/topics/run-events"
+      dead_letter_topic        = "projects/acme-ml/topics/dead-letters"
+      dead_letter_subscription = "projects/acme-ml/subscriptions/dead-letters-archive"
+      dead_letter_bucket       = "acme-dead-letters"
+      ledger_bucket            = "acme-ledger"
+      queue_bucket             = "acme-queue"
+      request_bucket           = "acme-requests"
+      output_bucket            = "acme-output"
+      regions                  = ["europe-west4"]
+      policy                   = "/etc/branchline/policy.yaml"
+      identity                 = { issuers = [{ issuer = "https://gitlab.com" }], audience = "branchline" }
+      gitlab                   = "https://gitlab.com"
+    }
+    error_message = "worker.yaml: ${output.worker_yaml}"
+  }
+
+  assert {
+    condition = yamldecode(output.notifier_yaml) == {
+      subscription      = "projects/acme-ml/subscriptions/run-events-notifier"
+      dead_letter_topic = "projects/acme-ml/topics/dead-letters"
+      ledger_bucket     = "acme-ledger"
+      gitlab            = "https://gitlab.com"
+      merge_requests    = { queue_bucket = "acme-queue", request_bucket = "acme-requests" }
+    }
+    error_message = "notifier.yaml: ${output.notifier_yaml}"
+  }
+
+  assert {
+    condition = [
+      for it in split("---\n", output.kustomize_patch) : yamldecode(it).metadata.annotations["iam.gke.io/gcp-service-account"]
+    ] == ["branchline-notifier@acme-ml.iam.gserviceaccount.com", "branchline-worker@acme-ml.iam.gserviceaccount.com"]
+    error_message = "The patch: ${output.kustomize_patch}"
+  }
+
+  assert {
+    condition     = alltrue([for it in split("---\n", output.kustomize_patch) : keys(yamldecode(it).metadata) == ["annotations", "name"]])
+    error_message = "A patch of another namespace than the base's is one of nothing: ${output.kustomize_patch}"
+  }
+
+  assert {
+    condition = output.gitlab_variables == {
+      BRANCHLINE_PROVIDER        = "projects/42/locations/global/workloadIdentityPools/gitlab/providers/gitlab"
+      BRANCHLINE_SERVICE_ACCOUNT = "branchline-ci@acme-ml.iam.gserviceaccount.com"
+      BRANCHLINE_TOPIC           = "projects/acme-ml/topics/artifact-ready"
+      BRANCHLINE_ARTIFACT_BUCKET = "acme-artifacts"
+      BRANCHLINE_LEDGER_BUCKET   = "acme-ledger"
+    }
+    error_message = "Variables of GitLab: ${jsonencode(output.gitlab_variables)}"
+  }
+}
+
+run "the_policy_is_that_of_the_overlay_filled_in" {
+  command = plan
+
+  variables {
+    training_project       = "acme-train"
+    regions                = ["europe-west4", "europe-west1"]
+    gitlab_namespace_paths = ["ml", "ml/vision"]
+  }
+
+  assert {
+    condition     = yamldecode(output.policy_yaml).rules[0].match == "origin.namespace in [\"ml\",\"ml/vision\"] && origin.ref_protected == true"
+    error_message = yamldecode(output.policy_yaml).rules[0].match
+  }
+
+  assert {
+    condition = slice(yamldecode(output.policy_yaml).rules[0].validations[*].expression, 0, 3) == [
+      "vertex.project == \"acme-train\" && vertex.region in [\"europe-west4\",\"europe-west1\"]",
+      "artifacts.all(it, it.bucket == \"acme-artifacts\")",
+      "job.service_account == \"branchline-trainer@acme-train.iam.gserviceaccount.com\"",
+    ]
+    error_message = output.policy_yaml
+  }
+
+  assert {
+    condition = slice(yamldecode(output.policy_yaml).rules[0].validations[*].message, 0, 3) == [
+      "jobs run in acme-train, in europe-west4, europe-west1",
+      "artifacts lie in acme-artifacts",
+      "jobs name branchline-trainer@acme-train.iam.gserviceaccount.com as serviceAccount",
+    ]
+    error_message = output.policy_yaml
+  }
+
+  # All else is as it is there.
+  assert {
+    condition = (
+      length(yamldecode(output.policy_yaml).rules) == length(yamldecode(file("../k8s/overlays/gke/policy.yaml")).rules)
+      && slice(yamldecode(output.policy_yaml).rules[0].validations, 3, 6) == slice(yamldecode(file("../k8s/overlays/gke/policy.yaml")).rules[0].validations, 3, 6)
+      && length(regexall("PROJECT|GROUP", output.policy_yaml)) == 0
+    )
+    error_message = output.policy_yaml
+  }
+}
+
+run "the_policy_names_groups_by_id_where_they_are_let_in_by_id" {
+  command = plan
+
+  variables {
+    gitlab_namespace_paths = []
+    gitlab_namespace_ids   = ["574"]
+  }
+
+  assert {
+    condition     = yamldecode(output.policy_yaml).rules[0].match == "claims.namespace_id in [\"574\"] && origin.ref_protected == true"
+    error_message = yamldecode(output.policy_yaml).rules[0].match
+  }
+}
