@@ -13,8 +13,9 @@ KILLS = 100
 QUOTA = 60
 LETTERS = 5000
 RUNS = 1000
-# The commit whose executable works beside this one's.
-PREVIOUS = HEAD~1
+# The commit whose executable works beside this one's; by default the newest release's before it, or the last that
+# has other roles.
+PREVIOUS =
 # How many inputs the decoders get.
 CASES = 10000000
 
@@ -97,9 +98,10 @@ dlq:
 	@LETTERS='$(LETTERS)' cargo test --locked --profile fast --workspace --test dead_letters_bulk -- --nocapture whoever_is_killed
 
 rolling:
-	@previous=$$(tests/previous '$(PREVIOUS)') && \
+	@previous=$$(tests/previous $(PREVIOUS)) && \
 	cargo build --locked --workspace --bins --test rolling && \
-	RUNS='$(RUNS)' PREVIOUS="$$previous" cargo test --locked --workspace --test rolling -- --nocapture
+	RUNS='$(RUNS)' PREVIOUS="$$previous" cargo test --locked --workspace --test rolling -- --nocapture && \
+	RUNS=60 PER_SECOND=1 PREVIOUS="$$previous" cargo test --locked --workspace --test rolling -- --nocapture
 
 deploy-check: grants
 	@deploy/terraform/check

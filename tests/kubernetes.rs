@@ -8,6 +8,8 @@ mod configuration;
 mod laws;
 #[path = "kubernetes/pods.rs"]
 mod pods;
+#[path = "kubernetes/reach.rs"]
+mod reach;
 #[path = "kubernetes/rendered.rs"]
 mod rendered;
 
@@ -36,7 +38,7 @@ fn gke_has_what_only_gke_can_have() {
 }
 
 /// One manifest each that breaks one law, and what is said of it.
-const BREAKS: [(&str, &str, &str); 49] = [
+const BREAKS: [(&str, &str, &str); 59] = [
     ("runAsNonRoot: true", "runAsNonRoot: false", "runs as root"),
     ("runAsUser: 65532", "runAsUser: 0", "runs as root"),
     ("type: RuntimeDefault", "type: Unconfined", "seccomp"),
@@ -90,6 +92,24 @@ const BREAKS: [(&str, &str, &str); 49] = [
     ("  - from:\n", "  - {}\n  - from:\n", "anybody"),
     ("    path: /metrics\n    port: http", "    port: metrics", "scrapes a port"),
     ("    - port: 443\n", "    - port: 22\n", "anywhere"),
+    ("- port: 53\n      protocol: TCP", "- port: 53\n      protocol: SCTP", "by 53/TCP"),
+    ("- port: 53\n      protocol: UDP", "- port: 53\n      protocol: SCTP", "by 53/UDP"),
+    ("metadata.name: kube-system", "metadata.name: kube-dns", "reach kube-system"),
+    ("cidr: 169.254.20.10/32", "cidr: 169.254.20.11/32", "reach NodeLocal DNSCache"),
+    ("    - port: 80\n", "    - port: 81\n", "reach the metadata server at 169.254.169.254"),
+    ("    - port: 988\n", "    - port: 989\n", "reach the metadata server at 169.254.169.252"),
+    ("cidr: 0.0.0.0/0", "cidr: 10.0.0.0/8", "reach HTTPS"),
+    (
+        "        - 192.168.0.0/16\n",
+        "        - 192.168.0.0/16\n        - 8.0.0.0/8\n",
+        "reach HTTPS",
+    ),
+    ("          - gke-gmp-system\n", "", "be scraped from gke-gmp-system"),
+    (
+        "    - port: http\n      protocol: TCP",
+        "    - port: 8080\n      protocol: TCP",
+        "be scraped",
+    ),
     ("enforce: restricted", "enforce: privileged", "lets any pod in"),
     ("  name: worker-", "  name: worker", "no hash"),
     ("kind: PodMonitoring", "kind: Secret", "Secret"),

@@ -1,8 +1,8 @@
 //! Rolling updates and rollbacks under load: processes of two versions work side by side, and no
 //! run, delivery or job is one too many or too few.
 //!
-//! `make rolling` takes 1,000 runs and the previous commit's executable (`RUNS=…`, `PREVIOUS=…`).
-//! Without that both versions are this one.
+//! `make rolling` takes 1,000 runs at 20 a second, which fill a stream, then 60 at one a second, between which it is quiet
+//! (`RUNS=…`, `PER_SECOND=…`), and another version's executable (`PREVIOUS=…`). Without that both versions are this one.
 #![expect(clippy::unwrap_used, reason = "a helper of a test may panic as the test may")]
 
 use std::collections::{BTreeMap, HashMap};
@@ -32,7 +32,6 @@ use tokio::task::JoinHandle;
 /// As in production: how long a stream is watched before it is closed is part of it.
 const GRACE: Duration = Duration::from_secs(25);
 const REPLICAS: usize = 2;
-const RUNS_PER_SECOND: u32 = 20;
 /// A run that wants a machine which nobody can have stays in line.
 const EXHAUSTED: &str = "The following quota metrics exceed quota limits: aiplatform.googleapis.com/custom_model_training_nvidia_t4_gpus";
 const AT_ONCE: usize = 16;
@@ -55,7 +54,8 @@ async fn two_versions_side_by_side_lose_nothing_and_do_nothing_twice() {
 
     let waiting = ask(&at, &stack, runs, true);
     let foreseen = foresee(&at, &waiting).await;
-    let (publishing, ids) = publish(&at, &stack, runs);
+    let (publishing, ids) =
+        publish(&at, &stack, runs, Duration::from_secs(1) / number("PER_SECOND", 20));
     let mut rollouts = 0;
     while rollouts < 2 || !publishing.is_finished() {
         at.executable = if rollouts % 2 == 0 { executable() } else { previous.clone() };
@@ -113,14 +113,19 @@ async fn roll(at: &Installation, roles: &mut [Role], token: &str) {
     }
 }
 
-/// Publishes requests for so many runs at an even pace, and tells their runs.
-fn publish(at: &Installation, stack: &Stack, runs: u32) -> (JoinHandle<()>, Vec<RunId>) {
+/// Publishes requests for so many runs, each after such a pause, and tells their runs.
+fn publish(
+    at: &Installation,
+    stack: &Stack,
+    runs: u32,
+    pause: Duration,
+) -> (JoinHandle<()>, Vec<RunId>) {
     let (messages, ids): (Vec<_>, Vec<_>) = (0..runs).map(|it| message(at, it, false)).unzip();
     let pubsub = stack.pubsub.clone();
     let publishing = tokio::spawn(async move {
         for message in messages {
             pubsub.publish(&topic(PROJECT, "artifact-ready"), message, HashMap::new()).unwrap();
-            tokio::time::sleep(Duration::from_secs(1) / RUNS_PER_SECOND).await;
+            tokio::time::sleep(pause).await;
         }
     });
     (publishing, ids)

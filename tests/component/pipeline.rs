@@ -78,15 +78,27 @@ async fn a_push_gets_one_pipeline_with_the_job_never_two() {
     team.world.stop().await;
 }
 
-/// The pipeline of this project, with the components of the same commit.
+/// The pipeline of this project, with the components of the same commit. Only where Fulcio knows the issuer of the
+/// job's token is anything signed.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_no_protected_ref_has_asked_for_is_neither_built_nor_signed_nor_released() {
     let Some(team) = Team::start().await else { return };
     let tag = ["--variable", "CI_COMMIT_TAG=1.2.3", "--unset-variable", "CI_COMMIT_BRANCH"];
     let protected = [&tag[..], &["--variable", "CI_COMMIT_REF_PROTECTED=true"]].concat();
+    let with = |variable| [&protected[..], &["--variable", variable]].concat();
+    let (public, own) =
+        (with("CI_SERVER_HOST=gitlab.com"), with("COSIGN_FULCIO_URL=https://fulcio.example.com"));
     let always = &["check", "test", "component"][..];
+    let unsigned = &["check", "test", "deploy", "component", "images", "release"][..];
     let all = &["check", "test", "deploy", "component", "images", "sign", "release"][..];
-    for (arguments, jobs) in [(&[][..], always), (&tag[..], always), (&protected, all)] {
+    let cases = [
+        (&[][..], always),
+        (&tag[..], always),
+        (&protected, unsigned),
+        (&public, all),
+        (&own, all),
+    ];
+    for (arguments, jobs) in cases {
         let arguments = [arguments, &["--list-csv"]].concat();
         let pipeline = team.run_pipeline(PLATFORM, &arguments).await;
         assert_eq!(pipeline.jobs(), jobs, "{arguments:?}: {}", pipeline.log);

@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::pods::pod_breaks;
-use crate::rendered::{configurations, list, named, of, selects, text};
+use crate::reach::shut;
+use crate::rendered::{configurations, list, named, of, pods, selects, text};
 
 /// Every law that is broken.
 pub(crate) fn broken(objects: &[Value]) -> Vec<String> {
@@ -34,12 +35,8 @@ pub(crate) fn broken(objects: &[Value]) -> Vec<String> {
     if !of(objects, "NetworkPolicy").any(|it| it["spec"] == denies) {
         wrong.push("nothing is denied by default".to_owned());
     }
+    wrong.extend(shut(objects));
     wrong
-}
-
-/// The pods that the Deployments make.
-fn pods(objects: &[Value]) -> impl Iterator<Item = &Value> {
-    of(objects, "Deployment").map(|it| &it["spec"]["template"])
 }
 
 fn deployment_breaks(objects: &[Value], deployment: &Value) -> Vec<String> {

@@ -28,6 +28,11 @@ pub(crate) fn of<'a>(objects: &'a [Value], kind: &str) -> impl Iterator<Item = &
     objects.iter().filter(move |it| it["kind"] == kind)
 }
 
+/// The pods that the Deployments make.
+pub(crate) fn pods(objects: &[Value]) -> impl Iterator<Item = &Value> {
+    of(objects, "Deployment").map(|it| &it["spec"]["template"])
+}
+
 /// The object of that kind and name.
 pub(crate) fn named<'a>(objects: &'a [Value], kind: &str, name: &Value) -> Option<&'a Value> {
     of(objects, kind).find(|it| it["metadata"]["name"] == *name)
