@@ -125,30 +125,21 @@ impl Drop for Role {
     }
 }
 
-/// Runs the example's script as GitLab's runner does: a shell in the image that reads it from its input.
+/// Runs a script as GitLab's runner does: a shell in the image that reads it from its input.
 pub(crate) async fn ci_job(
     image: String,
     checkout: PathBuf,
+    script: String,
     environment: BTreeMap<String, String>,
 ) -> Result<()> {
-    #[derive(serde::Deserialize)]
-    struct Pipeline {
-        train: Job,
-    }
-    #[derive(serde::Deserialize)]
-    struct Job {
-        script: Vec<String>,
-    }
-    let file = fs::read_to_string(checkout.join(".gitlab-ci.yml"))?;
-    let Pipeline { train: Job { script } } = serde_saphyr::from_str(&file)?;
     let mut job = podman();
-    job.args(["run", "--rm", "--interactive"]).args(CONFINED);
+    job.args(["run", "--rm", "--interactive"]).args(CONFINED).arg("--tmpfs=/tmp:mode=1777");
     job.arg(format!("--volume={}:/builds", checkout.display())).arg("--workdir=/builds");
     // Named only: a token is no argument of a process.
     job.args(environment.keys().flat_map(|name| ["--env", name.as_str()])).envs(&environment);
     let mut job = job.args([&image, "sh"]).stdin(Stdio::piped()).spawn()?;
     let mut input = job.stdin.take().context("it is piped")?;
-    input.write_all(format!("set -eo pipefail\n{}\n", script.join("\n")).as_bytes()).await?;
+    input.write_all(format!("set -eo pipefail\n{script}\n").as_bytes()).await?;
     drop(input);
     let status = job.wait().await?;
     ensure!(status.success(), "the CI job ended with {status}");

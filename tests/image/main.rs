@@ -1,8 +1,9 @@
-//! The demo's run through containers of both images. `deploy/image/check` builds these and starts this in a network that
+//! The demo's run through containers of both images, asked for and fetched by the components' scripts. `deploy/image/check` builds these and starts this in a network that
 //! has loopback and nothing else: there is the stack, and there are the containers.
 
 mod container;
 
+use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::Path;
@@ -56,8 +57,14 @@ async fn main() -> Result<()> {
     let exports = stack.exports().into_iter().filter(|(name, _)| ours(name));
     let mut environment = job.variables.clone();
     environment.extend(exports.map(|(name, value)| (name.to_owned(), value)));
-    environment.insert("GOOGLE_APPLICATION_CREDENTIALS".to_owned(), "google.json".to_owned());
-    let job_done = tokio::spawn(ci_job(ci.clone(), checkout.path().to_owned(), environment));
+    environment.extend(inputs(&stack));
+    let asked = ci_job(
+        ci.clone(),
+        checkout.path().to_owned(),
+        component(&stack, "train")?,
+        environment.clone(),
+    );
+    let job_done = tokio::spawn(asked);
 
     // One worker begins the run, and another one ends it.
     eventually("the run trains", async || kinds(&stack).contains(&"submitted").then_some(())).await;
@@ -69,6 +76,14 @@ async fn main() -> Result<()> {
         (status(&stack, project_id, &job.sha).await.ok()? == "success").then_some(())
     })
     .await;
+    let results = fs::read_to_string(checkout.path().join("branchline.env"))?;
+    let results = results.lines().filter_map(|it| it.split_once('='));
+    environment.extend(results.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    ci_job(ci.clone(), checkout.path().to_owned(), component(&stack, "fetch")?, environment)
+        .await?;
+    let fetched = fs::read_dir(checkout.path().join("model"))?.count();
+    ensure!(fetched > 0, "nothing was fetched");
+    println!("model   │ {fetched} files, fetched by the user of the ci image");
     let kinds = kinds(&stack);
     println!("run     │ {}", kinds.join(", "));
     let submitted = kinds.iter().filter(|it| **it == "submitted").count();
@@ -154,7 +169,43 @@ fn open_merge_request(stack: &Stack) -> Result<(u64, CiJob)> {
     Ok((project_id, job))
 }
 
-/// The job's working directory, with the file that says how its token becomes an account.
+/// The script of a component, which finds Google's token service where the stack is.
+fn component(stack: &Stack, name: &str) -> Result<String> {
+    #[derive(serde::Deserialize)]
+    struct Job {
+        script: Vec<String>,
+    }
+    let text = fs::read_to_string(format!("templates/{name}/template.yml"))?;
+    let (_, body) = text.split_once("\n---\n").context("it has a header")?;
+    let jobs: BTreeMap<String, Job> = serde_saphyr::from_str(body)?;
+    let mut script = jobs.into_values().next().context("it has a job")?.script.join("\n");
+    for host in ["https://sts.googleapis.com", "https://iamcredentials.googleapis.com"] {
+        ensure!(script.contains(host), "{name} does not ask {host}");
+        script = script.replace(host, &format!("http://{}", stack.endpoints().iam));
+    }
+    Ok(script)
+}
+
+/// The inputs of both components, as the variables that GitLab makes of them.
+fn inputs(stack: &Stack) -> BTreeMap<String, String> {
+    let pool = stack.iam.create_pool(PROJECT, "gitlab");
+    let provider = format!("{}/providers/gitlab", pool.trim_start_matches("//iam.googleapis.com/"));
+    let inputs = [
+        ("PROVIDER", provider.as_str()),
+        ("SERVICE_ACCOUNT", &account("ci")),
+        ("RUN", ""),
+        ("CONFIG", "branchline.yaml"),
+        ("SET", ""),
+        ("WAIT", "wait=true"),
+        ("TIMEOUT", "10m"),
+        ("LEDGER", installation::LEDGER),
+        ("OUTPUT", "model"),
+    ];
+    let inputs = inputs.map(|(name, value)| (format!("COMPONENT_{name}"), value.to_owned()));
+    inputs.into()
+}
+
+/// The job's working directory, whose tokens become the account of CI.
 fn check_out(stack: &Stack, project_id: u64, job: &CiJob) -> Result<TempDir> {
     let gitlab = format!("http://{}", stack.endpoints().gitlab);
     let pool = stack.iam.create_pool(PROJECT, "gitlab");
@@ -169,17 +220,6 @@ fn check_out(stack: &Stack, project_id: u64, job: &CiJob) -> Result<TempDir> {
 
     let directory = tempfile::tempdir()?;
     stack.gitlab.checkout(project_id, &job.sha, directory.path())?;
-    let iam = format!("http://{}/v1", stack.endpoints().iam);
-    let credentials = json!({
-        "type": "external_account",
-        "audience": format!("{pool}/providers/gitlab"),
-        "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
-        "token_url": format!("{iam}/token"),
-        "service_account_impersonation_url":
-            format!("{iam}/projects/-/serviceAccounts/{}:generateAccessToken", account("ci")),
-        "credential_source": {"file": "google-token", "format": {"type": "text"}},
-    });
-    fs::write(directory.path().join("google.json"), credentials.to_string())?;
     // GitLab's runner leaves the directory to whatever user the image has.
     fs::set_permissions(directory.path(), Permissions::from_mode(0o777))?;
     Ok(directory)
