@@ -7,15 +7,17 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use branchline_tests::processes::executable;
+use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::blocks::{Block, blocks};
 use crate::variables::variables;
 
 /// What comes from elsewhere and is only written down.
-const FOREIGN: [&str; 11] = [
+const FOREIGN: [&str; 13] = [
     "branchline",
     "cargo",
+    "cosign",
     "curl",
     "docker",
     "gcloud",
@@ -24,12 +26,17 @@ const FOREIGN: [&str; 11] = [
     "kubectl",
     "make",
     "podman",
+    "skopeo",
     "terraform",
 ];
 /// What is in every system and may run.
 const COMMON: [&str; 4] = ["cat", "mktemp", "rm", "sleep"];
 /// Files that earlier commands, or people, have left.
 const THERE: [&str; 4] = ["worker-token", "notifier-token", "digest", "ci-digest"];
+/// What a CI job finds in its variables, the group's among them.
+const JOB: &str = "export GOOGLE_ID_TOKEN=token BRANCHLINE_PROVIDER='$BRANCHLINE_PROVIDER' \
+    BRANCHLINE_SERVICE_ACCOUNT=ci@p.iam.gserviceaccount.com BRANCHLINE_TOPIC=projects/p/topics/ready \
+    BRANCHLINE_ARTIFACT_BUCKET=artifacts BRANCHLINE_LEDGER_BUCKET=ledger\n";
 const STUB: &str = r#"#!/bin/sh
 [ "${0##*/}" = branchline ] || exit 0
 for argument; do printf '%s\037' "$argument"; done >>"$CALLS"
@@ -129,6 +136,23 @@ fn the_executable_takes_the_commands_that_cannot_run_here() {
     }
     println!("{taken} commands are understood that cannot run here");
     assert!(taken >= 15);
+}
+
+#[test]
+fn the_job_that_looks_at_others_has_what_it_needs() {
+    let block = blocks().into_iter().find(|it| it.info == "doctor").unwrap();
+    let job: Value = serde_saphyr::from_str(&block.text).unwrap();
+    let script = job["doctor"]["script"][0].as_str().unwrap();
+    let desk = Desk::new();
+    let kept = "cat \"$GOOGLE_APPLICATION_CREDENTIALS\" >google.json\n";
+    let calls = desk.read(&block.place(), &format!("{JOB}{script}{kept}"));
+    let [arguments] = calls.as_slice() else { panic!("{calls:?}") };
+    takes(&block.place(), arguments);
+    let file: Value = serde_json::from_slice(&fs::read(desk.path("google.json")).unwrap()).unwrap();
+    // The token is for whom it is exchanged at, and GitLab fills the variable in.
+    let token = job["doctor"]["id_tokens"]["GOOGLE_ID_TOKEN"]["aud"].as_str().unwrap();
+    assert_eq!(token, format!("https:{}", file["audience"].as_str().unwrap()));
+    assert!(file["service_account_impersonation_url"].as_str().unwrap().contains("/ci@p."));
 }
 
 #[test]
