@@ -101,7 +101,6 @@ impl World {
         let metrics = Metrics::new(Role::Worker, Timestamp::now);
         let counting = metrics.clone();
         let task = tokio::spawn(async move {
-            let deliveries = subscriber.subscribe(SUBSCRIPTION, options.subscribe());
             let handle = move |message: Arc<Message>| {
                 let data = String::from_utf8(message.data.to_vec()).unwrap();
                 sender.send((data, message.delivery_attempt.unwrap())).unwrap();
@@ -111,12 +110,13 @@ impl World {
                 let dead_letters = dead_letters.clone();
                 async move { dead_letters.publish(&message, &failure).await }
             };
-            let source = Source {
-                deliveries,
-                subscription: SUBSCRIPTION,
-                condition: "subscription",
-                health: &Health::default(),
-            };
+            let source = Source::open(
+                &subscriber,
+                SUBSCRIPTION,
+                options,
+                &Health::default(),
+                "subscription",
+            );
             consume(source, options, &counting, stopped, handle, bury).await;
         });
         Consumer { handled, metrics, stop, task }

@@ -105,7 +105,8 @@ pub async fn work(
     });
     let dead_letters =
         DeadLetters::new(publisher, config.dead_letter_topic, config.subscription.clone());
-    let deliveries = subscriber.subscribe(&config.subscription, config.consume.subscribe());
+    let source =
+        Source::open(&*subscriber, &config.subscription, config.consume, &health, "subscription");
     let closed = config.merge_requests.map(|it| Closed {
         notifier: notifier.clone(),
         id_tokens,
@@ -123,7 +124,6 @@ pub async fn work(
         let notifier = notifier.clone();
         async move { notifier.handle(&message).await }
     };
-    let receiving = health.clone();
     let bury = move |message: Arc<Message>, failure| {
         let (dead_letters, health) = (dead_letters.clone(), health.clone());
         async move {
@@ -133,12 +133,6 @@ pub async fn work(
             }
             buried
         }
-    };
-    let source = Source {
-        deliveries,
-        subscription: &config.subscription,
-        condition: "subscription",
-        health: &receiving,
     };
     let consumed = consume(source, config.consume, &metrics, stop.clone(), handle, bury);
     tokio::join!(watched, consumed);

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use branchline_contract::{DATA_MAX, TraceParent};
 use branchline_gcp::Error;
-use branchline_gcp::pubsub::{Deliveries, Delivery, SubscribeOptions};
+use branchline_gcp::pubsub::{Deliveries, Delivery, Receive, SubscribeOptions};
 use bytes::Bytes;
 use futures::FutureExt;
 use jiff::Timestamp;
@@ -99,16 +99,30 @@ impl Message {
     }
 }
 
-/// The messages of `projects/P/subscriptions/S`.
-pub struct Source<'a> {
-    /// The messages.
-    pub deliveries: Deliveries,
-    /// Its name.
-    pub subscription: &'a str,
-    /// Readiness condition, which is broken while nothing may be received.
-    pub condition: &'static str,
-    /// What it is a condition of.
-    pub health: &'a Health,
+/// The messages of a subscription, as they come.
+pub struct Source {
+    deliveries: Deliveries,
+    subscription: String,
+    condition: &'static str,
+    health: Health,
+}
+
+impl Source {
+    /// Begins to receive from `projects/P/subscriptions/S`. The readiness condition is broken while that is not allowed.
+    pub fn open(
+        subscriber: &dyn Receive,
+        subscription: &str,
+        options: Options,
+        health: &Health,
+        condition: &'static str,
+    ) -> Self {
+        Self {
+            deliveries: subscriber.subscribe(subscription, options.subscribe()),
+            subscription: subscription.to_owned(),
+            condition,
+            health: health.clone(),
+        }
+    }
 }
 
 /// Has every delivery handled, until `stop`; then nothing more is received, and
@@ -119,7 +133,7 @@ pub struct Source<'a> {
 /// returns its failures and leaves it to this loop to log them. What becomes a
 /// dead letter is acked once `bury` has put it where it is not lost.
 pub async fn consume<H, F, B, G, E>(
-    Source { mut deliveries, subscription, condition, health }: Source<'_>,
+    Source { mut deliveries, subscription, condition, health }: Source,
     options: Options,
     metrics: &Metrics,
     stop: CancellationToken,
@@ -138,7 +152,7 @@ pub async fn consume<H, F, B, G, E>(
     };
     let permits = Arc::new(Semaphore::new(options.in_flight_max.get() as usize));
     let mut tasks = JoinSet::new();
-    let counted = metrics.deliveries(subscription);
+    let counted = metrics.deliveries(&subscription);
     let begin = |tasks: &mut JoinSet<()>, (permit, mut delivery): (_, Delivery)| {
         while tasks.try_join_next().is_some() {}
         let message = Arc::new(message(&mut delivery));
@@ -150,7 +164,7 @@ pub async fn consume<H, F, B, G, E>(
             trace = field::Empty,
             trace.span = field::Empty,
         );
-        record_trace(&span, subscription, message.trace());
+        record_trace(&span, &subscription, message.trace());
         let received = counted.received(&message.id, message.publish_time);
         let work = settle(
             (delivery, received, metrics.clone()),

@@ -93,7 +93,7 @@ impl DeadLetters {
     /// Puts away what comes over the dead-letter topic, until `stop`. It stays there until it is.
     pub(crate) async fn drain(
         self,
-        source: consume::Source<'_>,
+        source: consume::Source,
         options: consume::Options,
         metrics: &Metrics,
         stop: CancellationToken,

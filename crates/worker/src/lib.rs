@@ -169,10 +169,11 @@ pub async fn work(
     let holder = format!("{}-{:016x}", std::process::id(), fastrand::u64(..));
     let lease =
         Lease::new(storage.clone(), config.queue_bucket.clone(), holder, config.lease.get());
-    let deliveries = doors.subscriber.subscribe(&config.subscription, config.consume.subscribe());
-    let (subscription, moved_by) =
-        (config.subscription.clone(), config.dead_letter_subscription.clone());
-    let moved = doors.subscriber.subscribe(&moved_by, config.consume.subscribe());
+    let open = |subscription: &str, condition| {
+        Source::open(&*doors.subscriber, subscription, config.consume, &health, condition)
+    };
+    let announced = open(&config.subscription, "subscription");
+    let moved = open(&config.dead_letter_subscription, "dead-letter-subscription");
     let settings = settings(&config, doors.clock);
     let ledger = ledger(&config, &storage, store.clone(), queue.clone());
     let publisher = doors.publisher.clone();
@@ -211,20 +212,8 @@ pub async fn work(
         let dead_letters = burying.clone();
         async move { dead_letters.bury(&message, failure).await }
     };
-    let source = Source {
-        deliveries,
-        subscription: &subscription,
-        condition: "subscription",
-        health: &health,
-    };
-    let consumed = consume(source, options, &metrics, stop.clone(), handle, bury);
-    let source = Source {
-        deliveries: moved,
-        subscription: &moved_by,
-        condition: "dead-letter-subscription",
-        health: &health,
-    };
-    let drained = dead_letters.drain(source, options, &metrics, stop.clone());
+    let consumed = consume(announced, options, &metrics, stop.clone(), handle, bury);
+    let drained = dead_letters.drain(moved, options, &metrics, stop.clone());
     if !tokio::join!(led, consumed, drained).0 {
         warn!("grace period ended before the lease was given back");
     }
