@@ -109,6 +109,7 @@ deploy-check: grants
 	@deploy/monitoring/check
 	@templates/check
 	@deploy/image/check
+	@deploy/image/job
 	@$(MAKE) rolling
 
 # FUZZ_TARGET=… keeps to one decoder, and with FUZZ_SEED=… to one case.

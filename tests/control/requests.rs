@@ -125,7 +125,10 @@ async fn a_paused_domain_dispatches_nothing_and_what_runs_goes_on() {
     let mut misspelt = domain("pause", "p0");
     misspelt["region"] = json!("europe-wst4");
     let refused = answered(&world, &ask(&world, &misspelt).await).await;
-    assert_eq!(refused.message, "no run trains in europe-wst4, but in europe-west4");
+    assert_eq!(
+        refused.message,
+        format!("no run is in {PROJECT}/europe-wst4, and runs are let in for europe-west4")
+    );
     let answer = answered(&world, &ask(&world, &domain("pause", "p1")).await).await;
     assert_eq!(answer.verdict, Verdict::Done, "{answer:?}");
     let again = answered(&world, &ask(&world, &domain("pause", "p2")).await).await;

@@ -162,8 +162,8 @@ async fn what_is_settled_while_a_stream_is_closed_waits_for_its_end() {
     Admin::connect(&config).await.unwrap().create_topic(TOPIC).await.unwrap();
     create_subscription(&config).await;
     publish(&config, &["one"], None).await;
-    // Room for another message, which may come until the stream was quiet for a second.
-    let options = SubscribeOptions { quiet: Duration::from_secs(1), ..OPTIONS };
+    // Room for another message, which may come until the stream was quiet for so long.
+    let options = SubscribeOptions { quiet: Duration::from_secs(3), ..OPTIONS };
     let subscriber = Subscriber::connect(&config).await.unwrap();
     let mut deliveries = subscriber.subscribe(SUBSCRIPTION, options);
     let delivery = next(&mut deliveries).await;
@@ -183,6 +183,31 @@ async fn what_is_settled_while_a_stream_is_closed_waits_for_its_end() {
         0,
         "both are settled once it is closed"
     );
+}
+
+#[tokio::test]
+async fn what_an_older_stream_handed_out_takes_no_room_of_the_next() {
+    let config = start().await;
+    create_subscription(&config).await;
+    publish(&config, &["one"], None).await;
+    let options = SubscribeOptions {
+        outstanding_max: 2,
+        silence_max: Duration::from_millis(300),
+        quiet: OPTIONS.closing_max,
+        ..OPTIONS
+    };
+    let subscriber = Subscriber::connect(&config).await.unwrap();
+    let mut deliveries = subscriber.subscribe(SUBSCRIPTION, options);
+    let one = next(&mut deliveries).await;
+    sleep(2 * options.silence_max).await;
+    publish(&config, &["two"], None).await;
+    let two = next(&mut deliveries).await;
+    assert_eq!(two.data, "two");
+    deliveries.stop();
+    publish(&config, &["late"], None).await;
+    let late = timeout(SOON, deliveries.recv()).await.unwrap();
+    assert_eq!(late.expect("there is room for another one").unwrap().data, "late");
+    drop((one, two));
 }
 
 #[tokio::test]

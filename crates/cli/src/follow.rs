@@ -48,10 +48,9 @@ impl Followed {
     }
 }
 
-/// Time until the next look at a run that somebody has followed for so long. The most is told at its beginning, and each
-/// look is a list, which Cloud Storage bills.
-pub(crate) const fn pause(followed: Duration) -> Duration {
-    Duration::from_secs(if followed.as_secs() < 120 { 3 } else { 15 })
+/// Time until the next look at a run of which nothing was new for so long. Each look is a list, which Cloud Storage bills.
+pub(crate) const fn pause(quiet: Duration) -> Duration {
+    Duration::from_secs(if quiet.as_secs() < 120 { 3 } else { 15 })
 }
 
 /// Whether the next look may succeed where this one failed.

@@ -15,10 +15,11 @@ use tempfile::TempDir;
 
 const PROVIDER: &str = "projects/7/locations/global/workloadIdentityPools/gitlab/providers/gitlab";
 
-const ANSWERS: [(&str, &str); 11] = [
+const ANSWERS: [(&str, &str); 12] = [
     ("--project", "acme-ml"),
     ("--region", "europe-west4"),
     ("--bucket", "acme-artifacts"),
+    ("--topic", "projects/acme-ml/topics/artifact-ready"),
     ("--ledger", "acme-ledger"),
     ("--image", "docker.io/library/python:3.13-slim"),
     ("--training-account", "branchline-trainer@acme-ml.iam.gserviceaccount.com"),
@@ -170,6 +171,7 @@ fn what_is_missing_is_told_all_at_once() {
           --project is missing: Google Cloud project that trains
           --region: "Europe" is not a Vertex AI region such as europe-west4
           --bucket is missing: bucket that artifacts are uploaded to
+          --topic is missing: topic of requests, projects/PROJECT/topics/TOPIC
           --ledger is missing: bucket of the run ledger
           --image is missing: container image that trains
           --component is missing: CI component, GROUP/PROJECT/train@VERSION on this GitLab

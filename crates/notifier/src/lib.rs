@@ -128,8 +128,9 @@ pub async fn work(
         let (dead_letters, health) = (dead_letters.clone(), health.clone());
         async move {
             let buried = dead_letters.publish(&message, &failure).await;
-            if let Err(error) = &buried {
-                health.denied(dead_letter::CONDITION, error, COMES_AGAIN_WITHIN);
+            match &buried {
+                Ok(()) => health.ok(dead_letter::CONDITION),
+                Err(error) => health.denied(dead_letter::CONDITION, error, COMES_AGAIN_WITHIN),
             }
             buried
         }

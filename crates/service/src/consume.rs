@@ -146,9 +146,12 @@ pub async fn consume<H, F, B, G, E>(
     G: Future<Output = Result<(), E>> + Send + 'static,
     E: std::error::Error + Send + 'static,
 {
-    let failed = |error: &Error| {
-        warn!(error = error as &dyn std::error::Error, "receiving failed");
-        health.denied(condition, error, ASKED_AGAIN_WITHIN);
+    let tell = |received: Result<(), &Error>| match received {
+        Ok(()) => health.ok(condition),
+        Err(error) => {
+            warn!(error = error as &dyn std::error::Error, "receiving failed");
+            health.denied(condition, error, ASKED_AGAIN_WITHIN);
+        }
     };
     let permits = Arc::new(Semaphore::new(options.in_flight_max.get() as usize));
     let mut tasks = JoinSet::new();
@@ -178,13 +181,13 @@ pub async fn consume<H, F, B, G, E>(
     };
 
     while let Some(Some(next)) =
-        stop.run_until_cancelled(next(&mut deliveries, &permits, failed)).await
+        stop.run_until_cancelled(next(&mut deliveries, &permits, tell)).await
     {
         begin(&mut tasks, next);
     }
     deliveries.stop();
     let drain = async {
-        while let Some(next) = next(&mut deliveries, &permits, failed).await {
+        while let Some(next) = next(&mut deliveries, &permits, tell).await {
             begin(&mut tasks, next);
         }
         while tasks.join_next().await.is_some() {}
@@ -200,13 +203,16 @@ pub async fn consume<H, F, B, G, E>(
 async fn next(
     deliveries: &mut Deliveries,
     permits: &Arc<Semaphore>,
-    failed: impl Fn(&Error),
+    tell: impl Fn(Result<(), &Error>),
 ) -> Option<(OwnedSemaphorePermit, Delivery)> {
     let permit = permits.clone().acquire_owned().await.expect("never closed");
     loop {
         match deliveries.recv().await? {
-            Ok(delivery) => return Some((permit, delivery)),
-            Err(error) => failed(&error),
+            Ok(delivery) => {
+                tell(Ok(()));
+                return Some((permit, delivery));
+            }
+            Err(error) => tell(Err(&error)),
         }
     }
 }

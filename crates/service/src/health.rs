@@ -180,7 +180,10 @@ mod tests {
         let (ready, told) = health.report();
         assert!(!ready && told.starts_with("reconcile: missing: a.b.list; listing"), "{told}");
         assert_eq!(health.conditions(), [("reconcile", false)]);
-        tokio::time::advance(TOLD_FOR / 2).await;
+        health.ok("reconcile");
+        assert!(health.report().0, "it was allowed meanwhile");
+        health.denied("reconcile", &forbidden, TOLD_FOR);
+        tokio::time::advance(TOLD_FOR).await;
         assert_eq!(health.report(), (true, "reconcile: ok\n".to_owned()));
         assert_eq!(health.conditions(), [("reconcile", true)]);
     }

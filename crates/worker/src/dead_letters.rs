@@ -159,8 +159,12 @@ impl DeadLetters {
 
     async fn file(&self, message: Message, found: Found) -> Result<(), Error> {
         let filed = self.try_file(message, found).await;
-        if let Err(Error::Archive(error)) = &filed {
-            self.health.denied(dead_letter::CONDITION, error, COMES_AGAIN_WITHIN);
+        match &filed {
+            Ok(()) => self.health.ok(dead_letter::CONDITION),
+            Err(Error::Archive(error)) => {
+                self.health.denied(dead_letter::CONDITION, error, COMES_AGAIN_WITHIN);
+            }
+            Err(Error::Keys(_)) => {}
         }
         filed
     }

@@ -6,7 +6,7 @@ use branchline_local::installation::{ARTIFACTS, LEDGER, PROJECT, STAGING, subscr
 use serde_json::json;
 
 use super::{Fault, agent, lose, one};
-use crate::clinic::account;
+use crate::clinic::{Clinic, account};
 use crate::fixes::{delete_subscription, patch_subscription, put_subscription};
 use crate::looks::Part;
 
@@ -318,4 +318,32 @@ pub(super) const FAULTS: &[Fault] = &[
         "gitlab-role",
         "not a Maintainer",
     ),
+    one(
+        Part::All,
+        "operators",
+        "operators, and a notifier that proves nothing",
+        |it| it.worker["operators"] = json!({"members": {}, "audiences": ["branchline"]}),
+        "operators",
+        "has no merge_requests.audience",
+    )
+    .by_hand("# add ", enlist),
+    one(
+        Part::All,
+        "operators",
+        "operators, and a notifier that is none of them",
+        |it| {
+            enlist(it);
+            it.worker["operators"]["members"] = json!({});
+        },
+        "operators",
+        "among the operators",
+    )
+    .by_hand("# add ", enlist),
 ];
+
+/// Makes the notifier an operator.
+fn enlist(it: &mut Clinic) {
+    it.worker["operators"] =
+        json!({"members": {account("notifier"): {}}, "audiences": ["branchline"]});
+    it.notifier["merge_requests"]["audience"] = json!("branchline");
+}

@@ -27,7 +27,7 @@ use serde_json::Value;
 use self::finding::{Finding, Level};
 use self::grants::{Member, On, Things};
 use self::quote::quote;
-use self::roles::{notifier, worker};
+use self::roles::{both, notifier, worker};
 use crate::env::{self, Environment};
 use crate::exit;
 use crate::operate::Misplaced;
@@ -197,7 +197,8 @@ pub(crate) async fn run(args: &Args, environment: &Environment) -> anyhow::Resul
                 worker(&all.worker, jobs, its, common, environment, now),
                 notifier(&all.notifier, other, common, environment, now),
             );
-            (worker?.into_iter().chain(notifier?).collect(), common.json)
+            let both = both(&all.worker, &all.notifier, other)?;
+            (worker?.into_iter().chain(notifier?).chain(both).collect(), common.json)
         }
     };
     found.sort_by(|a, b| (a.level, &a.what).cmp(&(b.level, &b.what)));

@@ -177,6 +177,38 @@ pub(super) async fn notifier(
     Ok(gitlab.into_iter().chain(google?).collect())
 }
 
+/// What is wrong with both together: a worker that names operators takes requests from nobody else.
+pub(super) fn both(
+    worker: &Path,
+    notifier: &Path,
+    account: Option<&String>,
+) -> anyhow::Result<Option<Finding>> {
+    let told: branchline_worker::Config = load(worker)?;
+    let config: branchline_notifier::Config = load(notifier)?;
+    let (Some(roster), Some(asks)) = (told.operators, config.merge_requests) else {
+        return Ok(None);
+    };
+    let (worker, notifier) = (worker.display(), notifier.display());
+    let stranger = account.filter(|it| !roster.members.contains_key(*it));
+    let (why, fix) = match (&asks.audience, stranger) {
+        (None, _) => (
+            format!("{worker} names operators, and {notifier} has no merge_requests.audience"),
+            format!("# add merge_requests.audience to {notifier}, one of {:?}", roster.audiences),
+        ),
+        (Some(it), _) if !roster.audiences.contains(it) => (
+            format!("{worker} does not have the audience {it} among those of operators"),
+            format!("# add it to operators.audiences of {worker}"),
+        ),
+        (Some(_), Some(account)) => (
+            format!("{worker} does not have {account} among the operators"),
+            format!("# add {account}: {{}} to operators.members of {worker}"),
+        ),
+        (Some(_), None) => return Ok(None),
+    };
+    let what = "a merge request that is closed does not end its run, for the notifier's request is refused";
+    Ok(Some(Finding::wrong("operators", what, why, fix)))
+}
+
 /// What a notifier works with, by its configuration.
 pub(crate) fn of_notifier(config: &branchline_notifier::Config) -> Things {
     let mut things = Things::new();

@@ -68,11 +68,8 @@ fn ask(args: &Args, repository: &Repository, asker: &mut Asker) -> Option<Answer
     let region = asker.ask(&region, str::parse::<Region>);
     let bucket = q("bucket", &args.bucket, "bucket that artifacts are uploaded to");
     let bucket = asker.ask(&bucket, self::bucket);
-    let usual = project.as_ref().map(|it| format!("projects/{it}/topics/artifact-ready"));
-    // Without a project there is nothing to say about a topic that follows from it.
-    let topic = (usual.is_some() || args.topic.is_some())
-        .then(|| q("topic", &args.topic, "topic of requests").or(usual))
-        .and_then(|it| asker.ask(&it, plain_topic));
+    let topic = q("topic", &args.topic, "topic of requests, projects/PROJECT/topics/TOPIC");
+    let topic = asker.ask(&topic, plain_topic);
     let ledger = q("ledger", &args.ledger, "bucket of the run ledger");
     let ledger = asker.ask(&ledger, self::bucket);
     let image = q("image", &args.image, "container image that trains");

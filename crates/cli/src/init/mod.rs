@@ -41,7 +41,7 @@ pub(crate) struct Args {
     /// Bucket that artifacts are uploaded to
     #[arg(long, value_name = "BUCKET")]
     bucket: Option<String>,
-    /// Topic of requests [default: projects/PROJECT/topics/artifact-ready]
+    /// Topic of requests, projects/PROJECT/topics/TOPIC; not always in the project that trains
     #[arg(long, value_name = "TOPIC")]
     topic: Option<String>,
     /// Bucket of the run ledger, by which a CI job follows its run
@@ -91,7 +91,8 @@ Examples:
   branchline init
   branchline init --dry-run
   branchline init --project acme-ml --region europe-west4 --bucket acme-artifacts \\
-      --ledger acme-ledger --image europe-docker.pkg.dev/acme-ml/train/iris:1.0 \\
+      --topic projects/acme/topics/artifact-ready --ledger acme-ledger \\
+      --image europe-docker.pkg.dev/acme-ml/train/iris:1.0 \\
       --component platform/branchline/train@1.0.0
 
 Exit codes:

@@ -67,7 +67,7 @@ async fn watch(
     asked: &Asked<'_>,
 ) -> Result<End, branchline_ledger::Error> {
     let started = Instant::now();
-    let mut told = (String::new(), started);
+    let (mut told, mut new_at) = ((String::new(), started), started);
     loop {
         let line = match followed.look().await {
             Ok(history) => match look(history.map(|it| &it.run), asked.ci_job) {
@@ -86,11 +86,14 @@ async fn watch(
             Err(error) if may_pass(&error) => format!("the ledger does not answer: {error}"),
             Err(error) => return Err(error),
         };
+        if line != told.0 {
+            new_at = Instant::now();
+        }
         if line != told.0 || told.1.elapsed() >= TELL_EVERY {
             tell(started, &line);
             told = (line, Instant::now());
         }
-        sleep(pause(started.elapsed())).await;
+        sleep(pause(new_at.elapsed())).await;
     }
 }
 

@@ -1,5 +1,6 @@
 //! The files of a run's model, from Cloud Storage to a directory here.
 
+use std::fs::{DirEntry, File};
 use std::io::{self, Write as _};
 use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -65,10 +66,14 @@ impl<'a> Model<'a> {
             Some(_) | None => Path::new("."),
         };
         std::fs::create_dir_all(place).map_err(|it| writing(place, it))?;
+        remove_abandoned(place);
         let unverified = tempfile::Builder::new()
             .prefix(UNVERIFIED)
             .tempdir_in(place)
             .map_err(|it| writing(place, it))?;
+        // As long as this process lives: what nobody holds was left by one that was killed.
+        let held = File::open(unverified.path()).and_then(|it| it.lock().map(|()| it));
+        let _held = held.map_err(|it| writing(unverified.path(), it))?;
         // A directory for somebody's files alone would stay that under its new name.
         let whole = unverified.path().join("model");
         std::fs::create_dir(&whole).map_err(|it| writing(&whole, it))?;
@@ -175,8 +180,7 @@ fn place(path: &str) -> Result<PathBuf, Error> {
     }
 }
 
-/// Whether there is a directory already, in which nothing may be. What a fetch left that was killed
-/// is removed.
+/// Whether there is a directory already, in which nothing may be but what other fetches have not verified.
 fn is_there(output: &Path) -> anyhow::Result<bool> {
     let entries = match std::fs::read_dir(output) {
         Ok(entries) => entries,
@@ -185,18 +189,28 @@ fn is_there(output: &Path) -> anyhow::Result<bool> {
         }
         Err(error) => return Err(writing(output, error)),
     };
-    let mut left = Vec::new();
     for entry in entries {
-        let entry = entry.map_err(|it| writing(output, it))?;
-        if !entry.file_name().as_encoded_bytes().starts_with(UNVERIFIED.as_bytes()) {
+        if !is_unverified(&entry.map_err(|it| writing(output, it))?) {
             return Err(Error::Taken(output.to_owned()).into());
         }
-        left.push(entry.path());
-    }
-    for path in left {
-        std::fs::remove_dir_all(&path).map_err(|it| writing(&path, it))?;
     }
     Ok(true)
+}
+
+fn is_unverified(entry: &DirEntry) -> bool {
+    entry.file_name().as_encoded_bytes().starts_with(UNVERIFIED.as_bytes())
+}
+
+/// Removes what fetches left that were killed, as far as it can.
+fn remove_abandoned(place: &Path) {
+    let entries = std::fs::read_dir(place).into_iter().flatten().flatten();
+    for path in entries.filter(is_unverified).map(|it| it.path()) {
+        // One that another process has just made is empty, and not held yet.
+        let has_any = std::fs::read_dir(&path).is_ok_and(|mut it| it.next().is_some());
+        if has_any && File::open(&path).is_ok_and(|it| it.try_lock().is_ok()) {
+            std::fs::remove_dir_all(&path).ok();
+        }
+    }
 }
 
 /// Moves everything from one directory to another, or nothing.

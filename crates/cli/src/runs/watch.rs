@@ -135,7 +135,9 @@ impl Watch<'_> {
         let mut screen =
             if self.draws() { Some(Screen::new().context("writing to stdout")?) } else { None };
         let started = Instant::now();
-        let (mut look_at, mut find_at) = (started, started);
+        let (mut look_at, mut find_at, mut new_at) = (started, started, started);
+        // Facts of all runs.
+        let mut known = 0;
         let mut said = screen.is_some();
         loop {
             let now = Instant::now();
@@ -152,7 +154,12 @@ impl Watch<'_> {
             if finds || now >= look_at {
                 let looked = self.look(finds).await;
                 self.note(looked)?;
-                look_at = Instant::now() + pause(started.elapsed());
+                let facts = self.runs.values().filter_map(Followed::history);
+                let facts = facts.map(|it| it.entries.len()).sum();
+                if mem::replace(&mut known, facts) != facts {
+                    new_at = Instant::now();
+                }
+                look_at = Instant::now() + pause(new_at.elapsed());
             }
             match &mut screen {
                 Some(screen) => screen.draw(&self.frame()),

@@ -108,7 +108,7 @@ fn whoever_sits_there_is_asked_again_until_it_is_right() {
     terminal.answer("region of Vertex AI", "");
     terminal.answer("region of Vertex AI", of("--region"));
     terminal.answer("bucket that", of("--bucket"));
-    terminal.answer("topic of requests [projects/acme-ml/topics/artifact-ready]", "");
+    terminal.answer("topic of requests", of("--topic"));
     terminal.answer("bucket of the run ledger", of("--ledger"));
     terminal.answer("container image that trains", of("--image"));
     terminal.answer("script", "gone.py");

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use branchline_contract::{Installation, RunId, Vertex as Domain};
-use branchline_gcp::Error as GcpError;
 use branchline_gcp::vertex::Jobs;
+use branchline_gcp::{Class, Error as GcpError};
 use branchline_ledger::{
     Clock, Error as LedgerError, History, Lease, Newests, Pauses, Places, Queue, Queued, Requests,
     Store,
@@ -46,9 +46,12 @@ const CONDITION: &str = "reconcile";
 const RIGHTS: &str = "rights";
 const LEASE: &str = "lease";
 
-/// Takes note of what a round may not do. What met it tries again after a pause.
+/// Takes note of what a round may not do. What met it tries again after a pause. A project that is not there is a mistake
+/// of who asked for a run in it, who is told of it.
 pub(super) fn denied(health: &Health, error: &GcpError) {
-    health.denied(RIGHTS, error, 2 * PAUSE);
+    if error.class() == Class::Permission {
+        health.denied(RIGHTS, error, 2 * PAUSE);
+    }
 }
 
 /// What the protocol and its effects are set to.

@@ -142,6 +142,7 @@ impl Post {
                 at_once = 1;
                 sleep(PAUSE).await;
             }
+            self.health.ok(CONDITION);
             given.lock().expect("no holder panics").remove(work.name.as_str());
         };
         stream::unfold(work, next).for_each_concurrent(REQUESTS_AT_ONCE, each).await;

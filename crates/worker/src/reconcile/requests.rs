@@ -141,11 +141,12 @@ impl Leader {
                 self.append_asked(request, run, queued, next).await
             }
             Ask::Retry(retry) => self.retry(asked, request, retry).await,
-            Ask::Pause(domain) if !self.settings.retry.regions.contains(&domain.region) => {
+            Ask::Pause(domain) if !self.is_used(domain) => {
                 let regions: Vec<_> =
                     self.settings.retry.regions.iter().map(Region::as_str).collect();
-                let (region, regions) = (domain.region.as_str(), regions.join(", "));
-                Ok(Some(refused(format!("no run trains in {region}, but in {regions}"))))
+                let regions = regions.join(", ");
+                let nobody = format!("no run is in {domain}, and runs are let in for {regions}");
+                Ok(Some(refused(nobody)))
             }
             Ask::Pause(domain) | Ask::Resume(domain) => {
                 let pause = Pause {
@@ -172,6 +173,12 @@ impl Leader {
                 Ok(None)
             }
         }
+    }
+
+    /// Whether runs may wait there: those of a region that none are let in for any more still do.
+    fn is_used(&self, domain: &Domain) -> bool {
+        self.settings.retry.regions.contains(&domain.region)
+            || self.runs.values().any(|it| it.run.request.vertex == *domain)
     }
 
     /// Writes the fact down that the request asks of a run, and tells what the run then answers.

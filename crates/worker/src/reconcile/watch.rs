@@ -41,8 +41,11 @@ pub(super) struct Seen {
 
 impl Seen {
     fn is_due(&self, now: Instant) -> bool {
-        self.active.is_some_and(|it| now < it + LATE)
-            || self.listed.is_none_or(|it| now >= it + IDLE_EVERY)
+        !self.is_idle(now) || self.listed.is_none_or(|it| now >= it + IDLE_EVERY)
+    }
+
+    fn is_idle(&self, now: Instant) -> bool {
+        self.active.is_none_or(|it| now >= it + LATE)
     }
 }
 
@@ -74,7 +77,7 @@ impl Leader {
                 Err(error) => {
                     warn!(error = chain(&error), "jobs not listed");
                     let seen = self.watched.places.get(&place);
-                    let idle = seen.is_some_and(|it| it.active.is_none());
+                    let idle = seen.is_some_and(|it| it.is_idle(now));
                     // Nothing of ours can be there, or nobody can look: the next run asks again.
                     if idle && matches!(error.class(), Class::Permission | Class::NotFound) {
                         self.watched.places.remove(&place);
