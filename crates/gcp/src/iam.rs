@@ -75,7 +75,10 @@ pub enum Refusal {
         /// Its text.
         message: String,
     },
-    /// Nothing was heard, or nothing that is of use.
+    /// Nothing was heard; the same question may be answered later.
+    #[error("{0}")]
+    Silent(String),
+    /// What was heard, or is here, is of no use.
     #[error("{0}")]
     Unusable(String),
 }
@@ -120,11 +123,14 @@ impl Iam {
     /// Whoever the credentials of this process stand for.
     pub async fn own(&self) -> Result<Caller, Refusal> {
         let credentials = self.config.credentials("find out who this is");
-        let credentials = credentials.map_err(|error| silent(&error))?;
+        let credentials = credentials.map_err(|error| Refusal::Unusable(causes(&error)))?;
         let headers =
             tokio::time::timeout(self.left(), credentials.headers(http::Extensions::new()));
         let headers = headers.await.map_err(|error| silent(&error))?;
-        match headers.map_err(|error| silent(&error))? {
+        let headers = headers.map_err(|error| {
+            if error.is_transient() { silent(&error) } else { Refusal::Unusable(causes(&error)) }
+        });
+        match headers? {
             CacheableResource::New { data, .. } => data
                 .get(AUTHORIZATION)
                 .map(|it| Caller(it.clone()))
@@ -385,9 +391,12 @@ fn said(status: u16, answer: &Value) -> Refusal {
     Refusal::Said { status, reason, message }
 }
 
-/// Why nothing was heard, down to the first cause.
 fn silent(error: &(dyn std::error::Error + 'static)) -> Refusal {
+    Refusal::Silent(format!("no answer: {}", causes(error)))
+}
+
+/// An error down to its first cause.
+fn causes(error: &(dyn std::error::Error + 'static)) -> String {
     let causes = std::iter::successors(Some(error), |it| it.source());
-    let text: Vec<_> = causes.map(ToString::to_string).collect();
-    Refusal::Unusable(format!("no answer: {}", text.join(": ")))
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

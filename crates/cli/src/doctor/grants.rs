@@ -133,7 +133,7 @@ fn not_tested(resource: &Resource, error: &Refusal) -> Finding {
         Refusal::Said { status: 403, reason, message } if reason == "SERVICE_DISABLED" => {
             disabled(resource, message)
         }
-        Refusal::Said { .. } | Refusal::Unusable(_) => Finding::unknown(
+        Refusal::Said { .. } | Refusal::Silent(_) | Refusal::Unusable(_) => Finding::unknown(
             "permission",
             format!("permissions on {resource} could not be tested"),
             error.to_string(),

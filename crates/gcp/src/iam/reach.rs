@@ -32,11 +32,11 @@ impl Iam {
         self.insist(ask).await
     }
 
-    /// Asks the same until there is an answer, or the time is over.
+    /// Asks the same until there is an answer, of use or not, or the time is over.
     pub async fn insist<T>(&self, ask: impl AsyncFn() -> Result<T, Refusal>) -> Result<T, Refusal> {
         loop {
             let answer = ask().await;
-            if answer.is_ok() || self.left() <= PAUSE {
+            if !matches!(answer, Err(Refusal::Silent(_))) || self.left() <= PAUSE {
                 return answer;
             }
             tokio::time::sleep(PAUSE).await;
