@@ -8,6 +8,8 @@ mod configuration;
 mod laws;
 #[path = "kubernetes/pods.rs"]
 mod pods;
+#[path = "kubernetes/policy.rs"]
+mod policy;
 #[path = "kubernetes/reach.rs"]
 mod reach;
 #[path = "kubernetes/rendered.rs"]

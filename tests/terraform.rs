@@ -5,8 +5,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use branchline_policy::federation::{self, Attributes, Claims};
+use branchline_tests::processes::executable;
 use serde_json::{Value, json};
 
 /// As long as Google takes a subject, in bytes.
@@ -129,6 +131,23 @@ fn the_readme_lists_every_input_and_output() {
         let names = declared(&text, keyword).map(|(name, _)| name);
         assert_eq!(rows, names.collect::<Vec<_>>(), "{heading}, in the order of {files:?}");
     }
+}
+
+#[test]
+fn init_takes_what_a_team_is_told() {
+    let outputs = module("outputs.tf");
+    let (_, rest) = outputs.split_once("output \"init_command\"").expect("it is one");
+    let command = rest.split("\noutput ").next().unwrap_or_default();
+    let told = command.split('"').filter_map(|it| it.strip_prefix("--")?.split(' ').next());
+    let told: Vec<_> = told.collect();
+    let ended = Command::new(executable()).args(["init", "--help"]).output().unwrap();
+    let help = String::from_utf8(ended.stdout).unwrap();
+    for option in &told {
+        assert!(help.contains(&format!("--{option} <")), "init knows no --{option}\n{help}");
+    }
+    let wanted =
+        ["project", "region", "topic", "bucket", "ledger", "training-account", "component"];
+    assert_eq!(told, wanted);
 }
 
 #[test]

@@ -44,6 +44,16 @@ locals {
   watched = concat(values(google_pubsub_subscription.subscription), values(google_pubsub_subscription.events))
 }
 
+# What is not in its scope, a policy does not see: Pub/Sub's metrics, or the roles'.
+resource "google_monitoring_monitored_project" "scope" {
+  for_each = toset([
+    for it in distinct(compact([var.project, var.gke_project])) : it if var.alerts && it != local.monitoring_project
+  ])
+
+  metrics_scope = local.monitoring_project
+  name          = each.key
+}
+
 resource "google_monitoring_alert_policy" "rule" {
   for_each = local.rules
 

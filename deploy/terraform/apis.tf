@@ -9,7 +9,8 @@ locals {
   apis = merge(
     {
       for it in [
-        "cloudresourcemanager", "iam", "iamcredentials", "monitoring", "pubsub", "secretmanager", "storage", "sts",
+        # Vertex AI's, too: the account that calls it is here.
+        "aiplatform", "cloudresourcemanager", "iam", "iamcredentials", "monitoring", "pubsub", "secretmanager", "storage", "sts",
       ] : "${var.project}/${it}" => { project = var.project, name = it }
     },
     {

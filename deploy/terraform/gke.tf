@@ -25,6 +25,11 @@ resource "google_secret_manager_secret" "gitlab_token" {
   replication {
     auto {}
   }
+
+  # The tokens in it are in no state, so nobody could put them back.
+  lifecycle {
+    prevent_destroy = true
+  }
 }
 
 resource "google_secret_manager_secret_iam_member" "gitlab_token" {

@@ -12,6 +12,11 @@ resource "google_artifact_registry_repository" "images" {
   format        = "DOCKER"
   description   = "Branchline's images"
   depends_on    = [google_project_service.api]
+
+  # Deployments name its digests: a pod that moves to another node would find no image.
+  lifecycle {
+    prevent_destroy = true
+  }
 }
 
 resource "google_artifact_registry_repository_iam_member" "reader" {

@@ -17,6 +17,20 @@ output "gitlab_variables" {
   }
 }
 
+output "init_command" {
+  description = "What a team runs in its repository, once: all that it cannot know itself. `COMPONENT`, where it is left, is a word to replace."
+  value = join(" ", [
+    "branchline init",
+    "--project ${local.training_project}",
+    "--region ${local.regions[0]}",
+    "--topic ${local.topic["artifact-ready"]}",
+    "--bucket ${local.bucket["artifacts"]}",
+    "--ledger ${local.bucket["ledger"]}",
+    "--training-account ${local.email["trainer"]}",
+    "--component ${coalesce(var.component, "COMPONENT")}",
+  ])
+}
+
 output "provider_audience" {
   description = "Audience of GOOGLE_ID_TOKEN: `aud` in .gitlab-ci.yml."
   value       = "https://iam.googleapis.com/${local.provider}"
@@ -41,13 +55,14 @@ output "worker_yaml" {
     gitlab                   = var.gitlab_issuer
     },
     { for it in ["staging"] : it => { bucket = local.bucket[it] } if var.staging },
+    local.proven_operators,
     # By this label each tells its own jobs from the other's.
     { for it in ["installation"] : it => trimsuffix(var.name_prefix, "-") if var.name_prefix != "" },
   ))
 }
 
 output "policy_yaml" {
-  description = "policy.yaml to begin with: the overlay's, which lets in protected refs of the groups, as the trainer only."
+  description = "policy.yaml to begin with: the overlay's, which lets the groups train as the trainer only, and refs that are not protected on one small machine."
   value       = local.policy
 }
 
@@ -58,7 +73,10 @@ output "notifier_yaml" {
     dead_letter_topic = local.topic["dead-letters"]
     ledger_bucket     = local.bucket["ledger"]
     gitlab            = var.gitlab_issuer
-    merge_requests    = { queue_bucket = local.bucket["queue"], request_bucket = local.bucket["requests"] }
+    merge_requests = merge(
+      { queue_bucket = local.bucket["queue"], request_bucket = local.bucket["requests"] },
+      { for it in local.rosters : "audience" => local.notifier_audience },
+    )
   })
 }
 

@@ -237,6 +237,17 @@ variable "gitlab_protected_refs_only" {
   default     = false
 }
 
+variable "component" {
+  description = "What a team includes, GROUP/PROJECT/train@VERSION on this GitLab, such as ml-platform/branchline/train@1: for `init_command`, which has a word to replace without it."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.component == null || can(regex("^[A-Za-z0-9_][A-Za-z0-9_./-]*/train@[A-Za-z0-9~][A-Za-z0-9._~-]*$", var.component))
+    error_message = "It is GROUP/PROJECT/train@VERSION, without GitLab's host."
+  }
+}
+
 variable "pool" {
   description = "Id of the workload identity pool. A deleted one's id is taken for 30 days."
   type        = string

@@ -67,7 +67,7 @@ variable "image_repository" {
 }
 
 variable "image_readers" {
-  description = "Who may pull from that repository: the account of the cluster's nodes, such as serviceAccount:nodes@acme-ml.iam.gserviceaccount.com, and whoever runs CI jobs in the image for them."
+  description = "Who may pull from that repository: the account of the cluster's nodes, such as serviceAccount:nodes@acme-ml.iam.gserviceaccount.com. CI jobs pull theirs from GitLab."
   type        = set(string)
   default     = []
 
@@ -83,13 +83,40 @@ variable "image_readers" {
 }
 
 variable "operators" {
-  description = "Who may look at runs and ask the leader for something, such as user:ada@example.com or group:ml-platform@example.com. `operators` in worker.yaml says whom it believes."
+  description = "Who may look at runs and ask the leader for something, such as user:ada@example.com or group:ml-platform@example.com. It is their right at Google; whom the leader believes, `proven_operators` says."
   type        = set(string)
   default     = []
 
   validation {
     condition     = alltrue([for it in var.operators : can(regex("^(user|group|serviceAccount):[^@\\s]+@[^@\\s]+$", it))])
     error_message = "Each is user:, group: or serviceAccount: and an address; nobody else, and never everybody."
+  }
+}
+
+variable "proven_operators" {
+  description = "Whom the workers believe when they ask the leader for something (`operators` in worker.yaml): `members`, e-mail addresses of people and service accounts, each with its user's id in GitLab, or null for who approves nothing; and `audiences` of their Google ID tokens. The notifier is added. Without it whoever may write to the bucket of requests is believed."
+  type        = object({ members = map(number), audiences = set(string) })
+  default     = null
+
+  validation {
+    condition = var.proven_operators == null || try(
+      length(var.proven_operators.members) > 0
+      && alltrue([for it in keys(var.proven_operators.members) : can(regex("^[^@:\\s]+@[^@\\s]+$", it))]), false
+    )
+    error_message = "At least one member, and each is an address alone, such as ada@example.com: no group, and no word before it."
+  }
+
+  validation {
+    condition     = var.proven_operators == null || try(alltrue([for it in values(var.proven_operators.members) : it == null ? true : it >= 1 && floor(it) == it]), false)
+    error_message = "A user's id is a whole number, which https://GITLAB/api/v4/users?username=NAME tells; or null."
+  }
+
+  validation {
+    condition = var.proven_operators == null || try(
+      length(var.proven_operators.audiences) > 0
+      && alltrue([for it in var.proven_operators.audiences : can(regex("^[A-Za-z0-9:/._-]{1,256}$", it)) && !strcontains(it, "iam.googleapis.com")]), false
+    )
+    error_message = "At least one audience, of letters, digits and :/._-, and never an identity provider's."
   }
 }
 
@@ -128,7 +155,7 @@ variable "alerts" {
 }
 
 variable "monitoring_project" {
-  description = "Id of the project of alert policies and their channels, whose metrics scope has the cluster's and the topics' project; by default `gke_project`, where the roles' metrics are, or else `project`."
+  description = "Id of the project of alert policies and their channels, to whose metrics scope those of the topics and of the cluster are added; by default `gke_project`, where the roles' metrics are, or else `project`."
   type        = string
   default     = null
 

@@ -14,7 +14,7 @@ use crate::blocks::{Block, blocks};
 use crate::variables::variables;
 
 /// What comes from elsewhere and is only written down.
-const FOREIGN: [&str; 13] = [
+const FOREIGN: [&str; 14] = [
     "branchline",
     "cargo",
     "cosign",
@@ -22,6 +22,7 @@ const FOREIGN: [&str; 13] = [
     "docker",
     "gcloud",
     "git",
+    "glab",
     "jq",
     "kubectl",
     "make",
@@ -30,7 +31,7 @@ const FOREIGN: [&str; 13] = [
     "terraform",
 ];
 /// What is in every system and may run.
-const COMMON: [&str; 4] = ["cat", "mktemp", "rm", "sleep"];
+const COMMON: [&str; 5] = ["cat", "mkdir", "mktemp", "rm", "sleep"];
 /// Files that earlier commands, or people, have left.
 const THERE: [&str; 4] = ["worker-token", "notifier-token", "digest", "ci-digest"];
 /// What a CI job finds in its variables, the group's among them.

@@ -15,6 +15,8 @@ pub(crate) fn variables() -> Vec<(&'static str, String)> {
         ("BRANCHLINE_QUEUE_BUCKET", QUEUE.to_owned()),
         ("BRANCHLINE_REQUEST_BUCKET", REQUESTS.to_owned()),
         ("BRANCHLINE_DEAD_LETTER_BUCKET", DEAD_LETTERS.to_owned()),
+        // The local worker names no operators.
+        ("BRANCHLINE_OPERATOR_TOKEN", String::new()),
         ("ARTIFACT_BUCKET", ARTIFACTS.to_owned()),
         ("PROJECT", PROJECT.to_owned()),
         ("TRAINING_PROJECT", PROJECT.to_owned()),

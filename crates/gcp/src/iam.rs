@@ -14,6 +14,7 @@ use reqwest::header::{AUTHORIZATION, HeaderValue};
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
 
+use self::reach::{causes, silent};
 use crate::config::Config;
 use crate::identity::IdTokens;
 
@@ -389,14 +390,4 @@ fn said(status: u16, answer: &Value) -> Refusal {
     let message = Some(text(&error["message"])).filter(|it| !it.is_empty());
     let message = message.unwrap_or_else(|| format!("HTTP status {status}"));
     Refusal::Said { status, reason, message }
-}
-
-fn silent(error: &(dyn std::error::Error + 'static)) -> Refusal {
-    Refusal::Silent(format!("no answer: {}", causes(error)))
-}
-
-/// An error down to its first cause.
-fn causes(error: &(dyn std::error::Error + 'static)) -> String {
-    let causes = std::iter::successors(Some(error), |it| it.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

@@ -163,6 +163,47 @@ run "policies_are_where_the_metrics_of_the_roles_are" {
   }
 }
 
+# Policies see what is in the scope of their own project, and that has only itself by default.
+run "what_is_watched_from_elsewhere_is_in_the_scope" {
+  command = plan
+
+  variables {
+    gke_project        = "acme-gke"
+    monitoring_project = "acme-watch"
+  }
+
+  assert {
+    condition     = [for it in google_monitoring_monitored_project.scope : "${it.name} in ${it.metrics_scope}"] == ["acme-gke in acme-watch", "acme-ml in acme-watch"]
+    error_message = "Pub/Sub's metrics, and the roles'."
+  }
+}
+
+run "topics_are_in_the_scope_of_the_clusters_project" {
+  command = plan
+
+  variables {
+    gke_project = "acme-gke"
+  }
+
+  assert {
+    condition     = [for it in google_monitoring_monitored_project.scope : "${it.name} in ${it.metrics_scope}"] == ["acme-ml in acme-gke"]
+    error_message = "The cluster's has its own already."
+  }
+}
+
+run "one_project_sees_itself" {
+  command = plan
+
+  variables {
+    gke_project = "acme-ml"
+  }
+
+  assert {
+    condition     = length(google_monitoring_monitored_project.scope) == 0
+    error_message = "It is added to its own scope."
+  }
+}
+
 run "or_elsewhere_when_asked" {
   command = plan
 
@@ -181,11 +222,12 @@ run "there_are_no_policies_without_alerts" {
   command = plan
 
   variables {
-    alerts = false
+    alerts      = false
+    gke_project = "acme-gke"
   }
 
   assert {
-    condition     = length(google_monitoring_alert_policy.rule) + length(google_monitoring_alert_policy.unacked) == 0
-    error_message = "There are policies."
+    condition     = length(google_monitoring_alert_policy.rule) + length(google_monitoring_alert_policy.unacked) + length(google_monitoring_monitored_project.scope) == 0
+    error_message = "There are policies, or something is in their scope."
   }
 }

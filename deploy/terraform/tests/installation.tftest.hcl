@@ -234,3 +234,16 @@ run "the_table_may_be_taken_out_when_asked" {
     error_message = "The table is protected."
   }
 }
+
+run "vertex_ai_is_enabled_where_jobs_train_and_where_who_asks_for_them_is" {
+  command = plan
+
+  variables {
+    training_project = "acme-train"
+  }
+
+  assert {
+    condition     = toset([for it in google_project_service.api : it.project if it.service == "aiplatform.googleapis.com"]) == toset(["acme-ml", "acme-train"])
+    error_message = "Its API is enabled elsewhere."
+  }
+}

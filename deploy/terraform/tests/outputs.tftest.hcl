@@ -80,7 +80,7 @@ run "the_policy_is_that_of_the_overlay_filled_in" {
   }
 
   assert {
-    condition     = yamldecode(output.policy_yaml).rules[0].match == "origin.namespace in [\"ml\",\"ml/vision\"] && origin.ref_protected == true"
+    condition     = yamldecode(output.policy_yaml).rules[0].match == "origin.namespace in [\"ml\",\"ml/vision\"]"
     error_message = yamldecode(output.policy_yaml).rules[0].match
   }
 
@@ -107,6 +107,7 @@ run "the_policy_is_that_of_the_overlay_filled_in" {
     condition = (
       length(yamldecode(output.policy_yaml).rules) == length(yamldecode(file("../k8s/overlays/gke/policy.yaml")).rules)
       && slice(yamldecode(output.policy_yaml).rules[0].validations, 3, 6) == slice(yamldecode(file("../k8s/overlays/gke/policy.yaml")).rules[0].validations, 3, 6)
+      && slice(yamldecode(output.policy_yaml).rules, 1, 3) == slice(yamldecode(file("../k8s/overlays/gke/policy.yaml")).rules, 1, 3)
       && length(regexall("PROJECT|GROUP", output.policy_yaml)) == 0
     )
     error_message = output.policy_yaml
@@ -122,7 +123,69 @@ run "the_policy_names_groups_by_id_where_they_are_let_in_by_id" {
   }
 
   assert {
-    condition     = yamldecode(output.policy_yaml).rules[0].match == "claims.namespace_id in [\"574\"] && origin.ref_protected == true"
+    condition     = yamldecode(output.policy_yaml).rules[0].match == "claims.namespace_id in [\"574\"]"
     error_message = yamldecode(output.policy_yaml).rules[0].match
+  }
+}
+
+# In the order of the help, so that whoever reads both finds each.
+run "a_team_is_told_all_that_it_cannot_know" {
+  command = plan
+
+  variables {
+    training_project = "acme-train"
+    location         = "EU"
+    regions          = ["europe-west4", "europe-west1"]
+    component        = "ml-platform/branchline/train@1"
+  }
+
+  assert {
+    condition = output.init_command == join(" ", [
+      "branchline init --project acme-train --region europe-west4 --topic projects/acme-ml/topics/artifact-ready",
+      "--bucket acme-artifacts --ledger acme-ledger --training-account branchline-trainer@acme-train.iam.gserviceaccount.com",
+      "--component ml-platform/branchline/train@1",
+    ])
+    error_message = output.init_command
+  }
+}
+
+run "without_a_component_there_is_a_word_that_init_refuses" {
+  command = plan
+
+  assert {
+    condition     = endswith(output.init_command, " --component COMPONENT")
+    error_message = output.init_command
+  }
+}
+
+run "operators_are_believed_by_name_and_so_is_the_notifier" {
+  command = plan
+
+  variables {
+    gitlab_issuer      = "https://gitlab.example.com:443/code"
+    additional_members = { notifier = ["serviceAccount:notifier-next@acme-ml.iam.gserviceaccount.com"] }
+    proven_operators = {
+      members   = { "ada@example.com" = 574, "night@acme-ml.iam.gserviceaccount.com" = null }
+      audiences = ["32555940559.apps.googleusercontent.com"]
+    }
+  }
+
+  assert {
+    condition = yamldecode(output.worker_yaml).operators == {
+      members = {
+        "ada@example.com"                                     = { "gitlab.example.com" = 574 }
+        "night@acme-ml.iam.gserviceaccount.com"               = {}
+        "branchline-notifier@acme-ml.iam.gserviceaccount.com" = {}
+        "notifier-next@acme-ml.iam.gserviceaccount.com"       = {}
+      }
+      audiences = ["32555940559.apps.googleusercontent.com", "branchline-operators"]
+    }
+    error_message = "worker.yaml: ${output.worker_yaml}"
+  }
+
+  # Without it the leader would refuse every cancel of a closed merge request.
+  assert {
+    condition     = contains(yamldecode(output.worker_yaml).operators.audiences, yamldecode(output.notifier_yaml).merge_requests.audience)
+    error_message = "notifier.yaml: ${output.notifier_yaml}"
   }
 }

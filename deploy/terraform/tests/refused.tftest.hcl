@@ -241,3 +241,23 @@ run "documents_with_a_slash_at_their_end_are_refused" {
 
   expect_failures = [var.documents_address]
 }
+
+run "a_component_with_its_host_is_refused" {
+  command = plan
+
+  variables {
+    component = "$CI_SERVER_FQDN/ml-platform/branchline/train@1"
+  }
+
+  expect_failures = [var.component]
+}
+
+run "a_component_without_a_version_is_refused" {
+  command = plan
+
+  variables {
+    component = "ml-platform/branchline/train"
+  }
+
+  expect_failures = [var.component]
+}

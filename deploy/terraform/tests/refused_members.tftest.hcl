@@ -254,3 +254,53 @@ run "readers_of_no_repository_are_refused" {
 
   expect_failures = [var.image_readers]
 }
+
+run "a_group_is_no_operator_who_proves_anything" {
+  command = plan
+
+  variables {
+    proven_operators = { members = { "group:ml-platform@example.com" = null }, audiences = ["32555940559.apps.googleusercontent.com"] }
+  }
+
+  expect_failures = [var.proven_operators]
+}
+
+run "nobody_among_the_operators_is_refused" {
+  command = plan
+
+  variables {
+    proven_operators = { members = {}, audiences = ["32555940559.apps.googleusercontent.com"] }
+  }
+
+  expect_failures = [var.proven_operators]
+}
+
+run "a_part_of_a_user_is_refused" {
+  command = plan
+
+  variables {
+    proven_operators = { members = { "ada@example.com" = 57.4 }, audiences = ["32555940559.apps.googleusercontent.com"] }
+  }
+
+  expect_failures = [var.proven_operators]
+}
+
+run "operators_without_an_audience_are_refused" {
+  command = plan
+
+  variables {
+    proven_operators = { members = { "ada@example.com" = 574 }, audiences = [] }
+  }
+
+  expect_failures = [var.proven_operators]
+}
+
+run "googles_audience_for_operators_is_refused" {
+  command = plan
+
+  variables {
+    proven_operators = { members = { "ada@example.com" = 574 }, audiences = ["https://iam.googleapis.com/projects/42/locations/global/workloadIdentityPools/gitlab/providers/gitlab"] }
+  }
+
+  expect_failures = [var.proven_operators]
+}

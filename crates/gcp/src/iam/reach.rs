@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::Config;
 
-use super::{Api, Iam, Refusal, silent};
+use super::{Api, Iam, Refusal};
 
 /// Between two questions.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -42,6 +42,17 @@ impl Iam {
             tokio::time::sleep(PAUSE).await;
         }
     }
+}
+
+/// Why nothing was heard.
+pub(super) fn silent(error: &(dyn std::error::Error + 'static)) -> Refusal {
+    Refusal::Silent(format!("no answer: {}", causes(error)))
+}
+
+/// An error down to its first cause.
+pub(super) fn causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |it| it.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 #[cfg(test)]

@@ -31,9 +31,18 @@ module "branchline" {
   # Your own GitLab is `gitlab_issuer`; one that Google cannot reach brings its keys, `gitlab_jwks`.
   gitlab_namespace_ids = ["574"]
   gitlab_project_ids   = ["1021", "1022"]
+  component            = "ml-platform/branchline/train@1"
 
-  gke_project = "acme-clusters"
-  operators   = ["group:ml-platform@example.com"]
+  gke_project     = "acme-clusters"
+  metrics_adapter = "serviceAccount:metrics-adapter@acme-clusters.iam.gserviceaccount.com"
+
+  # At Google a group will do; the leader believes people by name, with their users' ids in GitLab.
+  operators = ["group:ml-platform@example.com"]
+  proven_operators = {
+    members   = { "ada@example.com" = 1815 }
+    audiences = ["32555940559.apps.googleusercontent.com"] # gcloud's own, for `gcloud auth print-identity-token`
+  }
+  doctor_members = ["user:ada@example.com"] # out again, once doctor has looked
 
   # What the cluster's nodes run as pulls the images.
   image_repository = { location = "europe-west4", name = "branchline" }
@@ -46,6 +55,7 @@ module "branchline" {
   # Alerts fire until the roles run: on, once they do.
   alerts                = false
   notification_channels = [google_monitoring_notification_channel.team.name]
+  documents_address     = "https://gitlab.example.com/ml-platform/branchline/-/blob/1.0.0"
 }
 
 resource "google_monitoring_notification_channel" "team" {

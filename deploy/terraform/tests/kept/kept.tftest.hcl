@@ -10,6 +10,8 @@ variables {
   location               = "europe-west4"
   bucket_prefix          = "acme"
   gitlab_namespace_paths = ["ml"]
+  gke_project            = "acme-ml"
+  image_repository       = { location = "europe-west4", name = "branchline" }
 }
 
 run "an_installation" {

@@ -53,4 +53,25 @@ run "it_makes_an_installation" {
     condition     = strcontains(output.branchline.policy_yaml, "vertex.project == \"acme-ml-training\"")
     error_message = output.branchline.policy_yaml
   }
+
+  assert {
+    condition = toset([
+      for it in output.branchline.grants : replace(it, "/ projects.*| acme-ml$/", "")
+      if startswith(it, "user:") || startswith(it, "serviceAccount:metrics-adapter@")
+      ]) == toset([
+      "user:ada@example.com roles/iam.serviceAccountTokenCreator",
+      "serviceAccount:metrics-adapter@acme-clusters.iam.gserviceaccount.com roles/monitoring.viewer",
+    ])
+    error_message = "Doctor and the autoscaler's adapter get theirs: ${join("\n", output.branchline.grants)}"
+  }
+
+  assert {
+    condition     = yamldecode(output.branchline.worker_yaml).operators.members["ada@example.com"] == { "gitlab.com" = 1815 }
+    error_message = output.branchline.worker_yaml
+  }
+
+  assert {
+    condition     = endswith(output.branchline.init_command, " --component ml-platform/branchline/train@1")
+    error_message = output.branchline.init_command
+  }
 }
