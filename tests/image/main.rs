@@ -193,7 +193,7 @@ fn inputs(stack: &Stack) -> BTreeMap<String, String> {
     let inputs = [
         ("PROVIDER", provider.as_str()),
         ("SERVICE_ACCOUNT", &account("ci")),
-        ("RUN", ""),
+        ("RUN", "iris"),
         ("CONFIG", "branchline.yaml"),
         ("SET", ""),
         ("WAIT", "wait=true"),
