@@ -378,7 +378,8 @@ async fn a_missing_right_turns_readiness_red_and_says_which() {
     };
     let text = eventually(ready).await.text().await.unwrap();
     let expected = format!(
-        "gitlab: reporting {run}: GitLab answered 403 (set a commit status): 403 Forbidden\n"
+        "gitlab: reporting {run}: GitLab answered 403 (set a commit status): 403 Forbidden\n\
+         subscription: ok\n"
     );
     assert_eq!(text, expected);
     world.stop().await;

@@ -243,7 +243,7 @@ variable "component" {
   default     = null
 
   validation {
-    condition     = var.component == null || can(regex("^[A-Za-z0-9_][A-Za-z0-9_./-]*/train@[A-Za-z0-9~][A-Za-z0-9._~-]*$", var.component))
+    condition     = var.component == null || can(regex("^[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)+/train@[A-Za-z0-9~][A-Za-z0-9._+-]*$", var.component))
     error_message = "It is GROUP/PROJECT/train@VERSION, without GitLab's host."
   }
 }

@@ -7,6 +7,8 @@ use std::process::Command;
 use branchline_tests::processes::executable;
 use serde_json::{Value, json};
 
+const NAMED: &str = "nobody trains but the projects that this policy names";
+
 fn top() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
 }
@@ -45,6 +47,11 @@ fn merge_requests_train_on_one_small_machine_and_protected_refs_on_what_they_nee
     nobody["training"]["custom_job"]["jobSpec"]["serviceAccount"] = Value::Null;
     let mut stranger = small.clone();
     stranger["gitlab"]["project_path"] = "sales/iris".into();
+    let mut strangers_five = five.clone();
+    strangers_five["gitlab"]["project_path"] = "sales/iris".into();
+    let mut strangers_own = stranger.clone();
+    let spec = &mut strangers_own["training"]["custom_job"]["jobSpec"];
+    spec["serviceAccount"] = "owner@sales.iam.gserviceaccount.com".into();
 
     let main = json!({"ref_protected": "true", "project_id": "7", "job_project_id": "7"});
     let branch = json!({"ref_protected": "false", "project_id": "7", "job_project_id": "7"});
@@ -65,7 +72,11 @@ fn merge_requests_train_on_one_small_machine_and_protected_refs_on_what_they_nee
         ("main, five machines", &five, &main, "needs-approval", ""),
         ("a fork", &small, &fork, "denied", "fork"),
         ("nobody's account", &nobody, &branch, "denied", "as serviceAccount"),
-        ("another group", &stranger, &main, "denied", ""),
+        ("another group", &stranger, &main, "denied", NAMED),
+        ("its branch", &stranger, &branch, "denied", NAMED),
+        ("its branch, as nobody knows whom", &stranger, &unknown, "denied", NAMED),
+        ("its five machines", &strangers_five, &main, "denied", NAMED),
+        ("its account", &strangers_own, &branch, "denied", "as serviceAccount"),
     ];
     let cases = cases.map(|(name, request, claims, expect, violation)| {
         let mut case =
@@ -75,8 +86,28 @@ fn merge_requests_train_on_one_small_machine_and_protected_refs_on_what_they_nee
         }
         case
     });
+    holds(&filled_in(), &json!(cases));
+}
+
+#[test]
+fn where_only_protected_refs_train_no_other_rule_lets_a_branch_in() {
+    let first = "  - expression: origin.namespace == ";
+    let only =
+        "  - expression: origin.ref_protected == true\n    message: only protected refs train\n";
+    let policy = filled_in();
+    assert!(policy.contains(first));
+    let policy = policy.replacen(first, &format!("{only}{first}"), 1);
+    let small = request(&[]);
+    let case = |name: &str, protected: &str, expect: &str| {
+        let claims = json!({"ref_protected": protected, "project_id": "7", "job_project_id": "7"});
+        json!({"name": name, "request": small, "claims": claims, "expect": expect})
+    };
+    holds(&policy, &json!([case("main", "true", "allowed"), case("a branch", "false", "denied")]));
+}
+
+fn holds(policy: &str, cases: &Value) {
     let directory = tempfile::tempdir().unwrap();
-    fs::write(directory.path().join("policy.yaml"), filled_in()).unwrap();
+    fs::write(directory.path().join("policy.yaml"), policy).unwrap();
     // JSON is YAML.
     fs::write(directory.path().join("cases.yaml"), json!({"cases": cases}).to_string()).unwrap();
     let mut test = Command::new(executable());

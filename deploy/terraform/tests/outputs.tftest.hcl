@@ -80,12 +80,12 @@ run "the_policy_is_that_of_the_overlay_filled_in" {
   }
 
   assert {
-    condition     = yamldecode(output.policy_yaml).rules[0].match == "origin.namespace in [\"ml\",\"ml/vision\"]"
-    error_message = yamldecode(output.policy_yaml).rules[0].match
+    condition     = yamldecode(output.policy_yaml).rules[0].validations[0].expression == "origin.namespace in [\"ml\",\"ml/vision\"]"
+    error_message = output.policy_yaml
   }
 
   assert {
-    condition = slice(yamldecode(output.policy_yaml).rules[0].validations[*].expression, 0, 3) == [
+    condition = slice(yamldecode(output.policy_yaml).rules[0].validations[*].expression, 1, 4) == [
       "vertex.project == \"acme-train\" && vertex.region in [\"europe-west4\",\"europe-west1\"]",
       "artifacts.all(it, it.bucket == \"acme-artifacts\")",
       "job.service_account == \"branchline-trainer@acme-train.iam.gserviceaccount.com\"",
@@ -94,7 +94,7 @@ run "the_policy_is_that_of_the_overlay_filled_in" {
   }
 
   assert {
-    condition = slice(yamldecode(output.policy_yaml).rules[0].validations[*].message, 0, 3) == [
+    condition = slice(yamldecode(output.policy_yaml).rules[0].validations[*].message, 1, 4) == [
       "jobs run in acme-train, in europe-west4, europe-west1",
       "artifacts lie in acme-artifacts",
       "jobs name branchline-trainer@acme-train.iam.gserviceaccount.com as serviceAccount",
@@ -102,11 +102,17 @@ run "the_policy_is_that_of_the_overlay_filled_in" {
     error_message = output.policy_yaml
   }
 
+  # So it holds for all.
+  assert {
+    condition     = !can(yamldecode(output.policy_yaml).rules[0].match)
+    error_message = output.policy_yaml
+  }
+
   # All else is as it is there.
   assert {
     condition = (
       length(yamldecode(output.policy_yaml).rules) == length(yamldecode(file("../k8s/overlays/gke/policy.yaml")).rules)
-      && slice(yamldecode(output.policy_yaml).rules[0].validations, 3, 6) == slice(yamldecode(file("../k8s/overlays/gke/policy.yaml")).rules[0].validations, 3, 6)
+      && slice(yamldecode(output.policy_yaml).rules[0].validations, 4, 7) == slice(yamldecode(file("../k8s/overlays/gke/policy.yaml")).rules[0].validations, 4, 7)
       && slice(yamldecode(output.policy_yaml).rules, 1, 3) == slice(yamldecode(file("../k8s/overlays/gke/policy.yaml")).rules, 1, 3)
       && length(regexall("PROJECT|GROUP", output.policy_yaml)) == 0
     )
@@ -123,8 +129,8 @@ run "the_policy_names_groups_by_id_where_they_are_let_in_by_id" {
   }
 
   assert {
-    condition     = yamldecode(output.policy_yaml).rules[0].match == "claims.namespace_id in [\"574\"]"
-    error_message = yamldecode(output.policy_yaml).rules[0].match
+    condition     = yamldecode(output.policy_yaml).rules[0].validations[0].expression == "claims.namespace_id in [\"574\"]"
+    error_message = output.policy_yaml
   }
 }
 

@@ -72,8 +72,8 @@ impl<'a> Model<'a> {
             .tempdir_in(place)
             .map_err(|it| writing(place, it))?;
         // As long as this process lives: what nobody holds was left by one that was killed.
-        let held = File::open(unverified.path()).and_then(|it| it.lock().map(|()| it));
-        let _held = held.map_err(|it| writing(unverified.path(), it))?;
+        // Where nobody can be held, nobody removes what another one left either.
+        let _held = File::open(unverified.path()).and_then(|it| it.lock().map(|()| it)).ok();
         // A directory for somebody's files alone would stay that under its new name.
         let whole = unverified.path().join("model");
         std::fs::create_dir(&whole).map_err(|it| writing(&whole, it))?;

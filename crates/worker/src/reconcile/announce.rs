@@ -12,7 +12,7 @@ use branchline_service::{Health, Metrics};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, info, warn};
 
-use super::leader::denied;
+use super::rights;
 use super::tracked::{Time, Tracked};
 
 impl Tracked {
@@ -57,7 +57,7 @@ impl Announcer<'_> {
             }
             if let Err(error) = self.tell(&mut it, entry).await {
                 warn!(run.id = %it.run.id, error = chain(&error), "run not announced; tried again");
-                denied(self.health, &error);
+                rights::denied(self.health, &error);
                 break;
             }
         }

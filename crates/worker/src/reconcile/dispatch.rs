@@ -14,9 +14,10 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, Span, warn};
 
-use super::leader::{AT_ONCE, Leader, PAUSE, Settings, denied};
+use super::leader::{AT_ONCE, Leader, PAUSE, Settings};
 use super::line::{Active, Line, Turn, Waiter};
 use super::perform::{Error, Hands, times};
+use super::rights;
 use super::step::{self, Next};
 use super::tracked::Tracked;
 
@@ -61,7 +62,7 @@ impl Leader {
                 it.span(&self.settings.run_event_topic).in_scope(|| {
                     warn!(run.id = %run, error = chain(&error), "run not driven; left alone for now");
                 });
-                error.google().into_iter().for_each(|it| denied(&self.health, it));
+                error.google().into_iter().for_each(|it| rights::denied_there(&self.health, it));
                 self.paused.insert(run.clone(), Instant::now() + PAUSE);
             }
             self.runs.insert(run, it);

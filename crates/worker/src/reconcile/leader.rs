@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use branchline_contract::{Installation, RunId, Vertex as Domain};
+use branchline_gcp::Error as GcpError;
 use branchline_gcp::vertex::Jobs;
-use branchline_gcp::{Class, Error as GcpError};
 use branchline_ledger::{
     Clock, Error as LedgerError, History, Lease, Newests, Pauses, Places, Queue, Queued, Requests,
     Store,
@@ -29,6 +29,7 @@ use super::line::Line;
 use super::perform::Hands;
 use super::replays::{Post, Replays};
 use super::retry::Conditions;
+use super::rights;
 use super::supersede::Lines;
 use super::tracked::{Time, Tracked};
 use super::unresolved::Unresolved;
@@ -42,17 +43,7 @@ pub(super) const PAUSE: Duration = Duration::from_secs(10);
 /// Runs that are read, or announced, in one round, so that a flood of them does not hold up dispatch.
 const RUNS_MAX: usize = 512;
 const CONDITION: &str = "reconcile";
-/// The same, of what rounds may not do: none fails over it, since other runs go on.
-const RIGHTS: &str = "rights";
 const LEASE: &str = "lease";
-
-/// Takes note of what a round may not do. What met it tries again after a pause. A project that is not there is a mistake
-/// of who asked for a run in it, who is told of it.
-pub(super) fn denied(health: &Health, error: &GcpError) {
-    if error.class() == Class::Permission {
-        health.denied(RIGHTS, error, 2 * PAUSE);
-    }
-}
 
 /// What the protocol and its effects are set to.
 #[derive(Clone, Debug)]
@@ -326,7 +317,7 @@ impl Leader {
                 Err(error) => {
                     error!(run.id = %run, error = chain(&error), "run not read; left alone for now");
                     if let LedgerError::Storage(error) = &error {
-                        denied(&self.health, error);
+                        rights::denied(&self.health, error);
                     }
                     self.paused.insert(run, now + PAUSE);
                 }

@@ -14,6 +14,7 @@ mod replays;
 mod requests;
 mod results;
 mod retry;
+mod rights;
 mod scarce;
 mod settle;
 mod step;

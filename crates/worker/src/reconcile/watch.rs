@@ -12,7 +12,8 @@ use futures::{StreamExt as _, stream};
 use tokio::time::Instant;
 use tracing::warn;
 
-use super::leader::{AT_ONCE, Leader, denied};
+use super::leader::{AT_ONCE, Leader};
+use super::rights;
 use super::step::Sighting;
 use super::surplus::Judged;
 use crate::job_body;
@@ -82,7 +83,7 @@ impl Leader {
                     if idle && matches!(error.class(), Class::Permission | Class::NotFound) {
                         self.watched.places.remove(&place);
                     } else {
-                        denied(&self.health, &error);
+                        rights::denied_there(&self.health, &error);
                     }
                 }
             }
