@@ -21,9 +21,9 @@ ci ledger_bucket storage.objects.list | CI waits for the end | storage.objects.l
 ci output_bucket storage.objects.get | CI fetches the model | storage.objects.get
 ci output_bucket storage.objects.list | CI hears that the model is gone | storage.objects.get
 
-worker subscription pubsub.subscriptions.consume | the worker takes it in | subscription: receiving
+worker subscription pubsub.subscriptions.consume | the worker takes it in | subscription: missing: pubsub.subscriptions.consume
 worker run_event_topic pubsub.topics.publish | the commit shows it | pubsub.topics.publish
-worker dead_letter_subscription pubsub.subscriptions.consume | the notifier gives an event up | dead-letter-subscription: receiving
+worker dead_letter_subscription pubsub.subscriptions.consume | the notifier gives an event up | dead-letter-subscription: missing: pubsub.subscriptions.consume
 worker dead_letter_bucket storage.objects.create | what is refused is put away | storage.objects.create
 worker dead_letter_bucket storage.objects.get | an operator replays it | storage.objects.get
 worker dead_letter_bucket storage.objects.list | an operator hears that a letter is gone | storage.objects.get
@@ -64,7 +64,7 @@ worker training_project aiplatform.trainingPipelines.get | a training pipeline t
 worker training_project aiplatform.trainingPipelines.list | a training pipeline trains | aiplatform.trainingPipelines.list
 worker training_account iam.serviceAccounts.actAs | a pipeline trains | iam.serviceAccounts.actAs
 
-notifier subscription pubsub.subscriptions.consume | the commit shows it | subscription: receiving
+notifier subscription pubsub.subscriptions.consume | the commit shows it | subscription: missing: pubsub.subscriptions.consume
 notifier dead_letter_topic pubsub.topics.publish | the notifier gives an event up | pubsub.topics.publish
 notifier ledger_bucket storage.objects.get | the commit shows it | storage.objects.get
 notifier ledger_bucket storage.objects.list | the commit shows it | storage.objects.list
