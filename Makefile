@@ -31,7 +31,7 @@ help:
 	@echo 'make soak         10,000 messages with 100 kills and lost answers (MESSAGES=N KILLS=N)'
 	@echo 'make load         10,000 queued messages against a quota of 60 calls a second, three workers (MESSAGES=N QUOTA=N)'
 	@echo 'make dlq          5,000 dead letters, looked at and replayed, with processes killed (LETTERS=N)'
-	@echo 'make rolling      1,000 runs while processes of this commit and the one before replace each other (RUNS=N PREVIOUS=COMMIT)'
+	@echo 'make rolling      1,000 runs while processes of this commit and another version replace each other (RUNS=N PREVIOUS=COMMIT)'
 	@echo 'make deploy-check images, manifests, Terraform and CI components, with the tools that read them'
 	@echo 'make docs         the commands of the documents against the local stack, and a drill of rotating trust'
 	@echo 'make bench        how long a decision by a policy of 500 rules takes'

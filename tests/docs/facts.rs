@@ -58,7 +58,7 @@ fn the_documents_name_only_metrics_that_are_watched() {
         metrics(&watched).into_iter().map(|it| it.trim_end_matches("_bucket")).collect();
     let promised = document("slo.md");
     let promised = metrics(&promised);
-    assert!(promised.len() >= 2);
+    assert!(promised.len() >= 3);
     let unknown: Vec<_> = promised.difference(&watched).collect();
     assert!(unknown.is_empty(), "{unknown:?}");
 }
